@@ -1,0 +1,1 @@
+"""Host Identity Protocol gateway for Linux."""

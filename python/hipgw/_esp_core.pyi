@@ -1,0 +1,173 @@
+"""The Rust data plane. Every call returns within microseconds unless it says otherwise."""
+
+from typing import Literal, TypedDict, final
+
+ENGINE_EVENTS: int
+"""Most events kept until they are drained; later ones are counted and lost."""
+
+DROP_REASONS: tuple[str, ...]
+"""Names of the engine's drop counters, in the order of `Engine.statistics()["drops"]`."""
+
+ESP_SUITES: dict[int, tuple[str, int, int]]
+"""Suite id -> (name, octets of encryption key with salt, octets of authentication key)."""
+
+def capabilities() -> dict[str, bool]:
+    """What this kernel and CPU offer: "udp_gso", "udp_gro", "tun_vnet_hdr", "vaes", …"""
+
+@final
+class PuzzleSolver:
+    """A cancellable search for J (RFC 7401 §6.3)."""
+    def __new__(
+        cls, hash_name: str, prefix: bytes, length: int, difficulty: int, start: bytes
+    ) -> PuzzleSolver: ...
+    def run(self, timeout_s: float) -> bytes | None:
+        """Search with the GIL released; None when cancelled or out of time."""
+    def cancel(self) -> None: ...
+
+class ControlEvent(TypedDict):
+    kind: Literal["control"]
+    """A HIP packet came in over UDP (the zero marker is removed)."""
+    data: bytes
+    local: bytes
+    """4 or 16 octets."""
+    remote: bytes
+    local_port: int
+    remote_port: int
+
+class AcquireEvent(TypedDict):
+    kind: Literal["acquire"]
+    """A packet for a HIT (16 octets) or LSI (4 octets) without a security association is held."""
+    destination: bytes
+
+class FirstDataEvent(TypedDict):
+    kind: Literal["first_data"]
+    """The first authentic packet on an inbound security association came in."""
+    spi: int
+
+class UnknownSpiEvent(TypedDict):
+    kind: Literal["unknown_spi"]
+    """ESP for an SPI that is not installed (rate-limited, one a second a source)."""
+    spi: int
+    remote: bytes
+    remote_port: int
+
+class FatalEvent(TypedDict):
+    kind: Literal["fatal"]
+    """A data thread ended by itself; the engine is stopped."""
+    message: str
+
+Event = ControlEvent | AcquireEvent | FirstDataEvent | UnknownSpiEvent | FatalEvent
+
+class SaStatistics(TypedDict):
+    spi: int
+    direction: Literal["in", "out"]
+    suite: int
+    local_hit: bytes
+    peer_hit: bytes
+    local: bytes
+    remote: bytes
+    local_port: int
+    remote_port: int
+    udp: bool
+    packets: int
+    bytes: int
+    """Octets of plain text."""
+    sequence: int
+    """Last sent or highest received 64-bit sequence number."""
+    replayed: int
+    auth_failed: int
+    last_used_s: float | None
+    """Seconds since the last packet, None if there was none."""
+
+class MacEntry(TypedDict):
+    mac: bytes
+    vlan: int
+    """0 for untagged."""
+    peer_hit: bytes
+    age_s: float
+
+class EngineStatistics(TypedDict):
+    drops: list[int]
+    counters: dict[str, int]
+    """"tun_rx_packets", "tun_tx_packets", "net_rx_packets", "net_tx_packets", … and syscalls."""
+
+@final
+class Engine:
+    """Threads, queues and tables of the data plane. Thread-safe.
+
+    File descriptors handed over are duplicated; the caller keeps and closes its own.
+    """
+
+    def __new__(cls) -> Engine: ...
+    def fileno(self) -> int:
+        """An eventfd that is readable while events wait."""
+    def drain_events(self) -> list[Event]: ...
+    def add_udp_socket(self, fd: int) -> None:
+        """A UDP socket bound to a port of any address, IPv4 or IPv6; before `start`."""
+    def add_esp_socket(self, fd: int) -> None:
+        """A raw socket of protocol 50, IPv4 or IPv6; before `start`."""
+    def set_tun(
+        self, fd: int, *, mtu: int, local_hit: bytes, local_lsi: bytes, vnet_hdr: bool
+    ) -> None:
+        """The host role's TUN (IFF_NO_PI), at most one; before `start`."""
+    def add_tap(
+        self,
+        fd: int,
+        *,
+        segment: int,
+        mtu: int,
+        mss_clamp: bool,
+        vnet_hdr: bool,
+        mac_limit: int = 65536,
+        mac_age_s: float = 300.0,
+    ) -> None:
+        """The TAP of an endbox segment (IFF_NO_PI), numbered from 1; before `start`."""
+    def start(self) -> None: ...
+    def stop(self) -> None:
+        """Join all threads (up to a second, GIL released) and wipe all keys."""
+    def add_sa(
+        self,
+        *,
+        direction: Literal["in", "out"],
+        spi: int,
+        suite: int,
+        encryption_key: bytes,
+        authentication_key: bytes,
+        local_hit: bytes,
+        peer_hit: bytes,
+        local: bytes | None,
+        remote: bytes,
+        udp: bool,
+        local_port: int,
+        remote_port: int,
+        segment: int = 0,
+        path_mtu: int = 1500,
+        replay_window: int = 8192,
+    ) -> None:
+        """Install or replace a security association; packets held for the peer leave at once.
+
+        A new outbound one takes over its peer's traffic; older ones stay until removed.
+        `segment` 0 carries no Ethernet; BEET (host) traffic is carried when a TUN is set.
+        """
+    def move_sa(
+        self,
+        *,
+        spi: int,
+        peer_hit: bytes,
+        local: bytes | None,
+        remote: bytes,
+        udp: bool,
+        local_port: int,
+        remote_port: int,
+        path_mtu: int = 1500,
+    ) -> None: ...
+    def remove_sa(self, *, direction: Literal["in", "out"], spi: int, peer_hit: bytes) -> None: ...
+    def set_lsi(self, lsi: bytes, peer_hit: bytes) -> None:
+        """Name a peer's HIT by a 4-octet LSI (replaces what either had)."""
+    def remove_lsi(self, lsi: bytes) -> None: ...
+    def drop_held(self, destination: bytes) -> int:
+        """Discard the packets held for a HIT or LSI; returns how many."""
+    def security_associations(self) -> list[SaStatistics]: ...
+    def mac_table(self, segment: int) -> list[MacEntry]: ...
+    def flush_macs(self, segment: int, peer_hit: bytes | None = None) -> int: ...
+    def statistics(self) -> EngineStatistics: ...

@@ -1,0 +1,1 @@
+"""The HIP machine, sans-IO: bytes and the time go in, effects come out."""

@@ -1,0 +1,178 @@
+"""What the HIP machine asks its driver to do, in order; the machine performs none of it."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv6Address
+
+from hipgw.protocol.path import Path
+from hipgw.protocol.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class SendDatagram:
+    """Send one HIP packet (without any UDP marker) along a path."""
+
+    data: bytes
+    path: Path
+
+
+class Direction(Enum):
+    """Which way the packets of a security association travel."""
+
+    INBOUND = "in"
+    OUTBOUND = "out"
+
+
+@dataclass(frozen=True, slots=True)
+class InstallSA:
+    """Install one unidirectional ESP security association in the data plane (RFC 7402 §3.3.1)."""
+
+    direction: Direction
+    local_hit: IPv6Address
+    peer_hit: IPv6Address
+    spi: int
+    suite: int
+    """ESP suite id (RFC 7402 §5.1.2) or a private one."""
+    encryption_key: bytes = field(repr=False)
+    """For AEAD suites the key followed by its salt (RFC 4106 §8.1)."""
+    authentication_key: bytes = field(repr=False)
+    """Empty for AEAD suites."""
+    path: Path = field()
+
+
+@dataclass(frozen=True, slots=True)
+class MoveSA:
+    """Send the packets of an outbound security association along another path from now on."""
+
+    local_hit: IPv6Address
+    peer_hit: IPv6Address
+    spi: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveSA:
+    """Remove one security association and wipe its keys."""
+
+    direction: Direction
+    local_hit: IPv6Address
+    peer_hit: IPv6Address
+    spi: int
+
+
+@dataclass(frozen=True, slots=True)
+class SolvePuzzle:
+    """Find J off the machine's thread, then call `HipMachine.puzzle_solved` (RFC 7401 §6.3)."""
+
+    request: int
+    """Names this search in `puzzle_solved` and `CancelPuzzle`."""
+    hash_name: str
+    """RHASH by its name in hashlib, or "cshake128"."""
+    prefix: bytes
+    """I | HIT-I | HIT-R; J is appended."""
+    length: int
+    """Octets of J."""
+    difficulty: int
+    """K: how many low bits of the hash have to be zero."""
+    deadline: float
+    """When the puzzle's lifetime ends, on the machine's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelPuzzle:
+    """Stop a search whose answer is not wanted any more."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Find addresses of a HIT, then call `HipMachine.connect` again with them."""
+
+    peer_hit: IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """An association moved from one state to another (RFC 7401 §4.4)."""
+
+    local_hit: IPv6Address
+    peer_hit: IPv6Address
+    old: State
+    new: State
+    reason: str
+    """What made it move, for people: "R1 received", "no answer to I1", …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Established:
+    """Data can flow both ways from now on (again, after a peer's restart)."""
+
+    local_hit: IPv6Address
+    peer_hit: IPv6Address
+    path: Path
+    initiator: bool
+    duration: float
+    """Seconds from the first I1 sent (initiator) or I2 received (responder)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The association is over, by either side's wish or by idleness."""
+
+    local_hit: IPv6Address
+    peer_hit: IPv6Address
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No association could be made (E-FAILED); the reason is fit to show to a user."""
+
+    local_hit: IPv6Address
+    peer_hit: IPv6Address | None
+    """None for an opportunistic attempt that nobody answered."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PingReply:
+    """The peer answered an authenticated HIP echo."""
+
+    peer_hit: IPv6Address
+    request: int
+    rtt: float
+    """Seconds."""
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PacketTrace:
+    """A packet was sent, accepted or dropped; for live views and logs, never needed to act on."""
+
+    direction: Direction
+    packet: str
+    """"I1", "R1", … or "?"."""
+    peer_hit: IPv6Address | None
+    path: Path
+    size: int
+    """Octets of the HIP packet."""
+    dropped: str = ""
+    """The drop reason's name, or empty."""
+
+
+Effect = (
+    SendDatagram
+    | InstallSA
+    | MoveSA
+    | RemoveSA
+    | SolvePuzzle
+    | CancelPuzzle
+    | Lookup
+    | StateChanged
+    | Established
+    | Closed
+    | Failed
+    | PingReply
+    | PacketTrace
+)

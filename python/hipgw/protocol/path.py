@@ -1,0 +1,33 @@
+"""Where a datagram came from or goes to."""
+
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
+
+IPAddress = IPv4Address | IPv6Address
+
+HIP_UDP_PORT = 10500
+"""Server-side UDP port of HIP and UDP-encapsulated ESP (RFC 9028 §4.1)."""
+
+
+class Transport(Enum):
+    """What carries HIP control packets and ESP."""
+
+    UDP = "udp"
+    """HIP and ESP inside UDP (RFC 9028 §5.1, §5.11); the HIP checksum field is zero."""
+    RAW = "raw"
+    """IP protocols 139 (HIP) and 50 (ESP)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """An address pair and what carries the packets between them."""
+
+    local: IPAddress | None
+    """Own address; None lets the operating system choose (outbound only)."""
+    remote: IPAddress
+    transport: Transport = Transport.UDP
+    local_port: int = HIP_UDP_PORT
+    """UDP only."""
+    remote_port: int = HIP_UDP_PORT
+    """UDP only."""
