@@ -1,0 +1,61 @@
+# Every target installs what it lacks by itself; see tools/setup.sh.
+SHELL := /bin/bash
+PYTHON_ENV := .venv/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## Show these lines
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: build
+build:  ## Install what is missing and build hipgw into .venv
+	@tools/setup.sh run
+
+.PHONY: demo
+demo: build  ## Two endboxes bridge two LANs, live, with measured figures
+	@$(PYTHON_ENV)/hipgw lab demo
+
+.PHONY: test
+test:  ## Everything: formatting, linters, types, Rust tests, Python tests, system tests
+	@tools/setup.sh test
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test-rust
+	@$(MAKE) --no-print-directory test-python
+	@$(MAKE) --no-print-directory test-system
+
+.PHONY: test-rust
+test-rust:  ## Rust tests (no root needed)
+	cargo test --release --locked --workspace
+
+.PHONY: test-python
+test-python:  ## Python tests that need no root
+	$(PYTHON_ENV)/python -m pytest -q -m "not system"
+
+.PHONY: test-system
+test-system:  ## Real daemons in network namespaces (root)
+	$(PYTHON_ENV)/python -m pytest -q -m system
+
+.PHONY: lint
+lint:  ## ruff, mypy --strict, clippy -D warnings, rustfmt, generated documents
+	$(PYTHON_ENV)/ruff check python tests bench cython tools
+	$(PYTHON_ENV)/ruff format --check python tests bench cython tools
+	$(PYTHON_ENV)/mypy
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+.PHONY: fmt
+fmt:  ## Format everything
+	$(PYTHON_ENV)/ruff check --fix python tests bench cython tools
+	$(PYTHON_ENV)/ruff format python tests bench cython tools
+	cargo fmt --all
+
+.PHONY: bench
+bench:  ## End-to-end beside wireguard-go, fastd, tinc and OpenVPN, and the micro benches
+	@tools/setup.sh bench
+	$(PYTHON_ENV)/python bench/run.py
+
+.PHONY: clean
+clean:  ## Remove what was built, the virtual environment included
+	rm -rf target build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find python -name '*.so' -delete
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
