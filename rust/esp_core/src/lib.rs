@@ -1,5 +1,10 @@
 //! ESP data plane of hipgw.
 
+pub mod error;
+pub mod esp;
+pub mod puzzle;
+pub mod replay;
+pub mod suite;
+
 #[cfg(feature = "python")]
-#[pyo3::pymodule]
-mod _esp_core {}
+mod python;
