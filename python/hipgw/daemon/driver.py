@@ -1,0 +1,181 @@
+"""Runs the HIP machine: hands it bytes and the time, and performs what it asks for."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from ipaddress import IPv6Address
+
+from hipgw.daemon.puzzles import PuzzleRunner
+from hipgw.daemon.transport import ControlTransport
+from hipgw.errors import HipgwError
+from hipgw.naming.peers import Peer, PeerDirectory
+from hipgw.protocol.effects import (
+    CancelPuzzle,
+    Effect,
+    InstallSA,
+    Lookup,
+    MoveSA,
+    RemoveSA,
+    SendDatagram,
+    SolvePuzzle,
+)
+from hipgw.protocol.machine import HipMachine
+from hipgw.protocol.path import Path, Transport
+from hipgw.protocol.states import State
+from hipgw.roles.security_associations import SecurityAssociations
+
+_log = logging.getLogger(__name__)
+
+UP = {State.R2_SENT, State.ESTABLISHED}
+
+
+class HipDriver:
+    """Joins the sans-IO machine with the sockets, the data plane and the clock.
+
+    Everything here runs on the event loop's thread. `listener` gets every effect that is news
+    rather than a request (state changes, traces, …).
+    """
+
+    def __init__(
+        self,
+        machine: HipMachine,
+        transport: ControlTransport,
+        associations: SecurityAssociations,
+        directory: PeerDirectory,
+        listener: Callable[[Effect], None],
+    ) -> None:
+        self.machine = machine
+        self._transport = transport
+        self._associations = associations
+        self._directory = directory
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._puzzles = PuzzleRunner(self._loop, self._puzzle_solved)
+        self._timer: asyncio.TimerHandle | None = None
+        self._retries: dict[IPv6Address, asyncio.TimerHandle] = {}
+
+    # -- inputs ------------------------------------------------------------------------------
+
+    def datagram_received(self, data: bytes, path: Path) -> None:
+        """A HIP packet came in (without any UDP marker)."""
+        self.perform(self.machine.datagram_received(data, path, self._loop.time()))
+
+    def data_received(self, spi: int) -> None:
+        """The first authentic ESP packet of an inbound security association came in."""
+        self.perform(self.machine.data_received(spi, self._loop.time()))
+
+    def traffic_seen(self, hits: Iterable[IPv6Address]) -> None:
+        """Data flowed to or from these peers: their associations are in use."""
+        now = self._loop.time()
+        for hit in hits:
+            self.machine.traffic_seen(hit, now)
+        self._arm()
+
+    def connect(self, peer: Peer) -> None:
+        """Begin a base exchange with a peer, unless one is under way or done."""
+        transport = Transport.UDP if peer.udp else Transport.RAW
+        paths = [
+            Path(None, address, transport, self._transport.udp_port, peer.port)
+            for address in peer.addresses
+            if self._transport.can_send(address.version)
+        ]
+        self.perform(self.machine.connect(peer.hit, paths, self._loop.time()))
+
+    def call_later(self, delay_s: float, peer: Peer) -> None:
+        """Connect after a delay; a newer call for the same peer replaces the older one."""
+        if waiting := self._retries.pop(peer.hit, None):
+            waiting.cancel()
+        self._retries[peer.hit] = self._loop.call_later(delay_s, self._retry, peer)
+
+    def retry_in(self, hit: IPv6Address) -> float | None:
+        """Seconds until a peer is called again, None if that is not planned."""
+        waiting = self._retries.get(hit)
+        return None if waiting is None else max(0.0, waiting.when() - self._loop.time())
+
+    def is_up(self, hit: IPv6Address) -> bool:
+        """Whether data can flow to this peer now."""
+        return any(
+            info.peer_hit == hit and info.state in UP for info in self.machine.associations()
+        )
+
+    def close(self, hit: IPv6Address, reason: str) -> None:
+        """Close the association with a peer."""
+        self.perform(self.machine.close(hit, self._loop.time(), reason=reason))
+
+    def close_all(self) -> None:
+        """Tell every peer that its association is over."""
+        for waiting in self._retries.values():
+            waiting.cancel()
+        self._retries.clear()
+        self.perform(self.machine.close_all(self._loop.time()))
+
+    def ping(self, hit: IPv6Address) -> int:
+        """Send one authenticated HIP echo; a `PingReply` with this number may follow.
+
+        Raises LocalProtocolError without an association.
+        """
+        request, effects = self.machine.ping(hit, self._loop.time())
+        self.perform(effects)
+        return request
+
+    def stop(self) -> None:
+        """End all timers and searches."""
+        if self._timer:
+            self._timer.cancel()
+        for waiting in self._retries.values():
+            waiting.cancel()
+        self._puzzles.stop()
+
+    # -- outputs -----------------------------------------------------------------------------
+
+    def perform(self, effects: Iterable[Effect]) -> None:
+        """Carry out what the machine asked for, in order."""
+        for effect in effects:
+            try:
+                self._perform_one(effect)
+            except HipgwError as error:
+                # One peer's trouble (a route that is gone, say) must not stop the others.
+                _log.warning("cannot perform %s: %s", type(effect).__name__, error)
+        self._arm()
+
+    def _perform_one(self, effect: Effect) -> None:
+        match effect:
+            case SendDatagram(data=data, path=path):
+                self._transport.send(data, path)
+            case InstallSA():
+                self._associations.install(effect)
+            case MoveSA():
+                self._associations.move(effect)
+            case RemoveSA():
+                self._associations.remove(effect)
+            case SolvePuzzle():
+                self._puzzles.start(effect, self._loop.time())
+            case CancelPuzzle(request=request):
+                self._puzzles.cancel(request)
+            case Lookup(peer_hit=hit):
+                if (peer := self._directory.by_hit(hit)) and peer.addresses:
+                    self._loop.call_soon(self.connect, peer)
+            case _:
+                self._listener(effect)
+
+    def _puzzle_solved(self, request: int, j: bytes | None) -> None:
+        self.perform(self.machine.puzzle_solved(request, j, self._loop.time()))
+
+    def _retry(self, peer: Peer) -> None:
+        self._retries.pop(peer.hit, None)
+        self.connect(peer)
+
+    def _arm(self) -> None:
+        """Keep one timer, set to when the machine wants to be called next."""
+        when = self.machine.next_timer()
+        if self._timer:
+            if when is not None and self._timer.when() == when and not self._timer.cancelled():
+                return
+            self._timer.cancel()
+            self._timer = None
+        if when is not None:
+            self._timer = self._loop.call_at(when, self._timer_expired)
+
+    def _timer_expired(self) -> None:
+        self._timer = None
+        self.perform(self.machine.timer_expired(self._loop.time()))

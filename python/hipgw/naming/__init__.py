@@ -1,0 +1,1 @@
+"""Who is where: which addresses, names and LSIs belong to a Host Identity Tag."""

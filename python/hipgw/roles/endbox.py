@@ -1,0 +1,65 @@
+"""The endbox: one Ethernet segment, bridged with those of its peers."""
+
+import logging
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv6Address
+
+from hipgw.naming.peers import Peer
+from hipgw.protocol.effects import Closed, Effect, Established, Failed
+from hipgw.roles.backoff import BackOff
+from hipgw.roles.role import Associations
+
+SEGMENT = 1
+"""Number of the segment in the data plane; one endbox bridges one segment."""
+
+_log = logging.getLogger(__name__)
+
+
+class EndboxRole:
+    """Keeps an association with every endbox of the segment, for ever.
+
+    A full mesh of associations and the split horizon of the data plane make one loop-free LAN
+    (RFC 4762 §4.4), so every peer is called at start, and again after each failure.
+    """
+
+    name = "endbox"
+
+    def __init__(
+        self,
+        peers: Iterable[Peer],
+        associations: Associations,
+        random: Callable[[int], bytes],
+    ) -> None:
+        self._peers = {peer.hit: peer for peer in peers}
+        self._associations = associations
+        self._backoff = {hit: BackOff(random) for hit in self._peers}
+
+    def start(self) -> None:
+        for peer in self._peers.values():
+            if peer.addresses:
+                self._associations.connect(peer)
+
+    def segment_of(self, hit: IPv6Address) -> int:
+        """The segment whose frames a peer may send and gets; 0 for none."""
+        return SEGMENT if hit in self._peers else 0
+
+    def handle_event(self, event: Effect) -> None:
+        match event:
+            case Established(peer_hit=hit) if hit in self._peers:
+                self._backoff[hit].succeeded()
+            case Closed(peer_hit=hit, reason=reason) | Failed(peer_hit=hit, reason=reason) if (
+                hit in self._peers and self._peers[hit].addresses
+            ):
+                peer = self._peers[hit]
+                delay_s = self._backoff[hit].failed()
+                _log.info(
+                    "endbox will be called again",
+                    extra={"peer": peer.name, "delay_s": round(delay_s, 1), "reason": reason},
+                )
+                self._associations.call_later(delay_s, peer)
+            case _:
+                pass
+
+    def acquire(self, destination: IPv4Address | IPv6Address) -> bool:
+        """Frames never wait for an association: the LAN's own protocols repeat what matters."""
+        return False

@@ -1,0 +1,55 @@
+"""The host: reachable by its HIT and LSI, and reaching others by theirs."""
+
+import logging
+from ipaddress import IPv4Address, IPv6Address
+
+from hipgw.dataplane.backend import DataPlane
+from hipgw.naming.peers import PeerDirectory
+from hipgw.protocol.effects import Effect, Established, Failed
+from hipgw.roles.role import Associations
+
+_log = logging.getLogger(__name__)
+
+
+class HostRole:
+    """Makes an association when the first packet for a peer's HIT or LSI waits for one."""
+
+    name = "host"
+
+    def __init__(
+        self, directory: PeerDirectory, dataplane: DataPlane, associations: Associations
+    ) -> None:
+        self._directory = directory
+        self._dataplane = dataplane
+        self._associations = associations
+
+    def start(self) -> None:
+        for peer in self._directory:
+            self._dataplane.set_lsi(peer.lsi, peer.hit)
+
+    def handle_event(self, event: Effect) -> None:
+        match event:
+            case Established(peer_hit=hit) if self._directory.by_hit(hit) is None:
+                # A stranger who was let in needs a name for IPv4 applications as well.
+                self._dataplane.set_lsi(self._directory.lsi_of(hit), hit)
+            case Failed(peer_hit=IPv6Address() as hit):
+                self._drop_held(hit)
+            case _:
+                pass
+
+    def acquire(self, destination: IPv4Address | IPv6Address) -> bool:
+        peer = self._directory.by_destination(destination)
+        if peer is None or not peer.addresses:
+            _log.warning(
+                "packet for a peer without a known address",
+                extra={"destination": str(destination)},
+            )
+            self._dataplane.drop_held(destination)
+            return True
+        self._associations.connect(peer)
+        return True
+
+    def _drop_held(self, hit: IPv6Address) -> None:
+        """Nobody answers: what waits for this peer will never be of use."""
+        self._dataplane.drop_held(hit)
+        self._dataplane.drop_held(self._directory.lsi_of(hit))

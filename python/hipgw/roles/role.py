@@ -1,0 +1,35 @@
+"""What every role offers the daemon, and what the daemon offers every role."""
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import Protocol
+
+from hipgw.naming.peers import Peer
+from hipgw.protocol.effects import Effect
+
+
+class Associations(Protocol):
+    """How a role asks for associations; the daemon's driver of the HIP machine offers it."""
+
+    def connect(self, peer: Peer) -> None:
+        """Begin a base exchange, unless one is under way or done."""
+
+    def call_later(self, delay_s: float, peer: Peer) -> None:
+        """Connect after a delay; a newer call for the same peer replaces the older one."""
+
+    def is_up(self, hit: IPv6Address) -> bool:
+        """Whether data can flow to this peer now."""
+
+
+class Role(Protocol):
+    """One of the things that a daemon is to its user."""
+
+    name: str
+
+    def start(self) -> None:
+        """The data plane runs and associations can be asked for."""
+
+    def handle_event(self, event: Effect) -> None:
+        """Something happened to an association (StateChanged, Established, Closed, Failed, …)."""
+
+    def acquire(self, destination: IPv4Address | IPv6Address) -> bool:
+        """A packet for a HIT or LSI waits; True if this role looks after it."""
