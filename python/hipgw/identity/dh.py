@@ -1,0 +1,170 @@
+"""Diffie-Hellman groups of HIPv2, with fixed-length values and validated peers (RFC 7401 §5.2.7).
+
+RFC 7401 gives no group id to Curve25519 and no later RFC does (a group 13 stands only in expired
+drafts), so hipgw does not have it: an id of its own would be one that no other stack shares, and
+P-256 to P-521 do the same work.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from enum import IntEnum
+
+from Crypto.Math.Numbers import Integer
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from hipgw.errors import IdentityError
+from hipgw.identity.modp import MODP_1536, MODP_2048, MODP_3072, ModpParameters
+
+RandomBytes = Callable[[int], bytes]
+
+
+class DhGroup(IntEnum):
+    """Group IDs on the wire (RFC 7401 §5.2.7), without SECP160R1 (10) and the deprecated ones."""
+
+    MODP_1536 = 3
+    """Mandatory to implement."""
+    MODP_3072 = 4
+    P_256 = 7
+    P_384 = 8
+    P_521 = 9
+    MODP_2048 = 11
+
+    @property
+    def label(self) -> str:
+        """The name in hipgw.toml: "P-384", "MODP-3072"."""
+        return self.name.replace("_", "-")
+
+    @classmethod
+    def by_label(cls, label: str) -> "DhGroup":
+        """Return a group by its name in hipgw.toml; IdentityError if there is none."""
+        for group in cls:
+            if group.label == label:
+                return group
+        labels = ", ".join(group.label for group in cls)
+        raise IdentityError(
+            f"there is no Diffie-Hellman group {label!r}", hint=f"known groups: {labels}"
+        )
+
+
+class DhKeyPair(ABC):
+    """An ephemeral Diffie-Hellman key pair; make one with `generate`."""
+
+    group: DhGroup
+    public_value: bytes
+    """As DIFFIE_HELLMAN carries it, always the full length of the group."""
+
+    @staticmethod
+    def generate(group: int, random: RandomBytes | None = None) -> "DhKeyPair":
+        """Make a key pair.
+
+        `random` yields the private value (for reproducible tests); None leaves that to the
+        cryptographic libraries. Raises IdentityError for a group hipgw does not have.
+        """
+        try:
+            known = DhGroup(group)
+        except ValueError:
+            raise IdentityError(f"Diffie-Hellman group {group} is not supported") from None
+        if known in _MODP_GROUPS:
+            return _ModpKeyPair(known, _MODP_GROUPS[known], random)
+        return _EcdhKeyPair(known, _CURVES[known], random)
+
+    @abstractmethod
+    def shared_secret(self, peer_public: bytes) -> bytes:
+        """Return Kij, always the full length of the group (RFC 7401 §6.5).
+
+        Raises IdentityError for a public value that is out of range or not in the group.
+        """
+
+    def __repr__(self) -> str:
+        return f"<DhKeyPair {self.group.label}>"
+
+
+class _ModpKeyPair(DhKeyPair):
+    """Modular exponentiation by pycryptodome, in constant time.
+
+    `cryptography` has declared finite-field Diffie-Hellman deprecated and means to remove it; HIP
+    cannot do without, as group 3 is the mandatory one.
+    """
+
+    def __init__(
+        self, group: DhGroup, parameters: ModpParameters, random: RandomBytes | None
+    ) -> None:
+        self.group = group
+        self._prime = Integer(parameters.prime)
+        self._length = parameters.length
+        bits = parameters.exponent_bits
+        if random is None:
+            self._private = Integer.random(exact_bits=bits)
+        else:
+            value = int.from_bytes(random(bits // 8), "big")
+            self._private = Integer(value | 1 << bits - 1)
+        public = pow(Integer(parameters.generator), self._private, self._prime)
+        self.public_value = public.to_bytes(self._length)
+
+    def shared_secret(self, peer_public: bytes) -> bytes:
+        # Some stacks strip leading zeros from their value; it still names one number.
+        if not 0 < len(peer_public) <= self._length:
+            raise IdentityError(
+                f"a {self.group.label} public value has {self._length} octets, "
+                f"not {len(peer_public)}"
+            )
+        peer = Integer.from_bytes(peer_public)
+        # The primes are safe ones, so that 1 and p-1 are all there is of small subgroups.
+        if not 1 < peer < self._prime - 1:
+            raise IdentityError(f"the {self.group.label} public value is out of range")
+        return pow(peer, self._private, self._prime).to_bytes(self._length)
+
+
+class _EcdhKeyPair(DhKeyPair):
+    """NIST curves: public value x | y, shared secret x (RFC 5903 §7)."""
+
+    def __init__(self, group: DhGroup, curve: ec.EllipticCurve, random: RandomBytes | None) -> None:
+        self.group = group
+        self._curve = curve
+        self._coordinate_length = (curve.key_size + 7) // 8
+        if random is None:
+            self._private = ec.generate_private_key(curve)
+        else:
+            # 64 bits more than the order, so that the reduction leaves no bias worth the name.
+            value = int.from_bytes(random(self._coordinate_length + 8), "big")
+            self._private = ec.derive_private_key(value % (curve.group_order - 1) + 1, curve)
+        numbers = self._private.public_key().public_numbers()
+        self.public_value = numbers.x.to_bytes(self._coordinate_length, "big") + numbers.y.to_bytes(
+            self._coordinate_length, "big"
+        )
+
+    def shared_secret(self, peer_public: bytes) -> bytes:
+        if len(peer_public) != 2 * self._coordinate_length:
+            raise IdentityError(
+                f"a {self.group.label} public value has {2 * self._coordinate_length} octets, "
+                f"not {len(peer_public)}"
+            )
+        try:
+            # Checks that the point is on the curve; the cofactor is 1.
+            peer = ec.EllipticCurvePublicKey.from_encoded_point(self._curve, b"\x04" + peer_public)
+            return self._private.exchange(ec.ECDH(), peer)
+        except ValueError:
+            raise IdentityError(
+                f"the {self.group.label} public value is not a point of the curve"
+            ) from None
+
+
+_MODP_GROUPS: dict[DhGroup, ModpParameters] = {
+    DhGroup.MODP_1536: MODP_1536,
+    DhGroup.MODP_3072: MODP_3072,
+    DhGroup.MODP_2048: MODP_2048,
+}
+
+_CURVES: dict[DhGroup, ec.EllipticCurve] = {
+    DhGroup.P_256: ec.SECP256R1(),
+    DhGroup.P_384: ec.SECP384R1(),
+    DhGroup.P_521: ec.SECP521R1(),
+}
+
+DEFAULT_DH_GROUPS: tuple[int, ...] = (
+    DhGroup.P_384,
+    DhGroup.P_256,
+    DhGroup.MODP_3072,
+    DhGroup.MODP_1536,
+)
+"""Offered unless configured otherwise, best first."""

@@ -1,0 +1,52 @@
+"""Host Identity Tags: ORCHIDv2 addresses of Host Identities (RFC 7343, RFC 7401 §3.2)."""
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
+
+from hipgw.errors import IdentityError
+from hipgw.identity.rhash import HitSuite, rhash
+
+HIT_PREFIX = IPv6Network("2001:20::/28")
+"""The ORCHIDv2 prefix (RFC 7343 §2, §6)."""
+
+CONTEXT_ID = bytes.fromhex("F0EFF02FBFF43D0FE7930C3C6E6174EA")
+"""What sets HITs apart from other ORCHIDs (RFC 7401 §3.2)."""
+
+_HASH_LENGTH = 12
+"""Octets of the hash in an ORCHID: 96 bits (RFC 7343 §2)."""
+
+
+def derive_hit(suite: int, host_identity: bytes) -> IPv6Address:
+    """Return the HIT of an encoded Host Identity.
+
+    The hash covers the Context ID and the Host Identity field of HOST_ID, octet for octet
+    (RFC 7401 §3.2); the middle 96 bits of it are kept (RFC 7343 §2, Encode_96), or the 96 bits
+    that a variable-length hash is asked for (RFC 9374 §3.5.2.1).
+
+    Raises IdentityError for an unknown suite.
+    """
+    function = rhash(suite)
+    data = CONTEXT_ID + host_identity
+    if suite == HitSuite.EDDSA_CSHAKE128:
+        hashed = function.digest(data, _HASH_LENGTH)
+    else:
+        skip = (function.digest_size - _HASH_LENGTH) // 2
+        hashed = function.digest(data)[skip : skip + _HASH_LENGTH]
+    first = int(HIT_PREFIX.network_address) | suite << 96
+    return IPv6Address(first | int.from_bytes(hashed, "big"))
+
+
+def is_hit(address: IPv4Address | IPv6Address) -> bool:
+    """Tell whether an address lies in the ORCHIDv2 prefix."""
+    return isinstance(address, IPv6Address) and address in HIT_PREFIX
+
+
+def hit_suite_of(hit: IPv6Address) -> int:
+    """Return the HIT Suite ID inside a HIT (the OGA ID, RFC 7343 §2).
+
+    The suite need not be a known one. Raises IdentityError if the address is no HIT.
+    """
+    if not is_hit(hit):
+        raise IdentityError(
+            f"{hit} is not a Host Identity Tag", hint=f"HITs begin with {HIT_PREFIX}"
+        )
+    return int(hit) >> 96 & 0xF

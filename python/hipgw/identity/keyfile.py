@@ -1,0 +1,87 @@
+"""Private key files: PEM, PKCS #8, mode 0600."""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from hipgw.errors import IdentityError
+from hipgw.identity.host_identity import LocalIdentity
+
+_MODE = 0o600
+_SIZE_MAX_BYTES = 64 * 1024
+
+
+def load_key_file(path: str | os.PathLike[str]) -> LocalIdentity:
+    """Read a private key; IdentityError names the file and says what is wrong.
+
+    A file that its group or others can read is refused: the key may be known to them already.
+    """
+    path = Path(path)
+    try:
+        # O_NONBLOCK: a FIFO in the file's place must not hang the daemon.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise IdentityError(
+            f"{path}: there is no key file", hint=f"make one with: hipgw keygen {path}"
+        ) from None
+    except OSError as error:
+        raise IdentityError(f"{path}: the key file cannot be read: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise IdentityError(f"{path}: the key file is not a regular file")
+        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise IdentityError(
+                f"{path}: the key file is open to others (mode {stat.S_IMODE(status.st_mode):04o})",
+                hint=f"chmod 600 {path}",
+            )
+        if status.st_size > _SIZE_MAX_BYTES:
+            raise IdentityError(f"{path}: {status.st_size} bytes are too many for a key file")
+        data = file.read(_SIZE_MAX_BYTES)
+    try:
+        return LocalIdentity.from_pem(data)
+    except IdentityError as error:
+        raise IdentityError(f"{path}: {error}", hint=error.hint) from None
+
+
+def save_key_file(
+    path: str | os.PathLike[str], identity: LocalIdentity, *, overwrite: bool = False
+) -> None:
+    """Write a private key so that nobody else can read it and a crash leaves no half of it.
+
+    Raises IdentityError if the file exists (unless `overwrite`) or cannot be written.
+    """
+    path = Path(path)
+    temporary = ""
+    try:
+        # mkstemp makes the file with mode 0600 before anything is in it.
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, _MODE)
+            file.write(identity.to_pem())
+            file.flush()
+            os.fsync(descriptor)
+        if overwrite:
+            Path(temporary).replace(path)
+        else:
+            os.link(temporary, path)
+        _sync_directory(path.parent)
+    except FileExistsError:
+        raise IdentityError(
+            f"{path}: the key file exists already",
+            hint="a lost key is a lost identity: move the file away, or ask for it to be replaced",
+        ) from None
+    except OSError as error:
+        raise IdentityError(f"{path}: the key file cannot be written: {error.strerror}") from None
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
