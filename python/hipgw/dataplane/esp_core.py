@@ -1,0 +1,233 @@
+"""The data plane that runs in this process: the Rust engine of `hipgw._esp_core`."""
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Literal, cast
+
+from hipgw import _esp_core
+from hipgw.dataplane.backend import (
+    DEFAULT_MAC_AGE_S,
+    DEFAULT_MAC_LIMIT,
+    DEFAULT_REPLAY_WINDOW,
+    Acquire,
+    ControlReceived,
+    DataPlaneEvent,
+    DataPlaneStatistics,
+    Fatal,
+    FirstData,
+    IPAddress,
+    LearnedMac,
+    SecurityAssociation,
+    UnknownSpi,
+)
+from hipgw.errors import DataPlaneError
+
+Direction = Literal["in", "out"]
+
+
+def capabilities() -> dict[str, bool]:
+    """What this kernel and CPU offer the engine, by name."""
+    return _esp_core.capabilities()
+
+
+class EspCoreDataPlane:
+    """See `hipgw.dataplane.backend.DataPlane` for what each method does."""
+
+    def __init__(self) -> None:
+        self._engine = _esp_core.Engine()
+
+    def fileno(self) -> int:
+        return self._engine.fileno()
+
+    def drain_events(self) -> list[DataPlaneEvent]:
+        return [_event(event) for event in self._engine.drain_events()]
+
+    def add_udp_socket(self, fd: int) -> None:
+        self._engine.add_udp_socket(fd)
+
+    def add_esp_socket(self, fd: int) -> None:
+        self._engine.add_esp_socket(fd)
+
+    def set_tun(
+        self,
+        fd: int,
+        *,
+        mtu: int,
+        local_hit: IPv6Address,
+        local_lsi: IPv4Address,
+        vnet_hdr: bool,
+    ) -> None:
+        self._engine.set_tun(
+            fd,
+            mtu=mtu,
+            local_hit=local_hit.packed,
+            local_lsi=local_lsi.packed,
+            vnet_hdr=vnet_hdr,
+        )
+
+    def add_tap(
+        self,
+        fd: int,
+        *,
+        segment: int,
+        mtu: int,
+        mss_clamp: bool,
+        vnet_hdr: bool,
+        mac_limit: int = DEFAULT_MAC_LIMIT,
+        mac_age_s: float = DEFAULT_MAC_AGE_S,
+    ) -> None:
+        self._engine.add_tap(
+            fd,
+            segment=segment,
+            mtu=mtu,
+            mss_clamp=mss_clamp,
+            vnet_hdr=vnet_hdr,
+            mac_limit=mac_limit,
+            mac_age_s=mac_age_s,
+        )
+
+    def start(self) -> None:
+        self._engine.start()
+
+    def stop(self) -> None:
+        self._engine.stop()
+
+    def add_sa(
+        self,
+        *,
+        direction: str,
+        spi: int,
+        suite: int,
+        encryption_key: bytes,
+        authentication_key: bytes,
+        local_hit: IPv6Address,
+        peer_hit: IPv6Address,
+        local: IPAddress | None,
+        remote: IPAddress,
+        udp: bool,
+        local_port: int,
+        remote_port: int,
+        segment: int = 0,
+        path_mtu: int = 1500,
+        replay_window: int = DEFAULT_REPLAY_WINDOW,
+    ) -> None:
+        self._engine.add_sa(
+            direction=_direction(direction),
+            spi=spi,
+            suite=suite,
+            encryption_key=encryption_key,
+            authentication_key=authentication_key,
+            local_hit=local_hit.packed,
+            peer_hit=peer_hit.packed,
+            local=None if local is None else local.packed,
+            remote=remote.packed,
+            udp=udp,
+            local_port=local_port,
+            remote_port=remote_port,
+            segment=segment,
+            path_mtu=path_mtu,
+            replay_window=replay_window,
+        )
+
+    def move_sa(
+        self,
+        *,
+        spi: int,
+        peer_hit: IPv6Address,
+        local: IPAddress | None,
+        remote: IPAddress,
+        udp: bool,
+        local_port: int,
+        remote_port: int,
+        path_mtu: int = 1500,
+    ) -> None:
+        self._engine.move_sa(
+            spi=spi,
+            peer_hit=peer_hit.packed,
+            local=None if local is None else local.packed,
+            remote=remote.packed,
+            udp=udp,
+            local_port=local_port,
+            remote_port=remote_port,
+            path_mtu=path_mtu,
+        )
+
+    def remove_sa(self, *, direction: str, spi: int, peer_hit: IPv6Address) -> None:
+        self._engine.remove_sa(direction=_direction(direction), spi=spi, peer_hit=peer_hit.packed)
+
+    def set_lsi(self, lsi: IPv4Address, peer_hit: IPv6Address) -> None:
+        self._engine.set_lsi(lsi.packed, peer_hit.packed)
+
+    def remove_lsi(self, lsi: IPv4Address) -> None:
+        self._engine.remove_lsi(lsi.packed)
+
+    def drop_held(self, destination: IPAddress) -> int:
+        return self._engine.drop_held(destination.packed)
+
+    def security_associations(self) -> list[SecurityAssociation]:
+        return [_security_association(entry) for entry in self._engine.security_associations()]
+
+    def mac_table(self, segment: int) -> list[LearnedMac]:
+        return [
+            LearnedMac(
+                mac=entry["mac"].hex(":"),
+                vlan=entry["vlan"],
+                peer_hit=IPv6Address(entry["peer_hit"]),
+                age_s=entry["age_s"],
+            )
+            for entry in self._engine.mac_table(segment)
+        ]
+
+    def flush_macs(self, segment: int, peer_hit: IPv6Address | None = None) -> int:
+        return self._engine.flush_macs(segment, None if peer_hit is None else peer_hit.packed)
+
+    def statistics(self) -> DataPlaneStatistics:
+        statistics = self._engine.statistics()
+        return DataPlaneStatistics(
+            drops=dict(zip(_esp_core.DROP_REASONS, statistics["drops"], strict=True)),
+            counters=statistics["counters"],
+        )
+
+
+def _direction(name: str) -> Direction:
+    if name not in ("in", "out"):
+        raise DataPlaneError(f'direction is "in" or "out", not {name!r}')
+    return cast(Direction, name)
+
+
+def _event(event: _esp_core.Event) -> DataPlaneEvent:
+    if event["kind"] == "control":
+        return ControlReceived(
+            data=event["data"],
+            local=ip_address(event["local"]),
+            remote=ip_address(event["remote"]),
+            local_port=event["local_port"],
+            remote_port=event["remote_port"],
+        )
+    if event["kind"] == "acquire":
+        return Acquire(ip_address(event["destination"]))
+    if event["kind"] == "first_data":
+        return FirstData(event["spi"])
+    if event["kind"] == "unknown_spi":
+        return UnknownSpi(event["spi"], ip_address(event["remote"]), event["remote_port"])
+    return Fatal(event["message"])
+
+
+def _security_association(entry: _esp_core.SaStatistics) -> SecurityAssociation:
+    return SecurityAssociation(
+        spi=entry["spi"],
+        direction=entry["direction"],
+        suite=entry["suite"],
+        local_hit=IPv6Address(entry["local_hit"]),
+        peer_hit=IPv6Address(entry["peer_hit"]),
+        local=ip_address(entry["local"]) if entry["local"] else None,
+        remote=ip_address(entry["remote"]),
+        local_port=entry["local_port"],
+        remote_port=entry["remote_port"],
+        udp=entry["udp"],
+        packets=entry["packets"],
+        bytes=entry["bytes"],
+        sequence=entry["sequence"],
+        replayed=entry["replayed"],
+        auth_failed=entry["auth_failed"],
+        last_used_s=entry["last_used_s"],
+    )
