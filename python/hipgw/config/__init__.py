@@ -1,0 +1,1 @@
+"""The typed configuration: `schema` says what may stand in hipgw.toml, `load` reads it."""

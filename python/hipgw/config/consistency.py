@@ -1,0 +1,190 @@
+"""Rules that join several keys of hipgw.toml; each problem is laid at the key to be changed."""
+
+import difflib
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from hipgw.config.fields import LSI_PREFIX
+from hipgw.protocol.path import Transport
+
+if TYPE_CHECKING:
+    from hipgw.config.schema import Config, EndboxConfig, EspConfig, HipConfig, PeerConfig
+
+_LEAST_PATH_MTU = 576
+"""What every IPv4 host has to accept (RFC 791 §3.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with the file."""
+
+    key: str
+    """Where, such as `peer[1].addresses[0]`; empty for the file as a whole."""
+    what: str
+    hint: str = ""
+
+
+class InconsistentError(ValueError):
+    """Keys that contradict each other; the keys in `problems` are relative to the table."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(f"{problem.key}: {problem.what}" for problem in self.problems))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint with the known word nearest to a misspelt one, or empty."""
+    by_lower_case = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), by_lower_case, n=1, cutoff=0.6)
+    return f"did you mean {by_lower_case[close[0]]!r}?" if close else ""
+
+
+def check_peer(peer: "PeerConfig") -> None:
+    """Raise InconsistentError for a peer that contradicts itself."""
+    if peer.transport is Transport.RAW and "port" in peer.model_fields_set:
+        raise InconsistentError(
+            [
+                Problem(
+                    "port",
+                    'has no meaning with transport = "raw"',
+                    "IP protocols 139 and 50 have no ports; leave it out",
+                )
+            ]
+        )
+
+
+def check_endbox(endbox: "EndboxConfig") -> None:
+    """Raise InconsistentError for an endbox whose interfaces collide."""
+    problems = []
+    if endbox.bridge == endbox.interface:
+        problems.append(
+            Problem("bridge", f"is {endbox.bridge!r}, the same as interface", "choose two names")
+        )
+    problems += [
+        Problem(
+            f"ports[{index}]",
+            f"is {port!r}, which hipgw makes itself",
+            "list the machine's LAN interfaces here, such as eth1",
+        )
+        for index, port in enumerate(endbox.ports)
+        if port in (endbox.interface, endbox.bridge)
+    ]
+    if endbox.peers == ():
+        problems.append(
+            Problem("peers", "is empty", "leave it out to share the LAN with every peer")
+        )
+    if problems:
+        raise InconsistentError(problems)
+
+
+def check_hip(hip: "HipConfig", esp: "EspConfig") -> None:
+    """Raise InconsistentError for figures that contradict each other."""
+    problems = []
+    if hip.puzzle_difficulty_max < hip.puzzle_difficulty:
+        problems.append(
+            Problem(
+                "hip.puzzle_difficulty_max",
+                f"is {hip.puzzle_difficulty_max}, less than puzzle_difficulty "
+                f"({hip.puzzle_difficulty})",
+                f"write {hip.puzzle_difficulty} or more",
+            )
+        )
+    if 0 < esp.path_mtu < _LEAST_PATH_MTU:
+        problems.append(
+            Problem(
+                "esp.path_mtu",
+                f"is {esp.path_mtu}; it has to be 0 or at least {_LEAST_PATH_MTU}",
+                "0 takes the MTU from the route",
+            )
+        )
+    if problems:
+        raise InconsistentError(problems)
+
+
+def check_config(config: "Config") -> None:
+    """Raise InconsistentError for tables that do not fit together."""
+    problems = [
+        *_repeated("name", [peer.name for peer in config.peers], config),
+        *_repeated("hit", [peer.hit for peer in config.peers], config),
+        *_repeated("lsi", [peer.lsi for peer in config.peers], config),
+        *_roles(config),
+        *_host(config),
+    ]
+    if problems:
+        raise InconsistentError(problems)
+
+
+def _repeated(key: str, values: "Iterable[Hashable | None]", config: "Config") -> list[Problem]:
+    first: dict[Hashable, int] = {}
+    problems = []
+    for index, value in enumerate(values):
+        if value is None:
+            continue
+        if value in first:
+            other = config.peers[first[value]].name
+            where = f"peer[{first[value]}]" + (f" ({other})" if key != "name" else "")
+            problems.append(Problem(f"peer[{index}].{key}", f"{value} is that of {where} already"))
+        first.setdefault(value, index)
+    return problems
+
+
+def _roles(config: "Config") -> list[Problem]:
+    if not config.roles:
+        return [
+            Problem(
+                "",
+                "turns no role on",
+                "add a [host] or an [endbox] table",
+            )
+        ]
+    if config.endbox is None:
+        return []
+    names = [peer.name for peer in config.peers]
+    problems = [
+        Problem(
+            f"endbox.peers[{index}]",
+            f"no [[peer]] is named {name!r}",
+            did_you_mean(name, names)
+            or (f"there are: {', '.join(names[:8])}" if names else "add a [[peer]] table for it"),
+        )
+        for index, name in enumerate(config.endbox.peers or ())
+        if name not in names
+    ]
+    if not names and not problems:
+        problems.append(
+            Problem("endbox", "has nobody to share the LAN with", "add a [[peer]] table")
+        )
+    return problems
+
+
+def _host(config: "Config") -> list[Problem]:
+    if config.host is None:
+        return []
+    problems = []
+    if config.endbox is not None:
+        taken = (config.endbox.interface, config.endbox.bridge, *config.endbox.ports)
+        if config.host.interface in taken:
+            problems.append(
+                Problem(
+                    "host.interface",
+                    f"{config.host.interface!r} is an interface of [endbox] already",
+                    "choose two names",
+                )
+            )
+    for index, peer in enumerate(config.peers):
+        if peer.lsi is not None and peer.lsi == config.host.lsi:
+            problems.append(Problem(f"peer[{index}].lsi", f"{peer.lsi} is that of [host] already"))
+        # The host role routes the whole prefix into its own interface, so that packets
+        # to such an address would come back to hipgw.
+        problems += [
+            Problem(
+                f"peer[{index}].addresses[{position}]",
+                f"{address} lies in {LSI_PREFIX}, which [host] uses for LSIs",
+                "use another address of this peer",
+            )
+            for position, address in enumerate(peer.addresses)
+            if isinstance(address, IPv4Address) and address in LSI_PREFIX
+        ]
+    return problems

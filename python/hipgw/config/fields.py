@@ -1,0 +1,188 @@
+"""Types of single values in hipgw.toml: addresses, HITs, names, paths, and what they refuse."""
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+IPAddress = IPv4Address | IPv6Address
+
+HIT_PREFIX = IPv6Network("2001:20::/28")
+"""ORCHIDv2 (RFC 7343 §2, RFC 7401 §3.1)."""
+
+LSI_PREFIX = IPv4Network("1.0.0.0/8")
+"""Local Scope Identifiers (RFC 5338 §3.2 leaves the range to the host; 1.0.0.0/8 is customary)."""
+
+BASE_DIRECTORY = "base_directory"
+"""Key of the validation context: the folder that relative paths start from."""
+
+_INTERFACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
+_PEER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_SUN_PATH_LIMIT = 107
+"""Octets of a Unix socket's path on Linux, less the final NUL (unix(7))."""
+
+
+class InvalidValueError(ValueError):
+    """A value that breaks a rule, with a hint what to write instead."""
+
+    def __init__(self, what: str, *, hint: str = "") -> None:
+        super().__init__(what)
+        self.hint = hint
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidValueError(f"has to be text in quotes, not {describe(value)}")
+    return value
+
+
+def describe(value: object) -> str:
+    """Name a TOML value for an error text, shortened."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def parse_address(value: object) -> IPAddress:
+    """Parse a unicast address that packets can be sent to."""
+    text = _text(value)
+    try:
+        address = ip_address(text)
+    except ValueError:
+        hint = "write a numeric address such as 192.0.2.2 or 2001:db8::2"
+        if "/" in text:
+            hint = "leave out the prefix length"
+        elif text.startswith("["):
+            hint = "leave out the brackets; the port has a key of its own"
+        elif re.fullmatch(r"[\d.]+:\d+", text):
+            hint = "leave out the port; it has a key of its own"
+        raise InvalidValueError(f"{text!r} is not an IPv4 or IPv6 address", hint=hint) from None
+    if address.is_unspecified or address.is_multicast:
+        raise InvalidValueError(f"{text} is not the address of one machine")
+    if isinstance(address, IPv4Address) and address == IPv4Address("255.255.255.255"):
+        raise InvalidValueError(f"{text} is not the address of one machine")
+    if isinstance(address, IPv6Address):
+        if address in HIT_PREFIX:
+            raise InvalidValueError(
+                f"{text} is a HIT, not an address that packets can be routed to",
+                hint="put it under 'hit', and the machine's ordinary addresses here",
+            )
+        if address.is_link_local:
+            raise InvalidValueError(
+                f"{text} is a link-local address",
+                hint="use a global or unique-local (fc00::/7) address",
+            )
+        if address.ipv4_mapped is not None:
+            raise InvalidValueError(
+                f"{text} is an IPv4 address", hint=f'write "{address.ipv4_mapped}"'
+            )
+    return address
+
+
+def parse_hit(value: object) -> IPv6Address:
+    """Parse a Host Identity Tag (an ORCHIDv2, RFC 7401 §3.1)."""
+    text = _text(value)
+    try:
+        address = IPv6Address(text)
+    except ValueError:
+        raise InvalidValueError(
+            f"{text!r} is not a HIT", hint="`hipgw id` on the peer shows its HIT (2001:2…)"
+        ) from None
+    if address not in HIT_PREFIX or address.scope_id:
+        hint = "`hipgw id` on the peer shows its HIT"
+        if address in IPv6Network("2001:10::/28"):
+            hint = "this is a HIT of HIP version 1 (RFC 4843); " + hint
+        raise InvalidValueError(f"{text} is not a HIT: HITs start with {HIT_PREFIX}", hint=hint)
+    return address
+
+
+def parse_lsi(value: object) -> IPv4Address:
+    """Parse a Local Scope Identifier, an IPv4 address that means a HIT on this host only."""
+    text = _text(value)
+    try:
+        address = IPv4Address(text)
+    except ValueError:
+        raise InvalidValueError(
+            f"{text!r} is not an LSI", hint="write one such as 1.0.0.7"
+        ) from None
+    if address not in LSI_PREFIX:
+        raise InvalidValueError(f"{text} is not an LSI: LSIs lie in {LSI_PREFIX}")
+    if address in (LSI_PREFIX.network_address, LSI_PREFIX.broadcast_address):
+        raise InvalidValueError(f"{text} is the network's own address, not one of a machine")
+    return address
+
+
+def _interface_name(text: str) -> str:
+    # dev_valid_name() of the kernel: 1 to 15 octets, no '/', ':' or white space, not "." or "..".
+    if not _INTERFACE_NAME.fullmatch(text):
+        raise InvalidValueError(
+            f"{text!r} is not a name for a network interface",
+            hint="1 to 15 letters, digits, '.', '_' or '-'",
+        )
+    if text in ("lo", "all", "default"):
+        raise InvalidValueError(f"{text!r} is reserved by Linux")
+    return text
+
+
+def _peer_name(text: str) -> str:
+    if not _PEER_NAME.fullmatch(text):
+        raise InvalidValueError(
+            f"{text!r} cannot be a peer's name", hint="1 to 63 letters, digits, '.', '_' or '-'"
+        )
+    try:
+        ip_address(text)
+    except ValueError:
+        return text
+    raise InvalidValueError(
+        f"{text!r} cannot be a peer's name: it reads as an address", hint="choose a word"
+    )
+
+
+def _no_repeats(values: tuple[object, ...]) -> tuple[object, ...]:
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise InvalidValueError(f"{value} is listed twice")
+        seen.add(value)
+    return values
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    text = _text(value) if not isinstance(value, Path) else str(value)
+    if not text or "\0" in text:
+        raise InvalidValueError("has to be the path of a file")
+    path = Path(text).expanduser()
+    context = info.context
+    if isinstance(context, dict) and isinstance(context.get(BASE_DIRECTORY), Path):
+        path = context[BASE_DIRECTORY] / path
+    return path
+
+
+def _socket_path(path: Path) -> Path:
+    length = len(str(path).encode())
+    if length > _SUN_PATH_LIMIT:
+        raise InvalidValueError(
+            f"is {length} octets long, and a Unix socket's path {_SUN_PATH_LIMIT} at most",
+            hint="choose a shorter folder, such as /run/hipgw",
+        )
+    return path
+
+
+Address = Annotated[IPAddress, BeforeValidator(parse_address)]
+Hit = Annotated[IPv6Address, BeforeValidator(parse_hit)]
+Lsi = Annotated[IPv4Address, BeforeValidator(parse_lsi)]
+InterfaceName = Annotated[str, AfterValidator(_interface_name)]
+PeerName = Annotated[str, AfterValidator(_peer_name)]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+SocketPath = Annotated[Path, BeforeValidator(_path), AfterValidator(_socket_path)]
+Integer = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Switch = Annotated[bool, Field(strict=True)]
+NoRepeats = AfterValidator(_no_repeats)

@@ -1,0 +1,71 @@
+"""The names of algorithms and modes in hipgw.toml, with the numbers that travel on the wire."""
+
+from enum import StrEnum
+from typing import Self
+
+
+class _NumberedName(StrEnum):
+    """A name as it stands in the file, with the id of its registry as `wire_id`."""
+
+    wire_id: int
+
+    def __new__(cls, name: str, wire_id: int) -> Self:
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.wire_id = wire_id
+        return member
+
+
+class DhGroupName(_NumberedName):
+    """Diffie-Hellman groups (RFC 7401 §5.2.7)."""
+
+    P_256 = ("P-256", 7)
+    P_384 = ("P-384", 8)
+    P_521 = ("P-521", 9)
+    MODP_1536 = ("MODP-1536", 3)
+    MODP_3072 = ("MODP-3072", 4)
+
+
+class HipCipherName(_NumberedName):
+    """Ciphers of the ENCRYPTED parameter (RFC 7401 §5.2.8)."""
+
+    AES_256_CBC = ("AES-256-CBC", 4)
+    AES_128_CBC = ("AES-128-CBC", 2)
+    NULL = ("NULL", 1)
+
+
+class EspSuiteName(_NumberedName):
+    """ESP suites (RFC 7402 §5.1.2); ChaCha20-Poly1305 has a private id between hipgw peers."""
+
+    AES_128_GCM_16 = ("AES-128-GCM-16", 13)
+    AES_128_GCM_8 = ("AES-128-GCM-8", 12)
+    AES_128_CCM_16 = ("AES-128-CCM-16", 11)
+    AES_128_CCM_8 = ("AES-128-CCM-8", 10)
+    CHACHA20_POLY1305 = ("ChaCha20-Poly1305", 65281)
+    AES_256_CBC_SHA256 = ("AES-256-CBC-SHA256", 9)
+    AES_128_CBC_SHA256 = ("AES-128-CBC-SHA256", 8)
+    NULL_SHA256 = ("NULL-SHA256", 7)
+
+
+class Accept(StrEnum):
+    """Whose base exchanges are answered."""
+
+    PEERS = "peers"
+    ANY = "any"
+
+
+class LogFormat(StrEnum):
+    """How log records are written."""
+
+    AUTO = "auto"
+    HUMAN = "human"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least severe records that are written."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+    DEBUG = "debug"

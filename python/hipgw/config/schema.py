@@ -1,0 +1,339 @@
+"""What may stand in hipgw.toml: one frozen model per table, every key with its meaning and bounds.
+
+The models are the only place that knows defaults and ranges; docs/configuration.md is made from
+them (`python -m hipgw.config.reference`). A model that exists has passed every check.
+"""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
+
+from hipgw.config.consistency import check_config, check_endbox, check_hip, check_peer
+from hipgw.config.fields import (
+    Address,
+    FilePath,
+    Hit,
+    Integer,
+    InterfaceName,
+    Lsi,
+    NoRepeats,
+    Number,
+    PeerName,
+    SocketPath,
+    Switch,
+)
+from hipgw.config.names import (
+    Accept,
+    DhGroupName,
+    EspSuiteName,
+    HipCipherName,
+    LogFormat,
+    LogLevel,
+)
+from hipgw.protocol.path import HIP_UDP_PORT, Transport
+
+_SECONDS: JsonDict = {"unit": "seconds"}
+_OCTETS: JsonDict = {"unit": "octets"}
+
+
+class _Table(BaseModel):
+    """A table of the file: immutable, and a key that is not listed is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class IdentityConfig(_Table):
+    """Who this machine is."""
+
+    key_file: FilePath = Field(
+        description="The private key of the Host Identity, in PEM, readable by its owner only. "
+        "`hipgw keygen` makes one. A relative path starts from the folder of this file.",
+    )
+
+
+class HipConfig(_Table):
+    """The HIP protocol: what is offered to peers, and when to give up (RFC 7401)."""
+
+    port: Integer = Field(
+        default=HIP_UDP_PORT,
+        ge=1,
+        le=65535,
+        description="Own UDP port for HIP and ESP (RFC 9028 §4.1).",
+    )
+    transport: Transport = Field(
+        default=Transport.UDP,
+        description="How peers are reached that do not say otherwise: HIP and ESP inside UDP, "
+        "or `raw`, by IP protocols 139 and 50.",
+    )
+    opportunistic: Switch = Field(
+        default=False,
+        description="Begin exchanges with machines whose HIT is not known beforehand "
+        "(RFC 7401 §4.1.8). Such a first contact is open to a man in the middle.",
+    )
+    accept: Accept = Field(
+        default=Accept.PEERS,
+        description="Whose base exchanges are answered: those of the configured `peers`, "
+        "or of `any` machine.",
+    )
+    dh_groups: Annotated[tuple[DhGroupName, ...], NoRepeats] = Field(
+        default=(
+            DhGroupName.P_384,
+            DhGroupName.P_256,
+            DhGroupName.MODP_3072,
+            DhGroupName.MODP_1536,
+        ),
+        min_length=1,
+        description="Diffie-Hellman groups, the preferred one first (RFC 7401 §5.2.7).",
+    )
+    hip_ciphers: Annotated[tuple[HipCipherName, ...], NoRepeats] = Field(
+        default=(HipCipherName.AES_256_CBC, HipCipherName.AES_128_CBC),
+        min_length=1,
+        description="Ciphers for secret parts of HIP packets, the preferred one first "
+        "(RFC 7401 §5.2.8). `NULL` is for debugging: it hides nothing.",
+    )
+    esp_suites: Annotated[tuple[EspSuiteName, ...], NoRepeats] = Field(
+        default=(
+            EspSuiteName.AES_128_GCM_16,
+            EspSuiteName.CHACHA20_POLY1305,
+            EspSuiteName.AES_256_CBC_SHA256,
+            EspSuiteName.AES_128_CBC_SHA256,
+        ),
+        min_length=1,
+        description="ESP suites, the preferred one first (RFC 7402 §5.1.2). ChaCha20-Poly1305 has "
+        "no number there and is only agreed with other hipgw machines. `NULL-SHA256` is for "
+        "debugging: it encrypts nothing.",
+    )
+    puzzle_difficulty: Integer = Field(
+        default=10,
+        ge=0,
+        le=28,
+        json_schema_extra={"unit": "bits"},
+        description="K of the puzzle that an initiator has to solve while this machine is idle; "
+        "each bit doubles its work (RFC 7401 §4.1.2).",
+    )
+    puzzle_difficulty_max: Integer = Field(
+        default=20,
+        ge=0,
+        le=28,
+        json_schema_extra={"unit": "bits"},
+        description="K of the puzzle at the highest load.",
+    )
+    retransmit_s: Number = Field(
+        default=0.5,
+        ge=0.05,
+        le=30.0,
+        json_schema_extra=_SECONDS,
+        description="Wait for an answer before the first retransmission; it doubles with each one.",
+    )
+    retries: Integer = Field(
+        default=5, ge=1, le=20, description="Retransmissions before an exchange is given up."
+    )
+    idle_close_s: Number = Field(
+        default=900.0,
+        ge=10.0,
+        le=604800.0,
+        json_schema_extra=_SECONDS,
+        description="Unused Association Lifetime: an association without traffic for this long is "
+        "closed (RFC 7401 §4.4.4).",
+    )
+
+
+class EspConfig(_Table):
+    """The data path (RFC 7402)."""
+
+    replay_window: Integer = Field(
+        default=8192,
+        ge=64,
+        le=1048576,
+        multiple_of=64,
+        json_schema_extra={"unit": "packets"},
+        description="How far a packet may come late and still be accepted (RFC 6479).",
+    )
+    path_mtu: Integer = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        json_schema_extra=_OCTETS,
+        description="Largest IP packet on the way to the peers; 0 takes it from the route. "
+        "Otherwise at least 576.",
+    )
+
+
+class PeerConfig(_Table):
+    """A machine to associate with; one `[[peer]]` table each."""
+
+    name: PeerName = Field(description="What logs, tables and commands call it.")
+    hit: Hit = Field(description="Its Host Identity Tag, as `hipgw id` shows it there.")
+    addresses: Annotated[tuple[Address, ...], NoRepeats] = Field(
+        default=(),
+        max_length=16,
+        description="Where it is found, the preferred address first. Without any, this machine "
+        "waits to be called.",
+    )
+    transport: Transport | None = Field(
+        default=None, description="How it is reached; default: `hip.transport`."
+    )
+    port: Integer = Field(
+        default=HIP_UDP_PORT, ge=1, le=65535, description='Its UDP port (`transport = "udp"` only).'
+    )
+    lsi: Lsi | None = Field(
+        default=None,
+        description="Its Local Scope Identifier, an alias in 1.0.0.0/8 for IPv4 programs on this "
+        "machine; default: derived from its HIT.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_peer(self)
+        return self
+
+
+class HostConfig(_Table):
+    """The host role: this machine is reachable by its HIT and LSI, and reaches peers by theirs.
+
+    The table's presence turns the role on; `[host]` alone is enough.
+    """
+
+    interface: InterfaceName = Field(
+        default="hip0", description="The TUN interface that carries HITs and LSIs."
+    )
+    lsi: Lsi | None = Field(
+        default=None, description="Own Local Scope Identifier; default: derived from the own HIT."
+    )
+    mtu: Integer | None = Field(
+        default=None,
+        ge=1280,
+        le=65535,
+        json_schema_extra=_OCTETS,
+        description="MTU of the interface; default: what fits the path without fragments.",
+    )
+
+
+class EndboxConfig(_Table):
+    """The endbox role: the LAN behind this machine and those behind its peers become one.
+
+    The table's presence turns the role on.
+    """
+
+    interface: InterfaceName = Field(
+        default="hipgw0", description="The TAP interface that carries Ethernet to the peers."
+    )
+    bridge: InterfaceName = Field(
+        default="br-hipgw",
+        description="The bridge that joins the TAP interface with the ports; made if it is not "
+        "there, and then removed again on stop.",
+    )
+    ports: Annotated[tuple[InterfaceName, ...], NoRepeats] = Field(
+        default=(),
+        max_length=64,
+        description="LAN interfaces to put into the bridge. They must not carry the route to the "
+        "peers.",
+    )
+    peers: Annotated[tuple[PeerName, ...], NoRepeats] | None = Field(
+        default=None,
+        description="Names of the peers that share the LAN; default: every configured peer.",
+    )
+    mss_clamp: Switch = Field(
+        default=True,
+        description="Lower the MSS of TCP connections, so that their packets need no fragments.",
+    )
+    mtu: Integer = Field(
+        default=1500,
+        ge=576,
+        le=9216,
+        json_schema_extra=_OCTETS,
+        description="MTU of the LAN; the same at every site. Frames that are too large for the "
+        "path are carried in fragments.",
+    )
+    mac_limit: Integer = Field(
+        default=65536,
+        ge=16,
+        le=1048576,
+        json_schema_extra={"unit": "addresses"},
+        description="Most MAC addresses learned; further ones are flooded.",
+    )
+    mac_age_s: Number = Field(
+        default=300.0,
+        ge=1.0,
+        le=86400.0,
+        json_schema_extra=_SECONDS,
+        description="A MAC address that was silent for this long is forgotten.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_endbox(self)
+        return self
+
+
+class DaemonConfig(_Table):
+    """How the daemon runs on this machine."""
+
+    user: str = Field(
+        default="nobody",
+        min_length=1,
+        max_length=32,
+        description="The user to become once interfaces and sockets are open; CAP_NET_ADMIN and "
+        "CAP_NET_RAW are kept. `root` changes nothing.",
+    )
+    state_dir: FilePath = Field(
+        default=Path("/run/hipgw"),
+        description="Folder of the record of what was changed on the system, by which the next "
+        "start cleans up after a crash.",
+    )
+    control_socket: SocketPath = Field(
+        default=Path("/run/hipgw/control.sock"),
+        description="The Unix socket that `hipgw status` and the other commands talk to.",
+    )
+    control_group: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=32,
+        description="The group whose members may use the control socket; default: the daemon's.",
+    )
+    log_format: LogFormat = Field(
+        default=LogFormat.AUTO,
+        description="`human` is coloured on a terminal; `json` is one object a line; `auto` is "
+        "`human`.",
+    )
+    log_level: LogLevel = Field(
+        default=LogLevel.INFO, description="The least severe records to write."
+    )
+
+
+class Config(_Table):
+    """The whole of hipgw.toml."""
+
+    identity: IdentityConfig
+    hip: HipConfig = Field(default_factory=HipConfig)
+    esp: EspConfig = Field(default_factory=EspConfig)
+    peers: tuple[PeerConfig, ...] = Field(default=(), alias="peer", max_length=65536)
+    host: HostConfig | None = None
+    endbox: EndboxConfig | None = None
+    daemon: DaemonConfig = Field(default_factory=DaemonConfig)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_hip(self.hip, self.esp)
+        check_config(self)
+        return self
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that are turned on, by name."""
+        return tuple(name for name in ("host", "endbox") if getattr(self, name) is not None)
+
+    @property
+    def endbox_peers(self) -> tuple[PeerConfig, ...]:
+        """The peers that share the endbox's LAN; empty without the role."""
+        if self.endbox is None:
+            return ()
+        if self.endbox.peers is None:
+            return self.peers
+        return tuple(peer for peer in self.peers if peer.name in self.endbox.peers)
+
+    def transport_of(self, peer: PeerConfig) -> Transport:
+        """How a peer is reached."""
+        return peer.transport or self.hip.transport
