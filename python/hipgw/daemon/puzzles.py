@@ -4,9 +4,13 @@ import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-from hipgw.identity.puzzle import PuzzleSearch
+from hipgw.identity.puzzle import puzzle_solver
 from hipgw.protocol.effects import SolvePuzzle
+
+if TYPE_CHECKING:
+    from hipgw._esp_core import PuzzleSolver
 
 AT_ONCE = 2
 """Searches that run at the same time; more of them wait for their turn."""
@@ -21,16 +25,12 @@ class PuzzleRunner:
         self._loop = loop
         self._solved = solved
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hipgw-puzzle")
-        self._searches: dict[int, PuzzleSearch] = {}
+        self._searches: dict[int, "PuzzleSolver"] = {}
 
     def start(self, puzzle: SolvePuzzle, now: float) -> None:
         """Begin a search; its outcome comes on the event loop's thread."""
-        search = PuzzleSearch(
-            puzzle.hash_name,
-            puzzle.prefix,
-            puzzle.length,
-            puzzle.difficulty,
-            start=os.urandom(puzzle.length),
+        search = puzzle_solver(
+            puzzle.hash_name, puzzle.prefix, puzzle.length, puzzle.difficulty, os.urandom
         )
         self._searches[puzzle.request] = search
         deadline = puzzle.deadline

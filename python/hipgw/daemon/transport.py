@@ -1,0 +1,80 @@
+"""Sends and receives HIP packets: inside UDP, or by IP protocol 139."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Mapping
+
+from hipgw.errors import PlatformError
+from hipgw.platform.sockets import receive_hip, send_hip
+from hipgw.protocol.path import Path, Transport
+
+BATCH = 64
+"""Raw packets read before the event loop gets its turn again."""
+
+_log = logging.getLogger(__name__)
+
+
+class ControlTransport:
+    """The sockets of the control plane.
+
+    What comes in over UDP is read by the data plane, which owns the receiving side of those
+    sockets; here they only send. Raw sockets are read here.
+    """
+
+    def __init__(
+        self,
+        udp: Mapping[int, socket.socket],
+        raw: Mapping[int, socket.socket],
+        *,
+        udp_port: int,
+    ) -> None:
+        """*udp* and *raw* are keyed by IP version, 4 and 6; a family may be missing."""
+        self.udp_port = udp_port
+        self._sockets = {Transport.UDP: udp, Transport.RAW: raw}
+        self.send_errors = 0
+
+    def can_send(self, version: int) -> bool:
+        """Whether this machine has sockets for IPv4 (4) or IPv6 (6)."""
+        return any(version in sockets for sockets in self._sockets.values())
+
+    def send(self, data: bytes, path: Path) -> None:
+        """Send one HIP packet. A failure is counted and logged: HIP repeats what matters."""
+        version = path.remote.version
+        sock = self._sockets[path.transport].get(version)
+        try:
+            if sock is None:
+                raise PlatformError(f"This machine has no IPv{version} sockets.")
+            send_hip(sock, data, path)
+        except (PlatformError, OSError) as error:
+            self.send_errors += 1
+            _log.warning("cannot send to %s: %s", path.remote, error)
+
+    def start(
+        self, loop: asyncio.AbstractEventLoop, received: Callable[[bytes, Path], None]
+    ) -> None:
+        """Read the raw sockets from now on."""
+        for sock in self._sockets[Transport.RAW].values():
+            loop.add_reader(sock, self._readable, sock, received)
+
+    def stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close all sockets."""
+        for sock in self._sockets[Transport.RAW].values():
+            loop.remove_reader(sock)
+        for sockets in self._sockets.values():
+            for sock in sockets.values():
+                sock.close()
+
+    @staticmethod
+    def _readable(sock: socket.socket, received: Callable[[bytes, Path], None]) -> None:
+        for _ in range(BATCH):
+            try:
+                packet = receive_hip(sock)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # An ICMP error of an earlier packet surfaces here; the socket goes on.
+                _log.debug("raw socket: %s", error)
+                continue
+            if packet is not None:
+                received(*packet)
