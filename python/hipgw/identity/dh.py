@@ -109,9 +109,12 @@ class _ModpKeyPair(DhKeyPair):
                 f"not {len(peer_public)}"
             )
         peer = Integer.from_bytes(peer_public)
-        # The primes are safe ones, so that 1 and p-1 are all there is of small subgroups.
         if not 1 < peer < self._prime - 1:
             raise IdentityError(f"the {self.group.label} public value is out of range")
+        # The generator is a square modulo these safe primes, and the squares are the subgroup of
+        # prime order. What is not a square would give away a bit of the private value.
+        if Integer.jacobi_symbol(peer, self._prime) != 1:
+            raise IdentityError(f"the {self.group.label} public value is not in the subgroup")
         return pow(peer, self._private, self._prime).to_bytes(self._length)
 
 

@@ -27,18 +27,11 @@ def load_key_file(path: str | os.PathLike[str]) -> LocalIdentity:
         ) from None
     except OSError as error:
         raise IdentityError(f"{path}: the key file cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise IdentityError(f"{path}: the key file is not a regular file")
-        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise IdentityError(
-                f"{path}: the key file is open to others (mode {stat.S_IMODE(status.st_mode):04o})",
-                hint=f"chmod 600 {path}",
-            )
-        if status.st_size > _SIZE_MAX_BYTES:
-            raise IdentityError(f"{path}: {status.st_size} bytes are too many for a key file")
-        data = file.read(_SIZE_MAX_BYTES)
+    try:
+        _check_key_file(path, os.fstat(descriptor))
+        data = _read_all(descriptor)
+    finally:
+        os.close(descriptor)
     try:
         return LocalIdentity.from_pem(data)
     except IdentityError as error:
@@ -77,6 +70,25 @@ def save_key_file(
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _check_key_file(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise IdentityError(f"{path}: the key file is not a regular file")
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise IdentityError(
+            f"{path}: the key file is open to others (mode {stat.S_IMODE(status.st_mode):04o})",
+            hint=f"chmod 600 {path}",
+        )
+    if status.st_size > _SIZE_MAX_BYTES:
+        raise IdentityError(f"{path}: {status.st_size} bytes are too many for a key file")
+
+
+def _read_all(descriptor: int) -> bytes:
+    data = b""
+    while len(data) < _SIZE_MAX_BYTES and (part := os.read(descriptor, _SIZE_MAX_BYTES)):
+        data += part
+    return data
 
 
 def _sync_directory(directory: Path) -> None:

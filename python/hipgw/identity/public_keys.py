@@ -88,6 +88,8 @@ def _decode_rsa(encoded: bytes) -> rsa.RSAPublicKey:
     n, e = int.from_bytes(modulus, "big"), int.from_bytes(exponent, "big")
     if not RSA_BITS_MIN <= n.bit_length() <= RSA_BITS_MAX:
         raise ValueError(f"{n.bit_length()} bits, not {RSA_BITS_MIN} to {RSA_BITS_MAX}")
+    if n % 2 == 0:
+        raise ValueError("the modulus is even")
     if e.bit_length() > _RSA_EXPONENT_BITS_MAX:
         raise ValueError(f"the exponent has more than {_RSA_EXPONENT_BITS_MAX} bits")
     return rsa.RSAPublicNumbers(e, n).public_key()
