@@ -52,7 +52,7 @@ class Keymat:
             )
         if end > len(self._material):
             # Rekeying comes back for a little more each time: expand generously.
-            wanted = min(self._limit, max(end, 16 * self._rhash.digest_size, 2 * end))
+            wanted = min(self._limit, max(8 * self._rhash.digest_size, 2 * end))
             self._material = self._rhash.hkdf_expand(self._pseudorandom_key, self._info, wanted)
         return self._material[index:end]
 
