@@ -1,0 +1,1 @@
+"""The Unix socket that commands, console, lab and tests talk to the daemon by."""

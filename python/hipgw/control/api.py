@@ -1,0 +1,283 @@
+"""What the daemon offers at its control socket: the methods, and the shape of every answer.
+
+HITs, LSIs and other addresses are text in their usual spelling; peers are named by name, HIT or
+LSI. Keys of security associations never appear. Units stand in the names: `_s` seconds, `_ms`
+milliseconds. `null` means not known or not there.
+"""
+
+from collections.abc import AsyncGenerator
+from typing import Literal, NotRequired, Protocol, TypedDict
+
+
+class PathAnswer(TypedDict):
+    """Where packets of a peer go."""
+
+    local: str | None
+    remote: str
+    transport: Literal["udp", "raw"]
+    local_port: int
+    """Has no meaning with transport raw."""
+    remote_port: int
+
+
+class HealthWarning(TypedDict):
+    """Something that keeps the daemon from working as it should."""
+
+    code: str
+    """For scripts, such as `no_udp_gso` or `peer_down`."""
+    severity: Literal["notice", "warning", "error"]
+    message: str
+    hint: str
+    """What to do about it, or empty."""
+
+
+class LocalHitAnswer(TypedDict):
+    """A Host Identity of this machine."""
+
+    hit: str
+    algorithm: str
+    """Such as `ECDSA P-256`."""
+    lsi: str | None
+    """Without the host role null."""
+
+
+class StatusCounts(TypedDict):
+    """How many of each there are."""
+
+    peers: int
+    """Configured ones."""
+    established: int
+    """Associations that carry data."""
+    associations: int
+    security_associations: int
+    macs: int
+    """Learned MAC addresses of the endbox."""
+
+
+class StatusAnswer(TypedDict):
+    """The daemon at a glance."""
+
+    version: str
+    pid: int
+    uptime_s: float
+    config_file: str
+    roles: list[str]
+    identities: list[LocalHitAnswer]
+    transport: Literal["udp", "raw"]
+    port: int
+    counts: StatusCounts
+    health: list[HealthWarning]
+    """Empty when all is well."""
+
+
+class PeerAnswer(TypedDict):
+    """A configured peer, or a stranger while it is associated."""
+
+    name: str | None
+    """Null for a stranger."""
+    hit: str
+    lsi: str | None
+    addresses: list[str]
+    transport: Literal["udp", "raw"]
+    roles: list[str]
+    """The roles that it takes part in."""
+    state: str
+    """A state of RFC 7401 §4.4.2, such as `ESTABLISHED`."""
+    path: PathAnswer | None
+    """The one in use."""
+    established_s: float | None
+    """How long it has been established."""
+    rtt_ms: float | None
+    """The latest measurement."""
+    attempts: int
+    """Exchanges begun since it was last established."""
+    next_attempt_s: float | None
+    """Until the next exchange is begun; null when none is planned."""
+    last_failure: str | None
+    """Why it failed or was closed the last time."""
+
+
+class AssociationAnswer(TypedDict):
+    """One HIP association."""
+
+    peer: str | None
+    local_hit: str
+    peer_hit: str
+    state: str
+    path: PathAnswer | None
+    initiator: bool
+    age_s: float | None
+    """Since it was established."""
+    dh_group: str | None
+    hip_cipher: str | None
+    esp_suite: str | None
+    inbound_spi: int | None
+    outbound_spi: int | None
+    counters: dict[str, int]
+
+
+class SaAnswer(TypedDict):
+    """One ESP security association of the data plane, without its keys."""
+
+    spi: int
+    direction: Literal["in", "out"]
+    suite: str
+    peer: str | None
+    local_hit: str
+    peer_hit: str
+    path: PathAnswer
+    packets: int
+    bytes: int
+    """Octets of plain text."""
+    sequence: int
+    """Last sent or highest received sequence number (64 bits)."""
+    replayed: int
+    auth_failed: int
+    last_used_s: float | None
+    """Since the last packet."""
+
+
+class MacAnswer(TypedDict):
+    """A MAC address learned from a peer."""
+
+    mac: str
+    vlan: int
+    """0 for untagged."""
+    segment: int
+    peer: str | None
+    peer_hit: str
+    age_s: float
+
+
+class CountersAnswer(TypedDict):
+    """Everything that is counted since the start."""
+
+    control: dict[str, int]
+    """HIP packets in and out, by type."""
+    control_drops: dict[str, int]
+    """HIP packets not acted on, by reason."""
+    dataplane: dict[str, int]
+    dataplane_drops: dict[str, int]
+    """Data packets not delivered, by reason."""
+
+
+class PingReplyAnswer(TypedDict):
+    """One authenticated echo over HIP, answered or not."""
+
+    sequence: int
+    """From 1."""
+    rtt_ms: float | None
+    """Null when no answer came in time."""
+    path: PathAnswer | None
+
+
+class PingSummary(TypedDict):
+    """The end of a `ping`."""
+
+    peer: str
+    peer_hit: str
+    sent: int
+    received: int
+    rtt_min_ms: float | None
+    rtt_avg_ms: float | None
+    rtt_max_ms: float | None
+
+
+class ConnectAnswer(TypedDict):
+    """How an attempt to associate went."""
+
+    peer: str
+    peer_hit: str
+    state: str
+    established: bool
+    duration_ms: float | None
+    """Of the base exchange; null if it was established before, or is not."""
+    reason: str | None
+    """Why not."""
+
+
+class CloseAnswer(TypedDict):
+    """How an association ended."""
+
+    peer: str
+    peer_hit: str
+    state: str
+    closed: bool
+    """Whether there was one to close."""
+
+
+class EventAnswer(TypedDict):
+    """Something that happened; the keys that its kind has no use for are left out."""
+
+    kind: Literal["state", "established", "closed", "failed", "packet", "rtt", "stopping"]
+    time: float
+    """Seconds since 1970."""
+    peer: NotRequired[str | None]
+    peer_hit: NotRequired[str | None]
+    local_hit: NotRequired[str]
+    path: NotRequired[PathAnswer]
+    old: NotRequired[str]
+    """`state`: the one that was left."""
+    new: NotRequired[str]
+    reason: NotRequired[str]
+    """`state`, `closed`, `failed`: for people."""
+    initiator: NotRequired[bool]
+    duration_ms: NotRequired[float]
+    """`established`: of the base exchange."""
+    direction: NotRequired[Literal["in", "out"]]
+    packet: NotRequired[str]
+    """`packet`: `I1`, `R1`, … or `?`."""
+    size: NotRequired[int]
+    """`packet`: octets."""
+    dropped: NotRequired[str]
+    """`packet`: the drop reason, or empty."""
+    rtt_ms: NotRequired[float]
+
+
+EVENT_KINDS: tuple[str, ...] = (
+    "state",
+    "established",
+    "closed",
+    "failed",
+    "packet",
+    "rtt",
+    "stopping",
+)
+
+
+class ControlApi(Protocol):
+    """The daemon's side of the control socket.
+
+    Called on the event loop's thread. A method may raise any HipgwError: its text and hint
+    reach the client (`UnknownPeerError` when a peer is not known). Long-running methods are
+    cancelled when the client goes away.
+    """
+
+    def status(self) -> StatusAnswer: ...
+    def peers(self) -> list[PeerAnswer]: ...
+    def associations(self) -> list[AssociationAnswer]: ...
+    def security_associations(self) -> list[SaAnswer]: ...
+    def mac_table(self) -> list[MacAnswer]: ...
+    def counters(self) -> CountersAnswer: ...
+
+    def ping(
+        self, peer: str, *, count: int, interval_s: float, timeout_s: float
+    ) -> AsyncGenerator[PingReplyAnswer, None]:
+        """Send `count` authenticated echoes and yield each answer, or its absence."""
+        ...
+
+    def identify(self, peer: str) -> tuple[str, str]:
+        """Name and HIT of a peer given by name, HIT or LSI. Raises UnknownPeerError."""
+        ...
+
+    async def connect(self, peer: str, *, timeout_s: float) -> ConnectAnswer:
+        """Begin a base exchange and wait for its end, `timeout_s` at most (0: do not wait)."""
+        ...
+
+    async def close(self, peer: str, *, timeout_s: float) -> CloseAnswer:
+        """Close an association and wait for CLOSE_ACK, `timeout_s` at most (0: do not wait)."""
+        ...
+
+    def stop(self) -> None:
+        """Ask the daemon to stop; returns at once."""
+        ...
