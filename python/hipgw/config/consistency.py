@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from hipgw.config.fields import LSI_PREFIX
+from hipgw.identity.lsi import LSI_PREFIX
 from hipgw.protocol.path import Transport
 
 if TYPE_CHECKING:

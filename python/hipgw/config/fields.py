@@ -1,19 +1,16 @@
 """Types of single values in hipgw.toml: addresses, HITs, names, paths, and what they refuse."""
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
+from hipgw.identity.hit import HIT_PREFIX, is_hit
+from hipgw.identity.lsi import LSI_PREFIX, is_lsi
+
 IPAddress = IPv4Address | IPv6Address
-
-HIT_PREFIX = IPv6Network("2001:20::/28")
-"""ORCHIDv2 (RFC 7343 §2, RFC 7401 §3.1)."""
-
-LSI_PREFIX = IPv4Network("1.0.0.0/8")
-"""Local Scope Identifiers (RFC 5338 §3.2 leaves the range to the host; 1.0.0.0/8 is customary)."""
 
 BASE_DIRECTORY = "base_directory"
 """Key of the validation context: the folder that relative paths start from."""
@@ -69,7 +66,7 @@ def parse_address(value: object) -> IPAddress:
     if isinstance(address, IPv4Address) and address == IPv4Address("255.255.255.255"):
         raise InvalidValueError(f"{text} is not the address of one machine")
     if isinstance(address, IPv6Address):
-        if address in HIT_PREFIX:
+        if is_hit(address):
             raise InvalidValueError(
                 f"{text} is a HIT, not an address that packets can be routed to",
                 hint="put it under 'hit', and the machine's ordinary addresses here",
@@ -95,7 +92,7 @@ def parse_hit(value: object) -> IPv6Address:
         raise InvalidValueError(
             f"{text!r} is not a HIT", hint="`hipgw id` on the peer shows its HIT (2001:2…)"
         ) from None
-    if address not in HIT_PREFIX or address.scope_id:
+    if not is_hit(address) or address.scope_id:
         hint = "`hipgw id` on the peer shows its HIT"
         if address in IPv6Network("2001:10::/28"):
             hint = "this is a HIT of HIP version 1 (RFC 4843); " + hint
@@ -114,7 +111,7 @@ def parse_lsi(value: object) -> IPv4Address:
         ) from None
     if address not in LSI_PREFIX:
         raise InvalidValueError(f"{text} is not an LSI: LSIs lie in {LSI_PREFIX}")
-    if address in (LSI_PREFIX.network_address, LSI_PREFIX.broadcast_address):
+    if not is_lsi(address):
         raise InvalidValueError(f"{text} is the network's own address, not one of a machine")
     return address
 

@@ -14,6 +14,8 @@ from hipgw.config.consistency import Problem
 from hipgw.config.fields import BASE_DIRECTORY
 from hipgw.config.schema import Config
 from hipgw.errors import ConfigError
+from hipgw.identity.host_identity import LocalIdentity
+from hipgw.identity.keyfile import load_key_file
 
 FILE_LIMIT_BYTES = 64 * 1024 * 1024
 """A configuration that is larger is something else; 65,536 peers need about 12 MB."""
@@ -61,6 +63,23 @@ def load(path: Path | str) -> Config:
     if problems:
         raise InvalidConfigError(path, problems)
     return config
+
+
+def load_identity(config: Config, path: Path | str) -> LocalIdentity:
+    """Read the key that a configuration file names, and check that no peer has the same one.
+
+    Raises IdentityError for a key file that cannot be used, ConfigError for such a peer.
+    """
+    identity = load_key_file(config.identity.key_file)
+    for index, peer in enumerate(config.peers):
+        if peer.hit == identity.hit:
+            problem = Problem(
+                f"peer[{index}].hit",
+                f"{peer.hit} is the HIT of this machine itself",
+                f"`hipgw id` on {peer.name} shows its own",
+            )
+            raise InvalidConfigError(Path(path), (problem,))
+    return identity
 
 
 def _read(path: Path) -> bytes:

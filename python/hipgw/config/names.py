@@ -23,6 +23,7 @@ class DhGroupName(_NumberedName):
     P_384 = ("P-384", 8)
     P_521 = ("P-521", 9)
     MODP_1536 = ("MODP-1536", 3)
+    MODP_2048 = ("MODP-2048", 11)
     MODP_3072 = ("MODP-3072", 4)
 
 

@@ -165,7 +165,9 @@ class PeerConfig(_Table):
     """A machine to associate with; one `[[peer]]` table each."""
 
     name: PeerName = Field(description="What logs, tables and commands call it.")
-    hit: Hit = Field(description="Its Host Identity Tag, as `hipgw id` shows it there.")
+    hit: Hit = Field(
+        title="HIT", description="Its Host Identity Tag, as `hipgw id` shows it there."
+    )
     addresses: Annotated[tuple[Address, ...], NoRepeats] = Field(
         default=(),
         max_length=16,
@@ -180,6 +182,7 @@ class PeerConfig(_Table):
     )
     lsi: Lsi | None = Field(
         default=None,
+        title="LSI",
         description="Its Local Scope Identifier, an alias in 1.0.0.0/8 for IPv4 programs on this "
         "machine; default: derived from its HIT.",
     )
@@ -200,7 +203,9 @@ class HostConfig(_Table):
         default="hip0", description="The TUN interface that carries HITs and LSIs."
     )
     lsi: Lsi | None = Field(
-        default=None, description="Own Local Scope Identifier; default: derived from the own HIT."
+        default=None,
+        title="LSI",
+        description="Own Local Scope Identifier; default: derived from the own HIT.",
     )
     mtu: Integer | None = Field(
         default=None,

@@ -1,8 +1,8 @@
 """What the daemon offers at its control socket: the methods, and the shape of every answer.
 
 HITs, LSIs and other addresses are text in their usual spelling; peers are named by name, HIT or
-LSI. Keys of security associations never appear. Units stand in the names: `_s` seconds, `_ms`
-milliseconds. `null` means not known or not there.
+LSI. Keys of security associations never appear. Names that end in `_s` are seconds. `null` means
+not known or not there.
 """
 
 from collections.abc import AsyncGenerator
@@ -87,7 +87,7 @@ class PeerAnswer(TypedDict):
     """The one in use."""
     established_s: float | None
     """How long it has been established."""
-    rtt_ms: float | None
+    rtt_s: float | None
     """The latest measurement."""
     attempts: int
     """Exchanges begun since it was last established."""
@@ -166,7 +166,7 @@ class PingReplyAnswer(TypedDict):
 
     sequence: int
     """From 1."""
-    rtt_ms: float | None
+    rtt_s: float | None
     """Null when no answer came in time."""
     path: PathAnswer | None
 
@@ -178,9 +178,9 @@ class PingSummary(TypedDict):
     peer_hit: str
     sent: int
     received: int
-    rtt_min_ms: float | None
-    rtt_avg_ms: float | None
-    rtt_max_ms: float | None
+    rtt_min_s: float | None
+    rtt_avg_s: float | None
+    rtt_max_s: float | None
 
 
 class ConnectAnswer(TypedDict):
@@ -190,7 +190,7 @@ class ConnectAnswer(TypedDict):
     peer_hit: str
     state: str
     established: bool
-    duration_ms: float | None
+    duration_s: float | None
     """Of the base exchange; null if it was established before, or is not."""
     reason: str | None
     """Why not."""
@@ -222,7 +222,7 @@ class EventAnswer(TypedDict):
     reason: NotRequired[str]
     """`state`, `closed`, `failed`: for people."""
     initiator: NotRequired[bool]
-    duration_ms: NotRequired[float]
+    duration_s: NotRequired[float]
     """`established`: of the base exchange."""
     direction: NotRequired[Literal["in", "out"]]
     packet: NotRequired[str]
@@ -231,7 +231,7 @@ class EventAnswer(TypedDict):
     """`packet`: octets."""
     dropped: NotRequired[str]
     """`packet`: the drop reason, or empty."""
-    rtt_ms: NotRequired[float]
+    rtt_s: NotRequired[float]
 
 
 EVENT_KINDS: tuple[str, ...] = (

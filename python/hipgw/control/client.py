@@ -1,5 +1,6 @@
 """A blocking client of the control socket, for commands, the lab and tests."""
 
+import contextlib
 import os
 import socket
 import time
@@ -71,47 +72,58 @@ class ControlClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close_connection()
+        self.close()
 
-    def close_connection(self) -> None:
-        """End the connection; the daemon gives up what is still under way for it."""
+    def close(self) -> None:
+        """End the connection; another thread that waits for an answer gets NotReachableError."""
+        with contextlib.suppress(OSError):
+            # Wakes the thread that reads, which closing alone does not.
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+
+    def request(self, method: str, params: dict[str, Any] | None = None) -> Any:
+        """Send any request and return the result."""
+        params = params or {}
+        silence_s = self._timeout_s
+        if isinstance(params.get("timeout_s"), int | float):
+            silence_s += params["timeout_s"]
+        return self._answer(self._send(method, params), silence_s=silence_s).get("result")
 
     def status(self) -> StatusAnswer:
         """The daemon at a glance."""
-        return cast(StatusAnswer, self.call("status"))
+        return cast(StatusAnswer, self.request("status"))
 
     def peers(self) -> list[PeerAnswer]:
         """The peers and how they are reached."""
-        return cast(list[PeerAnswer], self.call("peers"))
+        return cast(list[PeerAnswer], self.request("peers"))
 
     def associations(self) -> list[AssociationAnswer]:
         """The HIP associations."""
-        return cast(list[AssociationAnswer], self.call("associations"))
+        return cast(list[AssociationAnswer], self.request("associations"))
 
     def security_associations(self) -> list[SaAnswer]:
         """The ESP security associations."""
-        return cast(list[SaAnswer], self.call("sa"))
+        return cast(list[SaAnswer], self.request("sa"))
 
     def mac_table(self) -> list[MacAnswer]:
         """The MAC addresses learned from peers."""
-        return cast(list[MacAnswer], self.call("mac_table"))
+        return cast(list[MacAnswer], self.request("mac_table"))
 
     def counters(self) -> CountersAnswer:
         """Everything that is counted."""
-        return cast(CountersAnswer, self.call("counters"))
+        return cast(CountersAnswer, self.request("counters"))
 
     def connect(self, peer: str, *, timeout_s: float = 15.0) -> ConnectAnswer:
         """Make an association and wait for it."""
-        return cast(ConnectAnswer, self.call("connect", peer=peer, timeout_s=timeout_s))
+        return cast(ConnectAnswer, self.request("connect", {"peer": peer, "timeout_s": timeout_s}))
 
-    def close(self, peer: str, *, timeout_s: float = 5.0) -> CloseAnswer:
-        """Close an association."""
-        return cast(CloseAnswer, self.call("close", peer=peer, timeout_s=timeout_s))
+    def close_association(self, peer: str, *, timeout_s: float = 5.0) -> CloseAnswer:
+        """Close the association with a peer."""
+        return cast(CloseAnswer, self.request("close", {"peer": peer, "timeout_s": timeout_s}))
 
     def stop(self) -> None:
         """Ask the daemon to stop; it is still at it when this returns."""
-        self.call("stop")
+        self.request("stop")
 
     def ping(
         self, peer: str, *, count: int = 4, interval_s: float = 1.0, timeout_s: float = 2.0
@@ -128,13 +140,13 @@ class ControlClient:
                 return
             yield cast(PingReplyAnswer, answer["reply"])
 
-    def events(self, *kinds: str, timeout_s: float | None = None) -> Iterator[EventAnswer]:
+    def subscribe(self, *kinds: str, timeout_s: float | None = None) -> Iterator[EventAnswer]:
         """Subscribe, and yield events until the daemon stops, or for `timeout_s` at most.
 
         Without kinds, all of them. The subscription holds from the moment this is called. Use a
         client of its own for it: events that come in during other calls are passed over.
         """
-        self.call("subscribe", **({"kinds": list(kinds)} if kinds else {}))
+        self.request("subscribe", {"kinds": list(kinds)} if kinds else {})
         return self._events(None if timeout_s is None else time.monotonic() + timeout_s)
 
     def _events(self, deadline: float | None) -> Iterator[EventAnswer]:
@@ -150,13 +162,6 @@ class ControlClient:
                 yield event
                 if event["kind"] == "stopping":
                     return
-
-    def call(self, method: str, **params: Any) -> Any:
-        """Send any request and return the result."""
-        silence_s = self._timeout_s
-        if isinstance(params.get("timeout_s"), int | float):
-            silence_s += params["timeout_s"]
-        return self._answer(self._send(method, params), silence_s=silence_s).get("result")
 
     def _send(self, method: str, params: dict[str, Any]) -> int:
         self._next_id += 1

@@ -145,22 +145,22 @@ class Connection:
     async def _ping(self, request_id: Any, *, peer: str, **params: Any) -> PingSummary:
         name, hit = self._api.identify(peer)
         sent = 0
-        times_ms: list[float] = []
+        times_s: list[float] = []
         async with aclosing(self._api.ping(peer, **params)) as replies:
             async for reply in replies:
                 sent += 1
-                if reply["rtt_ms"] is not None:
-                    times_ms.append(reply["rtt_ms"])
+                if reply["rtt_s"] is not None:
+                    times_s.append(reply["rtt_s"])
                 self._send({"id": request_id, "reply": reply})
                 await self._drain()
         return {
             "peer": name,
             "peer_hit": hit,
             "sent": sent,
-            "received": len(times_ms),
-            "rtt_min_ms": min(times_ms, default=None),
-            "rtt_avg_ms": sum(times_ms) / len(times_ms) if times_ms else None,
-            "rtt_max_ms": max(times_ms, default=None),
+            "received": len(times_s),
+            "rtt_min_s": min(times_s, default=None),
+            "rtt_avg_s": sum(times_s) / len(times_s) if times_s else None,
+            "rtt_max_s": max(times_s, default=None),
         }
 
     def send_event(self, line: bytes) -> bool:
