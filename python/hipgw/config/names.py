@@ -60,6 +60,7 @@ class LogFormat(StrEnum):
 
     AUTO = "auto"
     HUMAN = "human"
+    TEXT = "text"
     JSON = "json"
 
 

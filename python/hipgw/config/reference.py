@@ -45,8 +45,8 @@ A small one that joins two LANs; everything else has a default:
 ```toml
 {EXAMPLE}```
 
-At least one role has to be turned on, by `[host]`, `[endbox]` or both. Relative paths start from the
-folder of the file. The daemon reads it once, at its start.
+At least one role has to be turned on, by `[host]`, `[endbox]` or both. Relative paths start from
+the folder of the file. The daemon reads it once, at its start.
 """
 
 
@@ -115,7 +115,7 @@ def _range(field: FieldInfo) -> str:
     }
     text = ""
     if "ge" in limits and "le" in limits:
-        text += f", {limits['ge']:g} to {limits['le']}".replace(".0", "")
+        text += f", {_quoted(limits['ge'])} to {_quoted(limits['le'])}"
     if "multiple_of" in limits:
         text += f", a multiple of {limits['multiple_of']}"
     extra = field.json_schema_extra
@@ -129,7 +129,7 @@ def _default(field: FieldInfo) -> str:
         return "**required**"
     value = field.default
     if value is None or value is PydanticUndefined:
-        return "–"
+        return "none"
     return f"`{_quoted(value)}`"
 
 
@@ -142,7 +142,7 @@ def _quoted(value: Any) -> str:
         value = value.value
     if isinstance(value, str | Path):
         return f'"{value}"'
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value).removesuffix(".0")
 
 
 if __name__ == "__main__":

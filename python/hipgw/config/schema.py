@@ -300,8 +300,8 @@ class DaemonConfig(_Table):
     )
     log_format: LogFormat = Field(
         default=LogFormat.AUTO,
-        description="`human` is coloured on a terminal; `json` is one object a line; `auto` is "
-        "`human`.",
+        description="`human` is for reading, in colour on a terminal; `text` is `key=value` pairs, "
+        "`json` an object, one line each; `auto` is `human` on a terminal and else `text`.",
     )
     log_level: LogLevel = Field(
         default=LogLevel.INFO, description="The least severe records to write."
