@@ -1,0 +1,71 @@
+"""What can be set on the HIP machine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+from hipgw.identity.ciphers import DEFAULT_HIP_CIPHERS
+from hipgw.identity.dh import DhGroup
+from hipgw.identity.esp_suites import DEFAULT_ESP_SUITES
+
+
+def _anybody(_hit: IPv6Address) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineConfig:
+    """Settings of a `HipMachine`; all times in seconds."""
+
+    dh_groups: tuple[int, ...] = (
+        DhGroup.P_384,
+        DhGroup.P_256,
+        DhGroup.MODP_3072,
+        DhGroup.MODP_1536,
+    )
+    """Offered and accepted, best first (RFC 7401 §5.2.6)."""
+    hip_ciphers: tuple[int, ...] = DEFAULT_HIP_CIPHERS
+    esp_suites: tuple[int, ...] = DEFAULT_ESP_SUITES
+    accept: Callable[[IPv6Address], bool] = _anybody
+    """Whether base exchanges of this peer are answered."""
+    opportunistic: bool = False
+    """Whether an I1 without the receiver's HIT is sent and answered (RFC 7401 §4.1.8)."""
+    encrypt_host_id: bool = True
+    """Whether the own Host Identity is hidden in I2 (RFC 7401 §5.3.3)."""
+
+    puzzle_difficulty: int = 10
+    """K while the load is low."""
+    puzzle_difficulty_max: int = 20
+    puzzle_lifetime: int = 37
+    """As on the wire: 2^(value - 32) seconds (RFC 7401 §5.2.4)."""
+    puzzle_load_threshold: int = 50
+    """I1 a second at which K begins to rise; each doubling adds one."""
+    solve_difficulty_max: int = 26
+    """Harder puzzles of others are refused."""
+    r1_lifetime_s: float = 120.0
+    """How long a generation of R1, its secret and its Diffie-Hellman keys are given out."""
+    r1_counter_start: int = 1
+    """First R1 generation; greater than any used before a restart (RFC 7401 §4.1.4)."""
+    i1_per_source: int = 20
+    """I1 a second that are answered to one address."""
+
+    retransmit_s: float = 0.5
+    """Before the first retransmission; doubles each time."""
+    retransmit_max_s: float = 10.0
+    retries: int = 5
+    """Retransmissions before giving up (I1_RETRIES_MAX, I2_RETRIES_MAX)."""
+    ual_s: float = 900.0
+    """Unused Association Lifetime (RFC 7401 §4.4.4)."""
+    msl_s: float = 10.0
+    """Maximum segment lifetime; how long a closed association is remembered is twice this."""
+    failed_s: float = 1.0
+    """How long E-FAILED lasts."""
+
+    associations_max: int = 65536
+    half_open_max: int = 4096
+    """Associations that are no further than I1-SENT, I2-SENT or R2-SENT."""
+
+    @property
+    def exchange_complete_s(self) -> float:
+        """EC: when R2-SENT counts as ESTABLISHED without any sign of the peer (§4.4.4)."""
+        return self.retransmit_s * (self.retries + 1)

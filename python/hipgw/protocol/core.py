@@ -1,0 +1,261 @@
+"""What the parts of the HIP machine share: tables, counters, and the effects of the moment."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from ipaddress import IPv6Address
+from typing import TypeVar
+
+from hipgw.errors import LocalProtocolError
+from hipgw.identity.host_identity import LocalIdentity
+from hipgw.protocol.association import Association, Session
+from hipgw.protocol.config import MachineConfig
+from hipgw.protocol.drops import DropReason
+from hipgw.protocol.effects import (
+    CancelPuzzle,
+    Closed,
+    Direction,
+    Effect,
+    Established,
+    Failed,
+    InstallSA,
+    PacketTrace,
+    RemoveSA,
+    SendDatagram,
+    StateChanged,
+)
+from hipgw.protocol.path import IPAddress, Path, Transport
+from hipgw.protocol.r1_pool import R1Pool
+from hipgw.protocol.rate_limit import RateLimit
+from hipgw.protocol.retransmission import Retransmission
+from hipgw.protocol.states import State
+from hipgw.protocol.transitions import TRANSITIONS, Trigger
+from hipgw.wire.checksum import PseudoHeader
+from hipgw.wire.packet import HipPacket, PacketType, set_checksum
+from hipgw.wire.parameters import Parameter
+
+Required = TypeVar("Required", bound=Parameter)
+
+SPI_MIN = 256
+"""Lower values are reserved (RFC 4303 §2.1)."""
+HALF_OPEN = frozenset({State.I1_SENT, State.I2_SENT, State.R2_SENT})
+UP = frozenset({State.R2_SENT, State.ESTABLISHED})
+
+
+class Dropped(Exception):
+    """Ends the processing of a packet; never leaves the machine."""
+
+    def __init__(self, reason: DropReason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class Core:
+    """State of the machine, and the few operations that every part of it needs."""
+
+    def __init__(
+        self,
+        config: MachineConfig,
+        identities: Sequence[LocalIdentity],
+        random: Callable[[int], bytes],
+        now: float,
+    ) -> None:
+        if not identities:
+            raise LocalProtocolError("a HIP machine needs a Host Identity of its own")
+        self.config = config
+        self.identities = {identity.hit: identity for identity in identities}
+        self.random = random
+        self.pool = R1Pool(config, random, now)
+        self.pool.prepare(list(identities))
+        self.associations: dict[tuple[IPv6Address, IPv6Address], Association] = {}
+        self.opportunistic: dict[IPAddress, Association] = {}
+        """Attempts without a known HIT, by the address that was called."""
+        self.by_inbound_spi: dict[int, Association] = {}
+        self.puzzles: dict[int, Association] = {}
+        self.i1_limit = RateLimit(config.i1_per_source)
+        self.notify_limit = RateLimit(2)
+        self.drops: Counter[DropReason] = Counter()
+        self.sent: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
+        self.effects: list[Effect] = []
+        self._next_request = 0
+
+    # -- output ------------------------------------------------------------------------------
+
+    def send(self, data: bytes, path: Path, peer_hit: IPv6Address | None) -> None:
+        """Send a packet whose checksum field is zero; it is filled in where the path needs it.
+
+        With an unknown own address the checksum cannot be made here: plain IP needs one.
+        """
+        name = PacketType(data[2] & 0x7F).name
+        self.sent[name] += 1
+        if path.transport is Transport.RAW and path.local is not None:
+            data = set_checksum(data, PseudoHeader(path.local, path.remote))
+        self.effects.append(SendDatagram(data, path))
+        self.effects.append(PacketTrace(Direction.OUTBOUND, name, peer_hit, path, len(data)))
+
+    def move(self, association: Association, trigger: Trigger, reason: str) -> None:
+        """Change the state as the table says, and tell of it."""
+        old = association.state
+        new = TRANSITIONS[old, trigger]
+        association.state = new
+        if new is not old:
+            self.effects.append(
+                StateChanged(association.local_hit, association.peer_hit, old, new, reason)
+            )
+
+    def request_number(self) -> int:
+        """A number that names a puzzle or a ping."""
+        self._next_request += 1
+        return self._next_request
+
+    # -- security associations ---------------------------------------------------------------
+
+    def new_spi(self) -> int:
+        """A random SPI that is not in use for inbound traffic here (RFC 7402 §3.4)."""
+        while True:
+            spi = int.from_bytes(self.random(4), "big")
+            if spi >= SPI_MIN and spi not in self.by_inbound_spi:
+                return spi
+
+    def install(
+        self, association: Association, session: Session, direction: Direction, path: Path
+    ) -> None:
+        """Have one security association of a session installed."""
+        keys = session.esp_keys
+        inbound = direction is Direction.INBOUND
+        spi = session.inbound_spi if inbound else session.outbound_spi
+        if inbound:
+            self.by_inbound_spi[spi] = association
+        self.effects.append(
+            InstallSA(
+                direction,
+                association.local_hit,
+                association.peer_hit,
+                spi,
+                session.esp_suite,
+                keys.incoming_encryption if inbound else keys.outgoing_encryption,
+                keys.incoming_authentication if inbound else keys.outgoing_authentication,
+                path,
+            )
+        )
+
+    def uninstall(self, association: Association, session: Session) -> None:
+        """Have both security associations of a session removed."""
+        for direction, spi in (
+            (Direction.OUTBOUND, session.outbound_spi),
+            (Direction.INBOUND, session.inbound_spi),
+        ):
+            if spi:
+                self.effects.append(
+                    RemoveSA(direction, association.local_hit, association.peer_hit, spi)
+                )
+        self.by_inbound_spi.pop(session.inbound_spi, None)
+
+    # -- associations ------------------------------------------------------------------------
+
+    def find(self, local_hit: IPv6Address, peer_hit: IPv6Address) -> Association | None:
+        """The association of a pair of HITs."""
+        return self.associations.get((local_hit, peer_hit))
+
+    def create(self, local: LocalIdentity, peer_hit: IPv6Address) -> Association:
+        """Begin to remember a peer. Raises Dropped when the table is full."""
+        half_open = sum(1 for a in self.associations.values() if a.state in HALF_OPEN)
+        if (
+            len(self.associations) >= self.config.associations_max
+            or half_open >= self.config.half_open_max
+        ):
+            raise Dropped(DropReason.TABLE_FULL)
+        association = Association(local=local, peer_hit=peer_hit)
+        self.associations[local.hit, peer_hit] = association
+        return association
+
+    def forget(self, association: Association) -> None:
+        """Remove everything about a peer."""
+        self.stop_initiating(association)
+        if association.session is not None:
+            self.uninstall(association, association.session)
+            association.session = None
+        key = (association.local_hit, association.peer_hit)
+        if self.associations.get(key) is association:
+            del self.associations[key]
+        for address in [a for a, known in self.opportunistic.items() if known is association]:
+            del self.opportunistic[address]
+
+    def stop_initiating(self, association: Association) -> None:
+        """End an own base exchange: its puzzle, its timer, its unused security association."""
+        exchange = association.initiating
+        if exchange is None:
+            return
+        association.initiating = None
+        if exchange.puzzle_request is not None:
+            self.puzzles.pop(exchange.puzzle_request, None)
+            self.effects.append(CancelPuzzle(exchange.puzzle_request))
+        if exchange.session is not None and exchange.session is not association.session:
+            self.uninstall(association, exchange.session)
+
+    def adopt(
+        self, association: Association, session: Session, path: Path, now: float, *, began: float
+    ) -> None:
+        """A base exchange is complete: its session is in force, the one before goes."""
+        before = association.session
+        association.session = session
+        association.path = path
+        association.closing = None
+        association.pings.clear()
+        association.last_traffic = now
+        association.established_at = now
+        association.exchange_s = now - began
+        if before is not None and before is not session:
+            self.uninstall(association, before)
+        self.effects.append(
+            Established(
+                association.local_hit,
+                association.peer_hit,
+                path,
+                association.initiator,
+                now - began,
+            )
+        )
+
+    def fail(self, association: Association, reason: str, now: float) -> None:
+        """Give an own base exchange up."""
+        opportunistic = association in self.opportunistic.values()
+        self.stop_initiating(association)
+        self.move(association, Trigger.GIVE_UP, reason)
+        association.deadline = now + self.config.failed_s
+        peer_hit = None if opportunistic else association.peer_hit
+        self.effects.append(Failed(association.local_hit, peer_hit, reason))
+
+    def tell_closed(self, association: Association, reason: str) -> None:
+        """Data cannot flow any more."""
+        if association.session is not None:
+            self.uninstall(association, association.session)
+        association.pings.clear()
+        self.effects.append(Closed(association.local_hit, association.peer_hit, reason))
+
+    def retransmission(self, now: float) -> Retransmission:
+        """The timer of an exchange whose first packet has just left."""
+        config = self.config
+        return Retransmission(
+            now,
+            first_s=config.retransmit_s,
+            limit_s=config.retransmit_max_s,
+            retries=config.retries,
+            random=self.random,
+        )
+
+
+def require(packet: HipPacket, kind: type[Required]) -> Required:
+    """A parameter that the packet must have. Raises Dropped."""
+    found = packet.get(kind)
+    if found is None:
+        raise Dropped(DropReason.MISSING_PARAMETER)
+    return found
+
+
+def receiver(core: Core, packet: HipPacket) -> LocalIdentity:
+    """The own identity a packet is for. Raises Dropped."""
+    identity = core.identities.get(packet.receiver_hit)
+    if identity is None:
+        raise Dropped(DropReason.NOT_OUR_HIT)
+    return identity

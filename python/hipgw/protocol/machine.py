@@ -1,0 +1,304 @@
+"""The HIP machine: bytes and the time go in, effects come out (RFC 7401, RFC 7402)."""
+
+from collections.abc import Callable, Sequence
+from ipaddress import IPv6Address
+
+from hipgw.errors import LocalProtocolError
+from hipgw.identity.host_identity import LocalIdentity
+from hipgw.protocol import closing, initiator, notifying, responder, updating
+from hipgw.protocol.association import Association, AssociationInfo
+from hipgw.protocol.config import MachineConfig
+from hipgw.protocol.core import UP, Core, Dropped
+from hipgw.protocol.drops import DropReason
+from hipgw.protocol.effects import Direction, Effect, PacketTrace
+from hipgw.protocol.path import Path, Transport
+from hipgw.protocol.states import State
+from hipgw.protocol.transitions import Trigger
+from hipgw.wire.checksum import PseudoHeader
+from hipgw.wire.errors import (
+    ChecksumError,
+    PacketFormatError,
+    UnknownCriticalParameterError,
+    UnknownPacketTypeError,
+    UnsupportedVersionError,
+)
+from hipgw.wire.packet import HipPacket, PacketType
+
+_NO_NEW_EXCHANGE = UP | {State.I1_SENT, State.I2_SENT}
+
+
+class HipMachine:
+    """All associations of this host, and everything that exists before one does.
+
+    It does no I/O and reads no clock. `now` is in seconds and must not run backwards; `random`
+    returns as many unpredictable octets as it is asked for. Call `timer_expired` when
+    `next_timer` says so; ask anew after every call. Bytes from outside never raise: what is
+    wrong with them is counted by `DropReason`.
+    """
+
+    def __init__(
+        self,
+        config: MachineConfig,
+        identities: Sequence[LocalIdentity],
+        random: Callable[[int], bytes],
+        now: float,
+    ) -> None:
+        """*identities*: own Host Identities, the preferred one first; at least one."""
+        self._core = Core(config, identities, random, now)
+        self._preferred = identities[0]
+
+    # -- inputs ------------------------------------------------------------------------------
+
+    def connect(
+        self,
+        peer_hit: IPv6Address | None,
+        paths: Sequence[Path],
+        now: float,
+        *,
+        local_hit: IPv6Address | None = None,
+    ) -> list[Effect]:
+        """Begin a base exchange, unless one is under way or done.
+
+        The I1 goes along all paths; the one that is answered first is used. A HIT of None is
+        opportunistic. Raises LocalProtocolError if it cannot be begun at all.
+        """
+        core = self._core
+        local = self._preferred if local_hit is None else core.identities.get(local_hit)
+        if local is None:
+            raise LocalProtocolError(f"{local_hit} is not a HIT of this host")
+        if peer_hit in core.identities:
+            raise LocalProtocolError(f"{peer_hit} is this host itself")
+        if peer_hit is None and not core.config.opportunistic:
+            raise LocalProtocolError(
+                "opportunistic mode is off", hint="set hip.opportunistic = true to allow it"
+            )
+        if not paths:
+            raise LocalProtocolError(f"there is no address to reach {peer_hit} at")
+        if peer_hit is not None:
+            known = core.find(local.hit, peer_hit)
+            if known is not None and known.state in _NO_NEW_EXCHANGE:
+                return []
+        try:
+            initiator.begin(core, local, peer_hit, paths, now)
+        except Dropped as dropped:
+            core.drops[dropped.reason] += 1
+            raise LocalProtocolError("too many associations are being made") from None
+        return self._drain()
+
+    def datagram_received(self, data: bytes, path: Path, now: float) -> list[Effect]:
+        """Process one HIP packet, without any UDP marker; never raises."""
+        core = self._core
+        name, peer_hit = "?", None
+        try:
+            packet = self._parse(data, path)
+            name, peer_hit = packet.packet_type.name, packet.sender_hit
+            core.received[name] += 1
+            trace = len(core.effects)
+            self._dispatch(packet, path, now)
+            core.effects.insert(
+                trace, PacketTrace(Direction.INBOUND, name, peer_hit, path, len(data))
+            )
+        except Dropped as dropped:
+            core.drops[dropped.reason] += 1
+            core.effects.append(
+                PacketTrace(
+                    Direction.INBOUND, name, peer_hit, path, len(data), dropped.reason.value
+                )
+            )
+        return self._drain()
+
+    def timer_expired(self, now: float) -> list[Effect]:
+        """Do whatever is due."""
+        core = self._core
+        for association in list(self._all()):
+            exchange, leaving = association.initiating, association.closing
+            if exchange is not None and exchange.retransmission.when <= now:
+                initiator.timer_expired(core, association, now)
+            elif leaving is not None and leaving.retransmission.when <= now:
+                closing.timer_expired(core, association, now)
+            if association.deadline is not None and association.deadline <= now:
+                self._deadline(association)
+            if (
+                association.state is State.ESTABLISHED
+                and association.last_traffic + core.config.ual_s <= now
+            ):
+                closing.begin(core, association, "unused", now)
+        return self._drain()
+
+    def puzzle_solved(self, request: int, j: bytes | None, now: float) -> list[Effect]:
+        """The answer to `SolvePuzzle`; None if it was not found in time."""
+        try:
+            initiator.puzzle_solved(self._core, request, j, now)
+        except Dropped as dropped:
+            self._core.drops[dropped.reason] += 1
+        return self._drain()
+
+    def data_received(self, spi: int, now: float) -> list[Effect]:
+        """An authentic ESP packet came in on this inbound SPI: R2 has arrived (§4.4.3)."""
+        association = self._core.by_inbound_spi.get(spi)
+        if association is not None:
+            association.last_traffic = now
+            responder.confirmed(self._core, association, "data came in")
+        return self._drain()
+
+    def traffic_seen(self, peer_hit: IPv6Address, now: float) -> None:
+        """Data flowed to or from a peer: its association is in use."""
+        for association in self._core.associations.values():
+            if association.peer_hit == peer_hit:
+                association.last_traffic = now
+
+    def close(
+        self, peer_hit: IPv6Address, now: float, *, reason: str = "closed locally"
+    ) -> list[Effect]:
+        """Close the association with a peer, or stop making one."""
+        core = self._core
+        for association in list(core.associations.values()):
+            if association.peer_hit != peer_hit:
+                continue
+            if association.initiating is not None:
+                core.fail(association, reason, now)
+            else:
+                closing.begin(core, association, reason, now)
+        return self._drain()
+
+    def close_all(self, now: float, *, reason: str = "shutting down") -> list[Effect]:
+        """Close every association."""
+        for association in list(self._core.associations.values()):
+            closing.begin(self._core, association, reason, now)
+        return self._drain()
+
+    def ping(self, peer_hit: IPv6Address, now: float) -> tuple[int, list[Effect]]:
+        """Send an authenticated echo; `PingReply` bears the number returned here.
+
+        Raises LocalProtocolError without an association.
+        """
+        request = updating.ping(self._core, peer_hit, now)
+        return request, self._drain()
+
+    # -- views -------------------------------------------------------------------------------
+
+    def next_timer(self) -> float | None:
+        """When to call `timer_expired` at the latest; None for never."""
+        times: list[float] = []
+        ual_s = self._core.config.ual_s
+        for association in self._all():
+            if association.initiating is not None:
+                times.append(association.initiating.retransmission.when)
+            if association.closing is not None:
+                times.append(association.closing.retransmission.when)
+            if association.deadline is not None:
+                times.append(association.deadline)
+            if association.state is State.ESTABLISHED:
+                times.append(association.last_traffic + ual_s)
+        return min(times, default=None)
+
+    def associations(self) -> list[AssociationInfo]:
+        """Every association, as others may see it."""
+        return [self._info(association) for association in self._core.associations.values()]
+
+    def is_up(self, peer_hit: IPv6Address) -> bool:
+        """Whether data can flow to a peer now."""
+        return any(
+            (found := self._core.find(hit, peer_hit)) is not None and found.state in UP
+            for hit in self._core.identities
+        )
+
+    def statistics(self) -> dict[str, dict[str, int]]:
+        """Packets by type, sent and received, and drops by reason."""
+        core = self._core
+        return {
+            "sent": dict(core.sent),
+            "received": dict(core.received),
+            "drops": {reason.value: core.drops[reason] for reason in DropReason},
+        }
+
+    def puzzle_difficulty(self, now: float) -> int:
+        """K that an Initiator gets at this moment."""
+        return self._core.pool.difficulty(now)
+
+    @property
+    def r1_counter(self) -> int:
+        """The current R1 generation."""
+        return self._core.pool.counter
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _parse(self, data: bytes, path: Path) -> HipPacket:
+        pseudo = None
+        if path.transport is Transport.RAW:
+            if path.local is None:
+                raise Dropped(DropReason.CHECKSUM)
+            pseudo = PseudoHeader(path.remote, path.local)
+        try:
+            return HipPacket.parse(data, pseudo)
+        except ChecksumError:
+            raise Dropped(DropReason.CHECKSUM) from None
+        except UnsupportedVersionError:
+            raise Dropped(DropReason.VERSION) from None
+        except UnknownPacketTypeError:
+            raise Dropped(DropReason.UNKNOWN_TYPE) from None
+        except UnknownCriticalParameterError:
+            raise Dropped(DropReason.UNKNOWN_CRITICAL) from None
+        except PacketFormatError:
+            raise Dropped(DropReason.MALFORMED) from None
+
+    def _dispatch(self, packet: HipPacket, path: Path, now: float) -> None:
+        core = self._core
+        match packet.packet_type:
+            case PacketType.I1:
+                responder.handle_i1(core, packet, path, now)
+            case PacketType.R1:
+                initiator.handle_r1(core, packet, path, now)
+            case PacketType.I2:
+                responder.handle_i2(core, packet, path, now)
+            case PacketType.R2:
+                initiator.handle_r2(core, packet, path, now)
+            case PacketType.UPDATE:
+                updating.handle(core, packet, path, now)
+            case PacketType.NOTIFY:
+                notifying.handle(core, packet, path, now)
+            case PacketType.CLOSE:
+                closing.handle_close(core, packet, path, now)
+            case PacketType.CLOSE_ACK:
+                closing.handle_close_ack(core, packet)
+            case _:
+                raise Dropped(DropReason.UNKNOWN_TYPE)
+
+    def _deadline(self, association: Association) -> None:
+        association.deadline = None
+        if association.state is State.R2_SENT:
+            responder.confirmed(self._core, association, "the exchange is complete by now")
+        elif association.state in {State.CLOSED, State.E_FAILED}:
+            self._core.move(association, Trigger.EXPIRE, "forgotten")
+            if association.state is State.UNASSOCIATED:
+                association.session = None
+                self._core.forget(association)
+
+    def _all(self) -> list[Association]:
+        core = self._core
+        attempts = {id(a): a for a in core.opportunistic.values()}
+        return [*core.associations.values(), *attempts.values()]
+
+    def _drain(self) -> list[Effect]:
+        effects, self._core.effects = self._core.effects, []
+        return effects
+
+    @staticmethod
+    def _info(association: Association) -> AssociationInfo:
+        session = association.session
+        return AssociationInfo(
+            local_hit=association.local_hit,
+            peer_hit=association.peer_hit,
+            state=association.state,
+            path=association.path,
+            initiator=association.initiator,
+            established_at=association.established_at,
+            exchange_s=association.exchange_s,
+            peer_identity=session.peer.describe() if session else "",
+            dh_group=session.dh_group if session else 0,
+            cipher=session.cipher if session else 0,
+            esp_suite=session.esp_suite if session else 0,
+            inbound_spi=session.inbound_spi if session else 0,
+            outbound_spi=session.outbound_spi if session else 0,
+            last_traffic=association.last_traffic,
+        )

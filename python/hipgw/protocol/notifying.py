@@ -1,0 +1,57 @@
+"""NOTIFY: telling a peer what is wrong, and listening when it tells (RFC 7401 §5.3.6, §6.13)."""
+
+from ipaddress import IPv6Address
+
+from hipgw.identity.host_identity import HostIdentity, LocalIdentity
+from hipgw.protocol.core import Core, Dropped, receiver, require
+from hipgw.protocol.drops import DropReason
+from hipgw.protocol.path import Path
+from hipgw.protocol.peer_identity import identity_of
+from hipgw.protocol.protection import sign, signature_holds
+from hipgw.wire.notify import NotifyType, is_error, name_of
+from hipgw.wire.packet import HipPacket, PacketType
+from hipgw.wire.parameters import HostId, Notification
+
+
+def send(
+    core: Core,
+    local: LocalIdentity,
+    peer_hit: IPv6Address,
+    error: NotifyType,
+    path: Path,
+    now: float,
+    data: bytes = b"",
+) -> None:
+    """Tell a peer of an error; at most twice a second to one address.
+
+    Only for peers that have solved a puzzle or share a session: a signature costs more than most
+    packets that could ask for one.
+    """
+    if not core.notify_limit.allow(path.remote, now):
+        return
+    host_id = HostId(local.public.algorithm, local.public.encoded)
+    packet = sign(PacketType.NOTIFY, local, peer_hit, (Notification(error, data), host_id))
+    core.send(packet, path, peer_hit)
+
+
+def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
+    """Remember what a peer complains of; it changes no state by itself (§5.3.6). Raises Dropped."""
+    local = receiver(core, packet)
+    association = core.find(local.hit, packet.sender_hit)
+    if association is None:
+        raise Dropped(DropReason.NO_ASSOCIATION)
+    if not core.notify_limit.allow((path.remote, "in"), now):
+        raise Dropped(DropReason.RATE_LIMIT)
+    exchange = association.initiating
+    peer: HostIdentity
+    if association.session is not None:
+        peer = association.session.peer
+    elif exchange is not None and exchange.session is not None:
+        peer = exchange.session.peer
+    else:
+        peer = identity_of(require(packet, HostId), packet)
+    if not signature_holds(packet, peer):
+        raise Dropped(DropReason.BAD_SIGNATURE)
+    for notification in packet.all(Notification):
+        if is_error(notification.notify_type) and exchange is not None:
+            exchange.notified = name_of(notification.notify_type)

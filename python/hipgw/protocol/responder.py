@@ -1,0 +1,236 @@
+"""The Responder's side of the base exchange: I1 in, R1 out; I2 in, R2 out.
+
+RFC 7401 §6.7, §6.9; RFC 7402 §6.4, §6.5.
+"""
+
+from hipgw.errors import IdentityError, WireError
+from hipgw.identity.ciphers import decrypt_parameters
+from hipgw.identity.hit import hit_suite_of, is_hit
+from hipgw.identity.host_identity import SUPPORTED_HIT_SUITES, HostIdentity, LocalIdentity
+from hipgw.identity.keymat import HipKeys, Keymat, draw_esp_keys, draw_hip_keys
+from hipgw.identity.puzzle import verify_puzzle
+from hipgw.identity.rhash import rhash
+from hipgw.protocol import notifying
+from hipgw.protocol.association import Association, Session
+from hipgw.protocol.core import SPI_MIN, Core, Dropped, receiver, require
+from hipgw.protocol.drops import DropReason
+from hipgw.protocol.effects import Direction
+from hipgw.protocol.negotiation import ESP_FORMAT, choose_dh_group
+from hipgw.protocol.path import Path
+from hipgw.protocol.peer_identity import identity_of
+from hipgw.protocol.protection import mac_holds, protect, signature_holds
+from hipgw.protocol.states import State
+from hipgw.protocol.transitions import Trigger
+from hipgw.wire.notify import NotifyType
+from hipgw.wire.packet import HipPacket, PacketType, parse_parameters
+from hipgw.wire.parameters import (
+    DhGroupList,
+    DiffieHellman,
+    Encrypted,
+    EspInfo,
+    EspTransform,
+    HipCipher,
+    HostId,
+    R1Counter,
+    Solution,
+    TransportFormatList,
+)
+
+
+def handle_i1(core: Core, packet: HipPacket, path: Path, now: float) -> None:
+    """Answer an I1 from what was made in advance; nothing is remembered (§6.7). Raises Dropped."""
+    local = _called(core, packet)
+    _check_sender(core, packet)
+    if not core.i1_limit.allow(path.remote, now):
+        raise Dropped(DropReason.RATE_LIMIT)
+    association = core.find(local.hit, packet.sender_hit)
+    if (
+        association is not None
+        and association.state is State.I1_SENT
+        and local.hit < packet.sender_hit
+    ):
+        # Both began. The greater HIT will be Responder, and it got our I1 or will.
+        raise Dropped(DropReason.COLLISION)
+    offered = packet.get(DhGroupList)
+    if offered is None:
+        raise Dropped(DropReason.MISSING_PARAMETER)
+    groups = core.config.dh_groups
+    # Without a common group the R1 still carries the list, so that the peer can try again.
+    group = choose_dh_group(groups, offered.groups) or groups[0]
+    r1 = core.pool.r1(local, group, packet.sender_hit, path.remote, now)
+    core.send(r1, path, packet.sender_hit)
+
+
+def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
+    """Check an I2, cheapest first, make the association and answer with R2 (§6.9).
+
+    Raises Dropped.
+    """
+    local = receiver(core, packet)
+    _check_sender(core, packet)
+    association = core.find(local.hit, packet.sender_hit)
+    solution = require(packet, Solution)
+    if association is not None and _answer_again(core, association, solution, path):
+        return
+    if (
+        association is not None
+        and association.state is State.I2_SENT
+        and local.hit < packet.sender_hit
+    ):
+        raise Dropped(DropReason.COLLISION)
+
+    # The puzzle, before anything that costs more than a hash.
+    counter = require(packet, R1Counter)
+    dh = require(packet, DiffieHellman)
+    if core.pool.generation(counter.counter) is None:
+        raise Dropped(DropReason.OLD_R1_COUNTER)
+    generation = core.pool.recognise(
+        counter=counter.counter,
+        identity=local,
+        group=dh.group,
+        difficulty=solution.k,
+        opaque=solution.opaque,
+        i=solution.i,
+        initiator_hit=packet.sender_hit,
+        initiator=path.remote,
+        now=now,
+    )
+    if generation is None:
+        raise Dropped(DropReason.FOREIGN_PUZZLE)
+    function = rhash(local.public.hit_suite)
+    if not verify_puzzle(
+        function, solution.k, solution.i, packet.sender_hit, local.hit, solution.j
+    ):
+        raise Dropped(DropReason.BAD_SOLUTION)
+    if solution.i + solution.j in generation.used:
+        raise Dropped(DropReason.REPLAYED_SOLUTION)
+
+    # The peer has worked for it: from here on it is told what is wrong.
+    cipher, suite = _choices(core, packet, local, path, now)
+    try:
+        secret = generation.key_pair(dh.group).shared_secret(dh.public_value)
+    except IdentityError:
+        notifying.send(core, local, packet.sender_hit, NotifyType.INVALID_DH_CHOSEN, path, now)
+        raise Dropped(DropReason.BAD_DH) from None
+    keymat = Keymat(secret, solution.i, solution.j, local.hit, packet.sender_hit, function)
+    hip_keys = draw_hip_keys(keymat, local.hit, packet.sender_hit, cipher, function)
+    index = keymat.index
+    peer = _host_identity(packet, cipher, hip_keys)
+    if not mac_holds(packet, function, hip_keys.incoming_integrity):
+        notifying.send(core, local, packet.sender_hit, NotifyType.HIP_MAC_FAILED, path, now)
+        raise Dropped(DropReason.BAD_MAC)
+    if not signature_holds(packet, peer):
+        notifying.send(core, local, packet.sender_hit, NotifyType.AUTHENTICATION_FAILED, path, now)
+        raise Dropped(DropReason.BAD_SIGNATURE)
+    esp_info = require(packet, EspInfo)
+    if esp_info.keymat_index != index or esp_info.old_spi or esp_info.new_spi < SPI_MIN:
+        raise Dropped(DropReason.BAD_SPI)
+
+    if association is None:
+        association = core.create(local, packet.sender_hit)
+    core.pool.use(generation, solution.i + solution.j, now)
+    session = Session(
+        peer=peer,
+        rhash=function,
+        hip_keys=hip_keys,
+        esp_keys=draw_esp_keys(keymat, local.hit, packet.sender_hit, suite),
+        esp_suite=suite,
+        cipher=cipher,
+        dh_group=dh.group,
+        inbound_spi=core.new_spi(),
+        outbound_spi=esp_info.new_spi,
+        solution=solution.i + solution.j,
+    )
+    session.r2 = protect(
+        PacketType.R2,
+        local,
+        packet.sender_hit,
+        (EspInfo(index, 0, session.inbound_spi),),
+        rhash=function,
+        key=hip_keys.outgoing_integrity,
+        host_id_tlv=core.pool.host_id_tlv(local),
+    )
+    core.stop_initiating(association)
+    association.initiator = False
+    core.install(association, session, Direction.INBOUND, path)
+    core.install(association, session, Direction.OUTBOUND, path)
+    core.send(session.r2, path, packet.sender_hit)
+    core.move(association, Trigger.I2, "I2 accepted")
+    association.deadline = now + core.config.exchange_complete_s
+    core.adopt(association, session, path, now, began=now)
+
+
+def confirmed(core: Core, association: Association, reason: str) -> None:
+    """R2 has arrived, as something shows: R2-SENT becomes ESTABLISHED."""
+    if association.state is State.R2_SENT:
+        association.deadline = None
+        core.move(association, Trigger.CONFIRMED, reason)
+
+
+def _called(core: Core, packet: HipPacket) -> LocalIdentity:
+    """The identity an I1 asks for; any suitable one if it asks for none (§4.1.8)."""
+    if int(packet.receiver_hit):
+        return receiver(core, packet)
+    if not core.config.opportunistic:
+        raise Dropped(DropReason.OPPORTUNISTIC)
+    wanted = hit_suite_of(packet.sender_hit) if is_hit(packet.sender_hit) else 0
+    identities = list(core.identities.values())
+    return next((i for i in identities if i.public.hit_suite == wanted), identities[0])
+
+
+def _check_sender(core: Core, packet: HipPacket) -> None:
+    if not is_hit(packet.sender_hit) or packet.sender_hit in core.identities:
+        raise Dropped(DropReason.BAD_SENDER)
+    if not core.config.accept(packet.sender_hit):
+        raise Dropped(DropReason.POLICY)
+
+
+def _answer_again(core: Core, association: Association, solution: Solution, path: Path) -> bool:
+    """Whether this I2 made the association already: then its R2 was lost, and is sent again."""
+    session = association.session
+    if session is None or not session.r2 or session.solution != solution.i + solution.j:
+        return False
+    if association.state not in {State.R2_SENT, State.ESTABLISHED}:
+        raise Dropped(DropReason.REPLAYED_SOLUTION)
+    core.send(session.r2, path, association.peer_hit)
+    return True
+
+
+def _choices(
+    core: Core, packet: HipPacket, local: LocalIdentity, path: Path, now: float
+) -> tuple[int, int]:
+    """The Initiator's one cipher and one ESP suite, both of which were offered."""
+
+    def refuse(error: NotifyType, reason: DropReason = DropReason.BAD_CHOICE) -> Dropped:
+        notifying.send(core, local, packet.sender_hit, error, path, now)
+        return Dropped(reason)
+
+    if hit_suite_of(packet.sender_hit) not in SUPPORTED_HIT_SUITES:
+        raise refuse(NotifyType.UNSUPPORTED_HIT_SUITE, DropReason.NO_PROPOSAL)
+    formats = packet.get(TransportFormatList)
+    if formats is not None and formats.formats != (ESP_FORMAT,):
+        raise refuse(NotifyType.NO_ESP_PROPOSAL_CHOSEN)
+    ciphers = require(packet, HipCipher).ciphers
+    if len(ciphers) != 1 or ciphers[0] not in core.config.hip_ciphers:
+        raise refuse(NotifyType.INVALID_HIP_CIPHER_CHOSEN)
+    suites = require(packet, EspTransform).suites
+    if len(suites) != 1 or suites[0] not in core.config.esp_suites:
+        raise refuse(NotifyType.INVALID_ESP_TRANSFORM_CHOSEN)
+    return ciphers[0], suites[0]
+
+
+def _host_identity(packet: HipPacket, cipher: int, keys: HipKeys) -> HostIdentity:
+    """The Initiator's Host Identity, in clear or inside ENCRYPTED, checked against its HIT."""
+    host_id = packet.get(HostId)
+    if host_id is None:
+        encrypted = require(packet, Encrypted)
+        try:
+            inner = parse_parameters(
+                decrypt_parameters(cipher, keys.incoming_encryption, encrypted.data)
+            )
+        except (IdentityError, WireError):
+            raise Dropped(DropReason.DECRYPTION) from None
+        host_id = next((p for p in inner if isinstance(p, HostId)), None)
+        if host_id is None:
+            raise Dropped(DropReason.DECRYPTION)
+    return identity_of(host_id, packet)

@@ -1,0 +1,216 @@
+"""A simulated network: machines, a virtual clock, and links that lose, repeat, delay and reorder."""
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from ipaddress import IPv6Address, ip_address
+
+from hipgw.identity.host_identity import KeyKind, LocalIdentity
+from hipgw.identity.puzzle import search
+from hipgw.protocol.config import MachineConfig
+from hipgw.protocol.effects import (
+    Direction,
+    Effect,
+    InstallSA,
+    RemoveSA,
+    SendDatagram,
+    SolvePuzzle,
+)
+from hipgw.protocol.machine import HipMachine
+from hipgw.protocol.path import IPAddress, Path, Transport
+from hipgw.protocol.states import State
+
+FAST = MachineConfig(puzzle_difficulty=2, puzzle_difficulty_max=6, dh_groups=(7,))
+"""Cheap puzzles and one quick group, for tests of anything else."""
+
+
+@cache
+def identity(kind: KeyKind, number: int = 0) -> LocalIdentity:
+    """A key that is made once in a test run; *number* tells several of a kind apart."""
+    del number
+    return LocalIdentity.generate(kind)
+
+
+def ordered(kind: KeyKind = "ecdsa-p256") -> tuple[LocalIdentity, LocalIdentity]:
+    """Two identities, that with the smaller HIT first."""
+    one, other = identity(kind, 1), identity(kind, 2)
+    return (one, other) if one.hit < other.hit else (other, one)
+
+
+@dataclass
+class Node:
+    """A machine at an address, and what it asked for."""
+
+    name: str
+    address: IPAddress
+    keys: LocalIdentity
+    config: MachineConfig
+    machine: HipMachine
+    events: list[Effect] = field(default_factory=list)
+    sas: dict[tuple[Direction, int], InstallSA] = field(default_factory=dict)
+    installed: list[InstallSA] = field(default_factory=list)
+
+    @property
+    def hit(self) -> IPv6Address:
+        return self.keys.hit
+
+    def state(self, peer: "Node") -> State:
+        for info in self.machine.associations():
+            if info.peer_hit == peer.hit:
+                return info.state
+        return State.UNASSOCIATED
+
+    def of(self, kind: type[Effect]) -> list[Effect]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def sa(self, direction: Direction) -> InstallSA:
+        """The one security association of a direction; AssertionError if there is not just one."""
+        found = [sa for (way, _), sa in self.sas.items() if way is direction]
+        assert len(found) == 1, found
+        return found[0]
+
+    def drops(self) -> dict[str, int]:
+        counted = self.machine.statistics()["drops"]
+        return {reason: count for reason, count in counted.items() if count}
+
+
+Filter = Callable[[str, bytes], list[float]]
+"""(sender's name, packet) -> delays in seconds at which copies arrive; empty for lost."""
+
+
+class Network:
+    """Drives machines until nothing is left to do, in virtual time."""
+
+    def __init__(self, seed: int = 1, transport: Transport = Transport.UDP) -> None:
+        self.now = 1000.0
+        self.random = random.Random(seed)
+        self.transport = transport
+        self.nodes: dict[IPAddress, Node] = {}
+        self.filter: Filter = lambda sender, data: [0.01]
+        self.puzzle_s = 0.02
+        self.sent: list[tuple[str, int]] = []
+        """(sender's name, packet type) of everything that was sent."""
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = itertools.count()
+
+    def add(
+        self,
+        name: str,
+        address: str,
+        keys: LocalIdentity,
+        config: MachineConfig = FAST,
+    ) -> Node:
+        """A new machine; one at the same address is replaced, as if its host were restarted."""
+        where = ip_address(address)
+        machine = HipMachine(config, [keys], self.random.randbytes, self.now)
+        node = self.nodes[where] = Node(name, where, keys, config, machine)
+        return node
+
+    def path(self, source: Node, target: Node) -> Path:
+        return Path(source.address, target.address, self.transport)
+
+    def connect(self, source: Node, target: Node, *, opportunistic: bool = False) -> None:
+        peer_hit = None if opportunistic else target.hit
+        self.perform(
+            source, source.machine.connect(peer_hit, [self.path(source, target)], self.now)
+        )
+
+    def perform(self, node: Node, effects: list[Effect]) -> None:
+        for effect in effects:
+            node.events.append(effect)
+            match effect:
+                case SendDatagram():
+                    self._send(node, effect)
+                case SolvePuzzle():
+                    self._later(self.puzzle_s, lambda e=effect: self._solve(node, e))
+                case InstallSA():
+                    node.sas[effect.direction, effect.spi] = effect
+                    node.installed.append(effect)
+                case RemoveSA():
+                    node.sas.pop((effect.direction, effect.spi), None)
+                case _:
+                    pass
+
+    def run(self, seconds: float = 60.0, *, steps: int = 20_000) -> None:
+        """Let time pass; AssertionError if more happens than could make sense."""
+        end = self.now + seconds
+        for _ in range(steps):
+            timers = [
+                (when, node)
+                for node in self.nodes.values()
+                if (when := node.machine.next_timer()) is not None
+            ]
+            timer = min(timers, key=lambda entry: entry[0], default=None)
+            arrival = self._queue[0][0] if self._queue else None
+            if arrival is not None and (timer is None or arrival <= timer[0]):
+                if arrival > end:
+                    break
+                self.now, _number, action = heapq.heappop(self._queue)
+                action()
+            elif timer is not None and timer[0] <= end:
+                self.now = max(self.now, timer[0])
+                node = timer[1]
+                self.perform(node, node.machine.timer_expired(self.now))
+            else:
+                break
+        else:
+            raise AssertionError("the network does not come to rest")
+        self.now = end
+
+    def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> float:
+        """Let time pass in small steps until something is true; returns how long that took."""
+        began = self.now
+        while not condition():
+            assert self.now < began + seconds, "it did not happen in time"
+            self.run(0.005)
+        return self.now - began
+
+    def deliver(self, target: Node, data: bytes, source: IPAddress) -> list[Effect]:
+        """Hand bytes to a machine at once."""
+        effects = target.machine.datagram_received(
+            data, Path(target.address, source, self.transport), self.now
+        )
+        self.perform(target, effects)
+        return effects
+
+    def _send(self, node: Node, effect: SendDatagram) -> None:
+        self.sent.append((node.name, effect.data[2] & 0x7F))
+        for delay in self.filter(node.name, effect.data):
+            self._later(delay, lambda: self._arrive(node, effect))
+
+    def _arrive(self, sender: Node, effect: SendDatagram) -> None:
+        target = self.nodes.get(effect.path.remote)
+        if target is not None:
+            self.deliver(target, effect.data, sender.address)
+
+    def _solve(self, node: Node, puzzle: SolvePuzzle) -> None:
+        j = search(
+            puzzle.hash_name,
+            puzzle.prefix,
+            puzzle.length,
+            puzzle.difficulty,
+            self.random.randbytes(puzzle.length),
+            1 << 16,
+        )
+        self.perform(node, node.machine.puzzle_solved(puzzle.request, j, self.now))
+
+    def _later(self, delay: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._queue, (self.now + delay, next(self._number), action))
+
+
+def assert_joined(a: Node, b: Node) -> None:
+    """Both ends are up and have the same keys for each direction."""
+    up = {State.ESTABLISHED, State.R2_SENT}
+    assert a.state(b) in up, (a.state(b), a.drops(), b.drops())
+    assert b.state(a) in up, (b.state(a), a.drops(), b.drops())
+    for one, other in ((a, b), (b, a)):
+        out, into = one.sa(Direction.OUTBOUND), other.sa(Direction.INBOUND)
+        assert (out.spi, out.suite) == (into.spi, into.suite)
+        assert out.encryption_key == into.encryption_key
+        assert out.authentication_key == into.authentication_key
+        assert out.spi >= 256
+    forth, back = a.sa(Direction.OUTBOUND), b.sa(Direction.OUTBOUND)
+    assert forth.encryption_key != back.encryption_key or not forth.encryption_key
