@@ -7,11 +7,12 @@ from ipaddress import IPv6Address
 
 from hipgw.daemon.puzzles import PuzzleRunner
 from hipgw.daemon.transport import ControlTransport
-from hipgw.errors import HipgwError
+from hipgw.errors import HipgwError, LocalProtocolError
 from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.protocol.effects import (
     CancelPuzzle,
     Effect,
+    Failed,
     InstallSA,
     Lookup,
     MoveSA,
@@ -21,12 +22,9 @@ from hipgw.protocol.effects import (
 )
 from hipgw.protocol.machine import HipMachine
 from hipgw.protocol.path import Path, Transport
-from hipgw.protocol.states import State
 from hipgw.roles.security_associations import SecurityAssociations
 
 _log = logging.getLogger(__name__)
-
-UP = {State.R2_SENT, State.ESTABLISHED}
 
 
 class HipDriver:
@@ -75,17 +73,30 @@ class HipDriver:
         """Begin a base exchange with a peer, unless one is under way or done."""
         transport = Transport.UDP if peer.udp else Transport.RAW
         paths = [
-            Path(None, address, transport, self._transport.udp_port, peer.port)
+            Path(local, address, transport, self._transport.udp_port, peer.port)
             for address in peer.addresses
-            if self._transport.can_send(address.version)
+            if (local := self._transport.source_address(address)) is not None
         ]
-        self.perform(self.machine.connect(peer.hit, paths, self._loop.time()))
+        if not paths:
+            # No network yet, or the route is gone: the same as silence, so it is tried again.
+            failed = Failed(self.machine.local_hit, peer.hit, "there is no route to it")
+            self._listener(failed)
+            return
+        try:
+            self.perform(self.machine.connect(peer.hit, paths, self._loop.time()))
+        except LocalProtocolError as error:
+            self._listener(Failed(self.machine.local_hit, peer.hit, str(error)))
 
     def call_later(self, delay_s: float, peer: Peer) -> None:
         """Connect after a delay; a newer call for the same peer replaces the older one."""
         if waiting := self._retries.pop(peer.hit, None):
             waiting.cancel()
         self._retries[peer.hit] = self._loop.call_later(delay_s, self._retry, peer)
+
+    @property
+    def send_errors(self) -> int:
+        """HIP packets that the operating system refused to send."""
+        return self._transport.send_errors
 
     def retry_in(self, hit: IPv6Address) -> float | None:
         """Seconds until a peer is called again, None if that is not planned."""
@@ -94,9 +105,7 @@ class HipDriver:
 
     def is_up(self, hit: IPv6Address) -> bool:
         """Whether data can flow to this peer now."""
-        return any(
-            info.peer_hit == hit and info.state in UP for info in self.machine.associations()
-        )
+        return self.machine.is_up(hit)
 
     def close(self, hit: IPv6Address, reason: str) -> None:
         """Close the association with a peer."""
@@ -149,7 +158,7 @@ class HipDriver:
             case RemoveSA():
                 self._associations.remove(effect)
             case SolvePuzzle():
-                self._puzzles.start(effect, self._loop.time())
+                self._puzzles.start(effect)
             case CancelPuzzle(request=request):
                 self._puzzles.cancel(request)
             case Lookup(peer_hit=hit):

@@ -25,9 +25,9 @@ class PuzzleRunner:
         self._loop = loop
         self._solved = solved
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hipgw-puzzle")
-        self._searches: dict[int, "PuzzleSolver"] = {}
+        self._searches: dict[int, PuzzleSolver] = {}
 
-    def start(self, puzzle: SolvePuzzle, now: float) -> None:
+    def start(self, puzzle: SolvePuzzle) -> None:
         """Begin a search; its outcome comes on the event loop's thread."""
         search = puzzle_solver(
             puzzle.hash_name, puzzle.prefix, puzzle.length, puzzle.difficulty, os.urandom

@@ -6,8 +6,9 @@ import socket
 from collections.abc import Callable, Mapping
 
 from hipgw.errors import PlatformError
+from hipgw.platform.routes import source_address
 from hipgw.platform.sockets import receive_hip, send_hip
-from hipgw.protocol.path import Path, Transport
+from hipgw.protocol.path import IPAddress, Path, Transport
 
 BATCH = 64
 """Raw packets read before the event loop gets its turn again."""
@@ -34,9 +35,10 @@ class ControlTransport:
         self._sockets = {Transport.UDP: udp, Transport.RAW: raw}
         self.send_errors = 0
 
-    def can_send(self, version: int) -> bool:
-        """Whether this machine has sockets for IPv4 (4) or IPv6 (6)."""
-        return any(version in sockets for sockets in self._sockets.values())
+    @staticmethod
+    def source_address(remote: IPAddress) -> IPAddress | None:
+        """The own address that packets to *remote* leave from; None without a route."""
+        return source_address(remote)
 
     def send(self, data: bytes, path: Path) -> None:
         """Send one HIP packet. A failure is counted and logged: HIP repeats what matters."""

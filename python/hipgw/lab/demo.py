@@ -206,10 +206,10 @@ def _summary(story: Story) -> Table:
     table.add_column("")
     table.add_column("through hipgw", justify="right")
     table.add_column("plain path", justify="right")
-    table.add_row("base exchange (I1 to R2)", f"{story.exchange_ms:.1f} ms", "–")
-    table.add_row(
-        "ping, median", f"{story.tunnel.rtt_ms:.3f} ms", f"{story.plain.rtt_ms:.3f} ms"
-    )
+    table.add_row("base exchange (I1 to R2)", f"{story.exchange_ms:.1f} ms", "-")
+    table.add_row("ping, median", f"{story.tunnel.rtt_ms:.3f} ms", f"{story.plain.rtt_ms:.3f} ms")
     table.add_row("pings lost", f"{story.tunnel.lost} of {PINGS}", f"{story.plain.lost} of {PINGS}")
-    table.add_row("TCP, one stream", f"{story.tunnel.gbps:.2f} Gb/s", f"{story.plain.gbps:.2f} Gb/s")
+    table.add_row(
+        "TCP, one stream", f"{story.tunnel.gbps:.2f} Gb/s", f"{story.plain.gbps:.2f} Gb/s"
+    )
     return table

@@ -7,6 +7,8 @@ Between each gateway and the router lies an underlay network of its own: site n 
 192.168.(100 + n).0/24 and fd00:100:n::/64.
 """
 
+import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +24,9 @@ Family = Literal[4, 6]
 TransportName = Literal["udp", "raw"]
 
 UP_TIMEOUT_S = 20.0
+
+_FAMILIES: tuple[tuple[Family, int, str], ...] = ((4, 24, "default"), (6, 64, "default6"))
+"""Version, prefix length and the name of the default route."""
 
 
 def underlay_address(site: int, family: Family, *, router: bool = False) -> str:
@@ -76,14 +81,12 @@ class GatewayNetwork:
 
     def wait_established(self, timeout_s: float = UP_TIMEOUT_S) -> None:
         """Wait until every daemon can send data to every other one."""
-        for site in self.sites:
-            for other in self.sites:
-                if other is not site:
-                    wait_until(
-                        lambda a=site, b=other: a.daemon.established(b.daemon.hit),
-                        timeout_s,
-                        what=f"an association from {site.gateway.name} to {other.gateway.name}",
-                    )
+        for site, other in itertools.permutations(self.sites, 2):
+            wait_until(
+                functools.partial(site.daemon.established, other.daemon.hit),
+                timeout_s,
+                what=f"an association from {site.gateway.name} to {other.gateway.name}",
+            )
 
     def stop(self) -> None:
         """Stop all daemons as systemd would."""
@@ -91,14 +94,16 @@ class GatewayNetwork:
             site.daemon.stop()
 
 
-def underlay(lab: Lab, sites: int, *, names: str = "e", mtu: int = 1500) -> tuple[Router, list]:
+def underlay(
+    lab: Lab, sites: int, *, names: str = "e", mtu: int = 1500
+) -> tuple[Router, list[Host]]:
     """A router and *sites* hosts around it, each in networks of its own, IPv4 and IPv6."""
     router = lab.router("r")
     gateways = []
     for n in range(1, sites + 1):
         gateway = lab.host(f"{names}{n}")
         lab.link(gateway, "wan0", router, f"site{n}", mtu=mtu)
-        for family, length, everywhere in ((4, 24, "default"), (6, 64, "default6")):
+        for family, length, everywhere in _FAMILIES:
             own = underlay_address(n, family)
             next_hop = underlay_address(n, family, router=True)
             gateway.address("wan0", f"{own}/{length}")
@@ -194,7 +199,7 @@ def plain_pair(lab: Lab, *, names: str = "p") -> PlainNetwork:
     left, right = lab.host(f"{names}h1"), lab.host(f"{names}h2")
     near, middle, far = (lab.router(f"{names}{name}") for name in ("e1", "r", "e2"))
     hops = (left, near, middle, far, right)
-    for n, (one, other) in enumerate(zip(hops, hops[1:], strict=False), 1):
+    for n, (one, other) in enumerate(itertools.pairwise(hops), 1):
         lab.link(one, f"up{n}", other, f"down{n}")
         one.address(f"up{n}", f"172.20.{n}.1/24")
         other.address(f"down{n}", f"172.20.{n}.2/24")

@@ -41,7 +41,7 @@ HALF_OPEN = frozenset({State.I1_SENT, State.I2_SENT, State.R2_SENT})
 UP = frozenset({State.R2_SENT, State.ESTABLISHED})
 
 
-class Dropped(Exception):
+class Dropped(Exception):  # noqa: N818 - an outcome, not an error
     """Ends the processing of a packet; never leaves the machine."""
 
     def __init__(self, reason: DropReason) -> None:

@@ -217,6 +217,11 @@ class HipMachine:
         return self._core.pool.difficulty(now)
 
     @property
+    def local_hit(self) -> IPv6Address:
+        """The preferred one of the own HITs."""
+        return self._preferred.hit
+
+    @property
     def r1_counter(self) -> int:
         """The current R1 generation."""
         return self._core.pool.counter
@@ -270,9 +275,8 @@ class HipMachine:
             responder.confirmed(self._core, association, "the exchange is complete by now")
         elif association.state in {State.CLOSED, State.E_FAILED}:
             self._core.move(association, Trigger.EXPIRE, "forgotten")
-            if association.state is State.UNASSOCIATED:
-                association.session = None
-                self._core.forget(association)
+            association.session = None
+            self._core.forget(association)
 
     def _all(self) -> list[Association]:
         core = self._core

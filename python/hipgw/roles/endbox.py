@@ -60,6 +60,6 @@ class EndboxRole:
             case _:
                 pass
 
-    def acquire(self, destination: IPv4Address | IPv6Address) -> bool:
+    def acquire(self, _destination: IPv4Address | IPv6Address) -> bool:
         """Frames never wait for an association: the LAN's own protocols repeat what matters."""
         return False

@@ -31,5 +31,5 @@ class Role(Protocol):
     def handle_event(self, event: Effect) -> None:
         """Something happened to an association (StateChanged, Established, Closed, Failed, …)."""
 
-    def acquire(self, destination: IPv4Address | IPv6Address) -> bool:
+    def acquire(self, destination: IPv4Address | IPv6Address, /) -> bool:
         """A packet for a HIT or LSI waits; True if this role looks after it."""

@@ -1,0 +1,394 @@
+"""Answers the control socket: the daemon's side of `hipgw.control.api.ControlApi`."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncGenerator, Callable, Iterator
+from importlib.metadata import version
+from ipaddress import IPv6Address
+from pathlib import Path as FilePath
+
+from hipgw.config.names import DhGroupName, EspSuiteName, HipCipherName
+from hipgw.config.schema import Config
+from hipgw.control.api import (
+    AssociationAnswer,
+    CloseAnswer,
+    ConnectAnswer,
+    CountersAnswer,
+    EventAnswer,
+    HealthWarning,
+    LocalHitAnswer,
+    MacAnswer,
+    PathAnswer,
+    PeerAnswer,
+    PingReplyAnswer,
+    SaAnswer,
+    StatusAnswer,
+)
+from hipgw.control.errors import UnknownPeerError
+from hipgw.daemon.driver import HipDriver
+from hipgw.daemon.events import event_answer, path_answer
+from hipgw.dataplane.backend import DataPlane, SecurityAssociation
+from hipgw.errors import LocalProtocolError
+from hipgw.identity.host_identity import LocalIdentity
+from hipgw.naming.peers import Peer, PeerDirectory
+from hipgw.protocol.association import AssociationInfo
+from hipgw.protocol.effects import Closed, Effect, Established, Failed, PingReply
+from hipgw.protocol.path import Path, Transport
+from hipgw.protocol.states import State
+from hipgw.roles.endbox import SEGMENT
+
+UP_STATES = frozenset({State.ESTABLISHED, State.R2_SENT})
+
+
+class ControlService:
+    """Reads everything it answers from the rooms themselves; keeps only what nobody else does."""
+
+    def __init__(
+        self,
+        config: Config,
+        config_file: FilePath,
+        identity: LocalIdentity,
+        driver: HipDriver,
+        dataplane: DataPlane,
+        directory: PeerDirectory,
+        request_stop: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._config_file = config_file
+        self._identity = identity
+        self._driver = driver
+        self._dataplane = dataplane
+        self._directory = directory
+        self._request_stop = request_stop
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._waiting: dict[IPv6Address, set[asyncio.Future[Effect]]] = {}
+        self._pings: dict[int, asyncio.Future[PingReply]] = {}
+        self._rtts: dict[IPv6Address, float] = {}
+        self._attempts: dict[IPv6Address, int] = {}
+        self._failures: dict[IPv6Address, str] = {}
+
+    # -- news --------------------------------------------------------------------------------
+
+    def handle_event(self, event: Effect) -> None:
+        """Take note of what happened, and wake those who wait for it."""
+        match event:
+            case PingReply(peer_hit=hit, request=request, rtt=rtt):
+                self._rtts[hit] = rtt
+                if waiting := self._pings.pop(request, None):
+                    waiting.set_result(event)
+            case Established(peer_hit=hit):
+                self._attempts.pop(hit, None)
+                self._failures.pop(hit, None)
+                self._wake(hit, event)
+            case Closed(peer_hit=hit, reason=reason):
+                self._note_failure(hit, reason)
+                self._wake(hit, event)
+            case Failed(peer_hit=IPv6Address() as hit, reason=reason):
+                self._note_failure(hit, reason)
+                if self._directory.by_hit(hit) is not None:
+                    self._attempts[hit] = self._attempts.get(hit, 0) + 1
+                self._wake(hit, event)
+            case _:
+                pass
+
+    def describe(self, event: Effect) -> EventAnswer | None:
+        """An event as subscribers get it; None for what is not news to them."""
+        return event_answer(event, self._directory)
+
+    # -- answers -----------------------------------------------------------------------------
+
+    def status(self) -> StatusAnswer:
+        config = self._config
+        infos = self._driver.machine.associations()
+        lsi = str(self._own_lsi()) if config.host is not None else None
+        identity: LocalHitAnswer = {
+            "hit": str(self._identity.hit),
+            "algorithm": self._identity.public.describe(),
+            "lsi": lsi,
+        }
+        return {
+            "version": version("hipgw"),
+            "pid": os.getpid(),
+            "uptime_s": self._loop.time() - self._began,
+            "config_file": str(self._config_file),
+            "roles": list(config.roles),
+            "identities": [identity],
+            "transport": config.hip.transport.value,
+            "port": config.hip.port,
+            "counts": {
+                "peers": len(self._directory),
+                "established": sum(1 for info in infos if info.state in UP_STATES),
+                "associations": len(infos),
+                "security_associations": len(self._dataplane.security_associations()),
+                "macs": len(self._macs()),
+            },
+            "health": self._health(),
+        }
+
+    def peers(self) -> list[PeerAnswer]:
+        infos = {info.peer_hit: info for info in self._driver.machine.associations()}
+        strangers = [hit for hit in infos if self._directory.by_hit(hit) is None]
+        configured = [self._peer(peer, infos.get(peer.hit)) for peer in self._directory]
+        return configured + [self._stranger(infos[hit]) for hit in strangers]
+
+    def associations(self) -> list[AssociationAnswer]:
+        now = self._loop.time()
+        return [
+            {
+                "peer": self._name(info.peer_hit),
+                "local_hit": str(info.local_hit),
+                "peer_hit": str(info.peer_hit),
+                "state": info.state.value,
+                "path": _optional_path(info.path),
+                "initiator": info.initiator,
+                "age_s": None if info.established_at is None else now - info.established_at,
+                "dh_group": _name_by_id(DhGroupName, info.dh_group),
+                "hip_cipher": _name_by_id(HipCipherName, info.cipher),
+                "esp_suite": _name_by_id(EspSuiteName, info.esp_suite),
+                "inbound_spi": info.inbound_spi or None,
+                "outbound_spi": info.outbound_spi or None,
+                "counters": {},
+            }
+            for info in self._driver.machine.associations()
+        ]
+
+    def security_associations(self) -> list[SaAnswer]:
+        return [self._sa(entry) for entry in self._dataplane.security_associations()]
+
+    def mac_table(self) -> list[MacAnswer]:
+        return self._macs()
+
+    def counters(self) -> CountersAnswer:
+        control = self._driver.machine.statistics()
+        data = self._dataplane.statistics()
+        packets = {f"sent_{name}": count for name, count in control["sent"].items()}
+        packets |= {f"received_{name}": count for name, count in control["received"].items()}
+        packets["puzzle_difficulty"] = self._driver.machine.puzzle_difficulty(self._loop.time())
+        packets["send_errors"] = self._driver.send_errors
+        return {
+            "control": packets,
+            "control_drops": control["drops"],
+            "dataplane": data.counters,
+            "dataplane_drops": data.drops,
+        }
+
+    def identify(self, peer: str) -> tuple[str, str]:
+        hit = self._hit(peer)
+        return self._directory.name_of(hit), str(hit)
+
+    # -- requests ----------------------------------------------------------------------------
+
+    async def ping(
+        self, peer: str, *, count: int, interval_s: float, timeout_s: float
+    ) -> AsyncGenerator[PingReplyAnswer, None]:
+        hit = self._hit(peer)
+        for sequence in range(1, count + 1):
+            began = self._loop.time()
+            request = self._driver.ping(hit)
+            waiting: asyncio.Future[PingReply] = self._loop.create_future()
+            self._pings[request] = waiting
+            answer: PingReplyAnswer = {"sequence": sequence, "rtt_s": None, "path": None}
+            try:
+                reply = await asyncio.wait_for(waiting, timeout_s)
+                answer["rtt_s"] = reply.rtt
+                answer["path"] = path_answer(reply.path)
+            except TimeoutError:
+                pass
+            finally:
+                self._pings.pop(request, None)
+            yield answer
+            if sequence < count:
+                await asyncio.sleep(max(0.0, began + interval_s - self._loop.time()))
+
+    async def connect(self, peer: str, *, timeout_s: float) -> ConnectAnswer:
+        hit = self._hit(peer)
+        known = self._directory.by_hit(hit)
+        duration_s: float | None = None
+        reason: str | None = None
+        if not self._driver.is_up(hit):
+            if known is None:
+                raise LocalProtocolError(f"the addresses of {hit} are not known")
+            with self._wait_for(hit) as outcome:
+                self._driver.connect(known)
+                with contextlib.suppress(TimeoutError):
+                    match await asyncio.wait_for(outcome, timeout_s) if timeout_s else None:
+                        case Established(duration=seconds):
+                            duration_s = seconds
+                        case Failed(reason=why) | Closed(reason=why):
+                            reason = why
+                        case _:
+                            pass
+        established = self._driver.is_up(hit)
+        if not established and timeout_s and reason is None:
+            reason = f"no answer within {timeout_s:g} s"
+        return {
+            "peer": self._directory.name_of(hit),
+            "peer_hit": str(hit),
+            "state": self._state(hit),
+            "established": established,
+            "duration_s": duration_s,
+            "reason": reason,
+        }
+
+    async def close(self, peer: str, *, timeout_s: float) -> CloseAnswer:
+        hit = self._hit(peer)
+        was_up = self._driver.is_up(hit)
+        self._driver.close(hit, "closed by the operator")
+        deadline = self._loop.time() + timeout_s
+        while self._state(hit) == State.CLOSING.value and self._loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        return {
+            "peer": self._directory.name_of(hit),
+            "peer_hit": str(hit),
+            "state": self._state(hit),
+            "closed": was_up,
+        }
+
+    def stop(self) -> None:
+        self._request_stop()
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _hit(self, text: str) -> IPv6Address:
+        if peer := self._directory.find(text):
+            return peer.hit
+        for info in self._driver.machine.associations():
+            if text == str(info.peer_hit):
+                return info.peer_hit
+        raise UnknownPeerError(text)
+
+    def _own_lsi(self) -> object:
+        return self._directory.lsi_of(self._identity.hit)
+
+    def _name(self, hit: IPv6Address) -> str | None:
+        peer = self._directory.by_hit(hit)
+        return peer.name if peer else None
+
+    def _state(self, hit: IPv6Address) -> str:
+        for info in self._driver.machine.associations():
+            if info.peer_hit == hit:
+                return info.state.value
+        return State.UNASSOCIATED.value
+
+    def _peer(self, peer: Peer, info: AssociationInfo | None) -> PeerAnswer:
+        endbox = {entry.hit for entry in self._config.endbox_peers}
+        roles = ["host"] if self._config.host is not None else []
+        roles += ["endbox"] if peer.hit in endbox else []
+        answer = self._common(peer.hit, info)
+        answer["name"] = peer.name
+        answer["addresses"] = [str(address) for address in peer.addresses]
+        answer["transport"] = "udp" if peer.udp else "raw"
+        answer["roles"] = roles
+        return answer
+
+    def _stranger(self, info: AssociationInfo) -> PeerAnswer:
+        answer = self._common(info.peer_hit, info)
+        if info.path is not None:
+            answer["transport"] = info.path.transport.value
+        return answer
+
+    def _common(self, hit: IPv6Address, info: AssociationInfo | None) -> PeerAnswer:
+        up = info is not None and info.state in UP_STATES
+        since = info.established_at if info is not None and up else None
+        return {
+            "name": None,
+            "hit": str(hit),
+            "lsi": str(self._directory.lsi_of(hit)),
+            "addresses": [],
+            "transport": Transport.UDP.value,
+            "roles": [],
+            "state": info.state.value if info else State.UNASSOCIATED.value,
+            "path": _optional_path(info.path) if info else None,
+            "established_s": None if since is None else self._loop.time() - since,
+            "rtt_s": self._rtts.get(hit),
+            "attempts": self._attempts.get(hit, 0),
+            "next_attempt_s": self._driver.retry_in(hit),
+            "last_failure": self._failures.get(hit),
+        }
+
+    def _sa(self, entry: SecurityAssociation) -> SaAnswer:
+        return {
+            "spi": entry.spi,
+            "direction": "in" if entry.direction == "in" else "out",
+            "suite": _name_by_id(EspSuiteName, entry.suite) or str(entry.suite),
+            "peer": self._name(entry.peer_hit),
+            "local_hit": str(entry.local_hit),
+            "peer_hit": str(entry.peer_hit),
+            "path": path_answer(
+                Path(
+                    entry.local,
+                    entry.remote,
+                    Transport.UDP if entry.udp else Transport.RAW,
+                    entry.local_port,
+                    entry.remote_port,
+                )
+            ),
+            "packets": entry.packets,
+            "bytes": entry.bytes,
+            "sequence": entry.sequence,
+            "replayed": entry.replayed,
+            "auth_failed": entry.auth_failed,
+            "last_used_s": entry.last_used_s,
+        }
+
+    def _macs(self) -> list[MacAnswer]:
+        if self._config.endbox is None:
+            return []
+        return [
+            {
+                "mac": entry.mac,
+                "vlan": entry.vlan,
+                "segment": SEGMENT,
+                "peer": self._name(entry.peer_hit),
+                "peer_hit": str(entry.peer_hit),
+                "age_s": entry.age_s,
+            }
+            for entry in self._dataplane.mac_table(SEGMENT)
+        ]
+
+    def _health(self) -> list[HealthWarning]:
+        return [
+            {
+                "code": "peer_down",
+                "severity": "warning",
+                "message": f"no association with {peer.name}",
+                "hint": self._failures.get(peer.hit, "it was not reached yet"),
+            }
+            for peer in self._directory
+            if peer.hit in {entry.hit for entry in self._config.endbox_peers}
+            and not self._driver.is_up(peer.hit)
+        ]
+
+    def _note_failure(self, hit: IPv6Address, reason: str) -> None:
+        # Bounded: strangers' failures are nobody's question.
+        if self._directory.by_hit(hit) is not None:
+            self._failures[hit] = reason
+
+    def _wake(self, hit: IPv6Address, event: Effect) -> None:
+        for waiting in self._waiting.get(hit, ()):
+            if not waiting.done():
+                waiting.set_result(event)
+
+    @contextlib.contextmanager
+    def _wait_for(self, hit: IPv6Address) -> Iterator[asyncio.Future[Effect]]:
+        waiting: asyncio.Future[Effect] = self._loop.create_future()
+        group = self._waiting.setdefault(hit, set())
+        group.add(waiting)
+        try:
+            yield waiting
+        finally:
+            group.discard(waiting)
+            if not group:
+                self._waiting.pop(hit, None)
+
+
+def _optional_path(path: Path | None) -> PathAnswer | None:
+    return None if path is None else path_answer(path)
+
+
+def _name_by_id(
+    names: "type[DhGroupName] | type[HipCipherName] | type[EspSuiteName]", number: int
+) -> str | None:
+    return next((str(name) for name in names if name.wire_id == number), None)

@@ -1,0 +1,94 @@
+"""Makes the interfaces of the roles and gives them to the data plane."""
+
+import logging
+from ipaddress import IPv4Address, IPv6Address
+
+from hipgw.config.schema import Config, EndboxConfig, HostConfig
+from hipgw.dataplane.backend import DataPlane
+from hipgw.identity.hit import HIT_PREFIX
+from hipgw.identity.lsi import LSI_PREFIX
+from hipgw.platform import links, routes, tuntap
+from hipgw.platform.journal import Journal
+from hipgw.roles.endbox import SEGMENT
+
+_log = logging.getLogger(__name__)
+
+TUNNEL_OVERHEAD_OCTETS = 80
+"""Outer IPv6 and UDP headers (48), and ESP (42), less the inner IPv6 header that BEET leaves out
+(40), with room for the padding of CBC suites."""
+IPV6_MTU_MIN = 1280
+QUEUE_PACKETS = 1000
+
+
+def host_mtu(path_mtu: int) -> int:
+    """MTU of the host role's interface, so that what passes it needs no fragments outside."""
+    return max(path_mtu - TUNNEL_OVERHEAD_OCTETS, IPV6_MTU_MIN)
+
+
+def open_host(
+    config: HostConfig,
+    dataplane: DataPlane,
+    hit: IPv6Address,
+    lsi: IPv4Address,
+    path_mtu: int,
+) -> tuntap.TunDevice:
+    """Make the TUN with the own HIT and LSI, and the routes to all others. Raises PlatformError."""
+    device = tuntap.open_tun(config.interface)
+    mtu = config.mtu or host_mtu(path_mtu)
+    links.set_up(device.name, mtu=mtu, txqueuelen=QUEUE_PACKETS)
+    links.add_address(device.name, hit, 128)
+    links.add_address(device.name, lsi, 32)
+    routes.add_route(HIT_PREFIX, device.name, hit)
+    routes.add_route(LSI_PREFIX, device.name, lsi)
+    dataplane.set_tun(device.fd, mtu=mtu, local_hit=hit, local_lsi=lsi, vnet_hdr=device.vnet_hdr)
+    _log.info(
+        "host interface is up",
+        extra={"interface": device.name, "hit": str(hit), "lsi": str(lsi), "mtu": mtu},
+    )
+    return device
+
+
+def open_endbox(config: EndboxConfig, dataplane: DataPlane, journal: Journal) -> tuntap.TunDevice:
+    """Make the TAP and join it with the LAN ports in the bridge. Raises PlatformError."""
+    device = tuntap.open_tap(config.interface)
+    links.be_silent(device.name)
+    links.set_up(device.name, mtu=config.mtu, txqueuelen=QUEUE_PACKETS)
+    if not links.exists(config.bridge):
+        journal.create_bridge(config.bridge)
+        links.be_silent(config.bridge)
+    links.enslave(device.name, config.bridge)  # ends with the interface
+    for port in config.ports:
+        if links.master_of(port) != config.bridge:
+            journal.enslave(port, config.bridge)
+    links.set_up(config.bridge)
+    dataplane.add_tap(
+        device.fd,
+        segment=SEGMENT,
+        mtu=config.mtu,
+        mss_clamp=config.mss_clamp,
+        vnet_hdr=device.vnet_hdr,
+        mac_limit=config.mac_limit,
+        mac_age_s=config.mac_age_s,
+    )
+    _log.info(
+        "endbox interface is up",
+        extra={
+            "interface": device.name,
+            "bridge": config.bridge,
+            "ports": ",".join(config.ports),
+        },
+    )
+    return device
+
+
+def smallest_path_mtu(config: Config) -> int:
+    """The MTU to plan with for all peers: as configured, else the least of the routes to them."""
+    if config.esp.path_mtu:
+        return config.esp.path_mtu
+    known = [routes.route_mtu(address) for peer in config.peers for address in peer.addresses]
+    return min(known, default=routes.DEFAULT_MTU)
+
+
+def path_mtu_to(config: Config, remote: IPv4Address | IPv6Address) -> int:
+    """Largest IP packet on the way to an address."""
+    return config.esp.path_mtu or routes.route_mtu(remote)

@@ -1,0 +1,26 @@
+"""`hipgw run`: runs one daemon until it is told to stop."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import uvloop
+
+from hipgw.config.load import load_identity
+from hipgw.config.schema import Config
+from hipgw.daemon.service import Service
+from hipgw.logs import set_up
+
+_log = logging.getLogger(__name__)
+
+
+def run(config: Config, config_path: Path) -> int:
+    """Run the daemon; returns the exit status: 0 after a clean stop, 1 if the data plane failed.
+
+    Raises HipgwError when it cannot start.
+    """
+    set_up(config.daemon.log_format.value, config.daemon.log_level.value)
+    identity = load_identity(config, config_path)
+    service = Service(config, config_path, identity)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(service.run())

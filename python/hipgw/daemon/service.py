@@ -1,0 +1,304 @@
+"""One daemon: builds the rooms from a configuration, runs them, and takes them down again."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from ipaddress import IPv6Address
+from pathlib import Path as FilePath
+
+from hipgw.config.names import Accept
+from hipgw.config.schema import Config
+from hipgw.control.server import ControlServer
+from hipgw.daemon import interfaces
+from hipgw.daemon.control_service import ControlService
+from hipgw.daemon.driver import HipDriver
+from hipgw.daemon.transport import ControlTransport
+from hipgw.dataplane.backend import (
+    Acquire,
+    ControlReceived,
+    DataPlane,
+    Fatal,
+    FirstData,
+    UnknownSpi,
+)
+from hipgw.dataplane.esp_core import EspCoreDataPlane
+from hipgw.errors import HipgwError
+from hipgw.identity.host_identity import LocalIdentity
+from hipgw.identity.lsi import LsiTable
+from hipgw.logs import packet_path_logger
+from hipgw.naming.peers import Peer, PeerDirectory
+from hipgw.platform import privileges, sockets
+from hipgw.platform.journal import Journal
+from hipgw.protocol.config import MachineConfig
+from hipgw.protocol.effects import Closed, Effect, Established, Failed
+from hipgw.protocol.machine import HipMachine
+from hipgw.protocol.path import Path, Transport
+from hipgw.roles.endbox import EndboxRole
+from hipgw.roles.host import HostRole
+from hipgw.roles.role import Role
+from hipgw.roles.security_associations import SecurityAssociations
+
+TRAFFIC_LOOK_S = 5.0
+"""How often the machine is told which associations carry data."""
+CLOSE_PATIENCE_S = 1.0
+"""How long a stopping daemon waits for CLOSE_ACK."""
+
+_log = logging.getLogger(__name__)
+_packet_log = packet_path_logger(__name__ + ".packets")
+
+
+class Service:
+    """The composition root. `run` does everything, on the running event loop."""
+
+    def __init__(self, config: Config, config_file: FilePath, identity: LocalIdentity) -> None:
+        self._config = config
+        self._config_file = config_file
+        self._identity = identity
+        self._stop = asyncio.Event()
+        self._status = 0
+        self._roles: list[Role] = []
+
+    async def run(self) -> int:
+        """Run until told to stop (SIGTERM, SIGINT or `hipgw stop`); returns the exit status.
+
+        Raises HipgwError when it cannot start; what was set up by then is taken down.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            await self._start(stack)
+            await self._stop.wait()
+            await self._say_goodbye()
+        return self._status
+
+    # -- start -------------------------------------------------------------------------------
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        config, identity = self._config, self._identity
+        loop = asyncio.get_running_loop()
+        journal = Journal(config.daemon.state_dir)
+        if count := journal.recover():
+            _log.warning("undid what an earlier run left behind", extra={"changes": count})
+        stack.callback(journal.undo)
+
+        self._dataplane = dataplane = EspCoreDataPlane()
+        directory, lsis = self._directory()
+        own_lsi = lsis.assign(identity.hit, config.host.lsi if config.host else None)
+        transport = self._open_sockets(dataplane)
+        stack.callback(transport.stop, loop)
+        mtu = interfaces.smallest_path_mtu(config)
+        if config.host is not None:
+            device = interfaces.open_host(config.host, dataplane, identity.hit, own_lsi, mtu)
+            stack.callback(device.close)
+        if config.endbox is not None:
+            device = interfaces.open_endbox(config.endbox, dataplane, journal)
+            stack.callback(device.close)
+
+        server_slot = contextlib.AsyncExitStack()
+        await stack.enter_async_context(server_slot)
+        self._driver = driver = HipDriver(
+            HipMachine(self._machine_config(directory), [identity], os.urandom, loop.time()),
+            transport,
+            SecurityAssociations(
+                dataplane,
+                replay_window=config.esp.replay_window,
+                segment_of=self._segment_of,
+                path_mtu=lambda remote: interfaces.path_mtu_to(config, remote),
+            ),
+            directory,
+            self._handle_event,
+        )
+        stack.callback(driver.stop)
+        self._control = ControlService(
+            config, self._config_file, identity, driver, dataplane, directory, self._stop.set
+        )
+        self._server = ControlServer(
+            config.daemon.control_socket, self._control, group=config.daemon.control_group
+        )
+        await self._server.start()
+        server_slot.push_async_callback(self._server.stop)
+
+        self._drop_privileges(journal)
+        dataplane.start()
+        stack.callback(dataplane.stop)
+        loop.add_reader(dataplane.fileno(), self._dataplane_readable)
+        stack.callback(loop.remove_reader, dataplane.fileno())
+        transport.start(loop, driver.datagram_received)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        looking = loop.create_task(self._look_at_traffic())
+        stack.callback(looking.cancel)
+
+        self._start_roles(directory)
+        _log.info(
+            "hipgw is running", extra={"hit": str(identity.hit), "roles": ",".join(config.roles)}
+        )
+
+    def _directory(self) -> tuple[PeerDirectory, LsiTable]:
+        """The configured peers, each with an LSI; those that are set go first."""
+        lsis = LsiTable()
+        for entry in sorted(self._config.peers, key=lambda peer: peer.lsi is None):
+            lsis.assign(entry.hit, entry.lsi)
+        peers = [
+            Peer(
+                name=entry.name,
+                hit=entry.hit,
+                addresses=entry.addresses,
+                udp=self._config.transport_of(entry) is Transport.UDP,
+                port=entry.port,
+                lsi=lsis.assign(entry.hit),
+            )
+            for entry in self._config.peers
+        ]
+        return PeerDirectory(peers, lsis), lsis
+
+    def _open_sockets(self, dataplane: DataPlane) -> ControlTransport:
+        """All sockets, IPv4 and IPv6, UDP and raw: who calls chooses how (RFC 9028 §4.5)."""
+        udp: dict[int, socket.socket] = {}
+        raw: dict[int, socket.socket] = {}
+        for version in (4, 6) if sockets.ipv6_there() else (4,):
+            udp[version] = sockets.open_udp(version, self._config.hip.port)
+            dataplane.add_udp_socket(udp[version].fileno())
+            raw[version] = sockets.open_raw(version, sockets.HIP_PROTOCOL)
+            with sockets.open_raw(version, sockets.ESP_PROTOCOL) as esp:
+                dataplane.add_esp_socket(esp.fileno())
+        return ControlTransport(udp, raw, udp_port=self._config.hip.port)
+
+    def _machine_config(self, directory: PeerDirectory) -> MachineConfig:
+        hip = self._config.hip
+
+        def accept(hit: IPv6Address) -> bool:
+            return hip.accept is Accept.ANY or directory.by_hit(hit) is not None
+
+        return MachineConfig(
+            dh_groups=tuple(name.wire_id for name in hip.dh_groups),
+            hip_ciphers=tuple(name.wire_id for name in hip.hip_ciphers),
+            esp_suites=tuple(name.wire_id for name in hip.esp_suites),
+            accept=accept,
+            opportunistic=hip.opportunistic,
+            puzzle_difficulty=hip.puzzle_difficulty,
+            puzzle_difficulty_max=hip.puzzle_difficulty_max,
+            retransmit_s=hip.retransmit_s,
+            retries=hip.retries,
+            ual_s=hip.idle_close_s,
+            # Greater than in any run before, whatever was kept of those (RFC 7401 §4.1.4).
+            r1_counter_start=int(time.time()),
+        )
+
+    def _drop_privileges(self, journal: Journal) -> None:
+        user = self._config.daemon.user
+        if os.geteuid() == 0 and user != "root":
+            user_id, group_id = privileges.user_and_group(user)
+            journal.hand_over(user_id, group_id)
+            privileges.drop(user)
+        else:
+            privileges.protect_memory()
+
+    def _start_roles(self, directory: PeerDirectory) -> None:
+        config = self._config
+        if config.host is not None:
+            self._roles.append(HostRole(directory, self._dataplane, self._driver))
+        if config.endbox is not None:
+            members = {entry.hit for entry in config.endbox_peers}
+            peers = [peer for peer in directory if peer.hit in members]
+            self._endbox = EndboxRole(peers, self._driver, os.urandom)
+            self._roles.append(self._endbox)
+        for role in self._roles:
+            role.start()
+
+    # -- while it runs -----------------------------------------------------------------------
+
+    def _segment_of(self, hit: IPv6Address) -> int:
+        for role in self._roles:
+            if isinstance(role, EndboxRole):
+                return role.segment_of(hit)
+        return 0
+
+    def _dataplane_readable(self) -> None:
+        for event in self._dataplane.drain_events():
+            try:
+                self._handle_dataplane_event(event)
+            except HipgwError as error:
+                _packet_log.warning("event of the data plane: %s", error)
+
+    def _handle_dataplane_event(
+        self, event: ControlReceived | Acquire | FirstData | UnknownSpi | Fatal
+    ) -> None:
+        match event:
+            case ControlReceived():
+                path = Path(
+                    event.local,
+                    event.remote,
+                    Transport.UDP,
+                    event.local_port,
+                    event.remote_port,
+                )
+                self._driver.datagram_received(event.data, path)
+            case FirstData(spi=spi):
+                self._driver.data_received(spi)
+            case Acquire(destination=destination):
+                if not any(role.acquire(destination) for role in self._roles):
+                    self._dataplane.drop_held(destination)
+            case UnknownSpi():
+                _packet_log.info(
+                    "ESP for an unknown SPI",
+                    extra={"spi": f"{event.spi:#010x}", "remote": str(event.remote)},
+                )
+            case Fatal(message=message):
+                _log.critical("the data plane has stopped: %s", message)
+                self._status = 1
+                self._stop.set()
+
+    def _handle_event(self, event: Effect) -> None:
+        """News from the HIP machine: to the roles, the log and the subscribers."""
+        self._control.handle_event(event)
+        for role in self._roles:
+            role.handle_event(event)
+        match event:
+            case Established():
+                _log.info(
+                    "association established",
+                    extra={
+                        "peer_hit": str(event.peer_hit),
+                        "remote": str(event.path.remote),
+                        "transport": event.path.transport.value,
+                        "duration_s": round(event.duration, 4),
+                    },
+                )
+            case Closed():
+                _log.info(
+                    "association closed",
+                    extra={"peer_hit": str(event.peer_hit), "reason": event.reason},
+                )
+            case Failed():
+                _log.warning(
+                    "no association",
+                    extra={"peer_hit": str(event.peer_hit), "reason": event.reason},
+                )
+            case _:
+                pass
+        if self._server.has_subscribers and (answer := self._control.describe(event)):
+            self._server.publish(answer)
+
+    async def _look_at_traffic(self) -> None:
+        while True:
+            await asyncio.sleep(TRAFFIC_LOOK_S)
+            self._driver.traffic_seen(
+                {
+                    entry.peer_hit
+                    for entry in self._dataplane.security_associations()
+                    if entry.last_used_s is not None and entry.last_used_s < TRAFFIC_LOOK_S
+                }
+            )
+
+    async def _say_goodbye(self) -> None:
+        """Close all associations, so that the peers need not find out by themselves."""
+        _log.info("hipgw is stopping")
+        loop = asyncio.get_running_loop()
+        self._roles.clear()
+        self._driver.close_all()
+        deadline = loop.time() + CLOSE_PATIENCE_S
+        while self._driver.machine.associations() and loop.time() < deadline:
+            await asyncio.sleep(0.01)

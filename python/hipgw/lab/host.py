@@ -1,0 +1,404 @@
+"""What a lab consists of: hosts, routers, NATs and switches, each a network namespace."""
+
+import re
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_interface, ip_network
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeVar
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from hipgw.errors import LabError
+from hipgw.lab.capture import Capture, packet_socket
+from hipgw.lab.process import Process
+from hipgw.platform.netlink import Netlink, with_netlink
+from hipgw.platform.netns import Namespace
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+_QUIET = {
+    # Addresses are usable at once, and nothing is sent that nobody asked for.
+    "net/ipv6/conf/all/accept_dad": 0,
+    "net/ipv6/conf/default/accept_dad": 0,
+    "net/ipv6/conf/all/dad_transmits": 0,
+    "net/ipv6/conf/default/dad_transmits": 0,
+    "net/ipv6/conf/default/router_solicitations": 0,
+    # Where the kernel filters bridged frames, iptables rules of the lab would see them twice.
+    "net/bridge/bridge-nf-call-iptables": 0,
+    "net/bridge/bridge-nf-call-ip6tables": 0,
+    "net/bridge/bridge-nf-call-arptables": 0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PingResult:
+    """What `ping` reported."""
+
+    sent: int
+    received: int
+    duplicates: int
+    times_ms: tuple[float, ...]
+    """Round trip of each answer, in milliseconds."""
+
+    def __bool__(self) -> bool:
+        """Whether anything came back."""
+        return self.received > 0
+
+
+class Host:
+    """A computer of the lab. Made by `Lab.host`, gone with the lab."""
+
+    def __init__(self, name: str, namespace: Namespace, directory: Path) -> None:
+        self.name = name
+        self.namespace = namespace
+        """Its network namespace; `ip netns exec NAME` works with its name."""
+        self.directory = directory
+        """Logs and captures go here by default."""
+        self._processes: list[Process] = []
+        self._captures: list[Capture] = []
+        for key, value in _QUIET.items():
+            self.sysctl(key, value, optional=True)
+        self.up("lo")
+
+    # -- interfaces and routes -------------------------------------------------------------------
+
+    def address(self, interface: str, *addresses: str) -> None:
+        """Give *interface* the addresses, each as "10.0.0.1/24" or "fd00::1/64"."""
+        for text in addresses:
+            one = ip_interface(text)
+            self._on(
+                interface,
+                "addr",
+                "replace",
+                address=str(one.ip),
+                prefixlen=one.network.prefixlen,
+            )
+
+    def remove_address(self, interface: str, address: str) -> None:
+        """Take an address, as "10.0.0.1/24", from *interface*."""
+        one = ip_interface(address)
+        prefix_length = one.network.prefixlen
+        self._on(interface, "addr", "del", address=str(one.ip), prefixlen=prefix_length)
+
+    def route(
+        self,
+        destination: str,
+        via: str | None = None,
+        interface: str | None = None,
+        *,
+        source: str | None = None,
+        mtu: int | None = None,
+    ) -> None:
+        """Route *destination* ("10.0.0.0/8", "default", "default6") by gateway or interface."""
+        whole = {"default": "0.0.0.0/0", "default6": "::/0"}
+        network = ip_network(whole.get(destination, destination))
+        options: dict[str, Any] = {"dst": str(network)}
+        if via is not None:
+            options["gateway"] = via
+        if source is not None:
+            options["prefsrc"] = source
+        if mtu is not None:
+            options["metrics"] = {"mtu": mtu}
+        if interface is not None:
+            options["oif"] = self.index(interface)
+        self._netlink(f"route to {destination}", lambda ip: ip.route("replace", **options))
+
+    def index(self, interface: str) -> int:
+        """The number of *interface*; LabError if it does not exist."""
+        found = self._netlink(interface, lambda ip: list(ip.link_lookup(ifname=interface)))
+        if not found:
+            raise LabError(f"{self.name} has no interface {interface}.")
+        return int(found[0])
+
+    def up(self, interface: str) -> None:
+        """Switch *interface* on."""
+        self._on(interface, "link", "set", state="up")
+
+    def down(self, interface: str) -> None:
+        """Switch *interface* off, as if its cable were pulled (addresses of IPv6 go with it)."""
+        self._on(interface, "link", "set", state="down")
+
+    def mtu(self, interface: str, octets: int) -> None:
+        """Set the largest IP packet that *interface* sends, in octets."""
+        self._on(interface, "link", "set", mtu=octets)
+
+    def mac(self, interface: str) -> str:
+        """The Ethernet address of *interface*, as "02:00:00:00:00:01"."""
+        index = self.index(interface)
+        links = self._netlink(interface, lambda ip: list(ip.get_links(index)))
+        return str(links[0].get("address"))
+
+    def sysctl(self, key: str, value: int | str, *, optional: bool = False) -> None:
+        """Set a kernel variable below /proc/sys of this host, as "net/ipv4/ip_forward".
+
+        Raises LabError if the kernel has none by that name, unless *optional*.
+        """
+        place = Path("/proc/sys") / key
+        try:
+            self.call(place.write_text, str(value))
+        except OSError as error:
+            if not optional:
+                raise LabError(f"{self.name}: sysctl {key}: {error.strerror}.") from error
+
+    # -- programs --------------------------------------------------------------------------------
+
+    def call(
+        self,
+        function: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Run a short Python *function* of this process on the host: open sockets, for example."""
+        return self.namespace.call(function, *args, **kwargs)
+
+    def run(
+        self,
+        command: Sequence[str | Path],
+        *,
+        timeout_s: float = 30.0,
+        check: bool = True,
+        text: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run *command* with *text* as its input and return its status and output.
+
+        Raises LabError when it fails (unless not *check*) or takes longer than *timeout_s*.
+        """
+        process = self.call(
+            _popen,
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        try:
+            output, errors = process.communicate(text, timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, errors = process.communicate()
+            shown = _shown(command)
+            raise LabError(
+                f"{self.name}: {shown} took longer than {timeout_s:g} s.\n{output}{errors}"
+            ) from None
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        if check and process.returncode:
+            shown = _shown(command)
+            raise LabError(
+                f"{self.name}: {shown} ended with status {process.returncode}.\n{output}{errors}"
+            )
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+    def popen(
+        self,
+        command: Sequence[str | Path],
+        *,
+        name: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Start *command*; its output goes to a file of the lab's directory.
+
+        *name* names that file; by default it is the program's name. Ended with the lab.
+        """
+        label = f"{self.name}-{name or Path(command[0]).name}"
+        log = _unused(self.directory / f"{label}.log")
+        with log.open("wb") as out:
+            started = self.call(
+                _popen,
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+        process = Process(label, started, log)
+        self._processes.append(process)
+        return process
+
+    def ping(
+        self,
+        target: str,
+        *,
+        count: int = 1,
+        interval_s: float = 0.2,
+        timeout_s: float = 2.0,
+        size: int = 56,
+        dont_fragment: bool = False,
+        interface: str | None = None,
+    ) -> PingResult:
+        """Send *count* echo requests with *size* octets of payload; false if none is answered.
+
+        *timeout_s* is how long to wait for an answer after the last one.
+        """
+        command = ["ping", "-n", f"-c{count}", f"-i{interval_s}", f"-W{timeout_s}", f"-s{size}"]
+        if dont_fragment:
+            command += ["-M", "do"]
+        if interface is not None:
+            command += ["-I", interface]
+        limit = count * interval_s + timeout_s + 10
+        done = self.run([*command, target], check=False, timeout_s=limit)
+        summary = re.search(r"(\d+) packets transmitted, (\d+) received", done.stdout)
+        if summary is None:
+            # No route, no address: ping did not get to send anything.
+            return PingResult(0, 0, 0, ())
+        times = tuple(float(ms) for ms in re.findall(r"time=([\d.]+) ms", done.stdout))
+        duplicates = re.search(r"\+(\d+) duplicates", done.stdout)
+        return PingResult(
+            sent=int(summary[1]),
+            received=int(summary[2]),
+            duplicates=int(duplicates[1]) if duplicates else 0,
+            times_ms=times,
+        )
+
+    def capture(self, interface: str, file: Path | None = None) -> Capture:
+        """Capture all frames of *interface* from now on, by default into the lab's directory."""
+        opened = self.call(packet_socket, interface)
+        place = file or _unused(self.directory / f"{self.name}-{interface}.pcap")
+        capture = Capture(opened, interface, place)
+        self._captures.append(capture)
+        return capture
+
+    def close(self) -> None:
+        """End its programs and captures. The lab calls this."""
+        for process in self._processes:
+            if process.running:
+                process.signal(15)
+        for process in self._processes:
+            process.stop(3.0)
+        for capture in self._captures:
+            capture.stop()
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _netlink(self, what: str, action: Callable[[Netlink], Result]) -> Result:
+        try:
+            return self.call(with_netlink, action)
+        except NetlinkError as error:
+            raise LabError(f"{self.name}: {what}: {error.args[1]}.") from error
+
+    def _on(
+        self, interface: str, kind: Literal["link", "addr"], verb: str, **options: object
+    ) -> None:
+        index = self.index(interface)
+        self._netlink(
+            f"{kind} {verb} on {interface} with {options}",
+            lambda ip: getattr(ip, kind)(verb, index=index, **options),
+        )
+
+
+class Router(Host):
+    """A host that forwards IPv4 and IPv6."""
+
+    def __init__(self, name: str, namespace: Namespace, directory: Path) -> None:
+        super().__init__(name, namespace, directory)
+        self.sysctl("net/ipv4/ip_forward", 1)
+        self.sysctl("net/ipv6/conf/all/forwarding", 1)
+
+    def firewall(self, *rule: str, family: Literal[4, 6] = 4) -> None:
+        """Add an iptables rule: `firewall("-A", "FORWARD", "-p", "esp", "-j", "DROP")`."""
+        program = "iptables" if family == 4 else "ip6tables"
+        self.run([program, "-w", *rule])
+
+
+class Nat(Router):
+    """A router that hides the networks behind it (IPv4).
+
+    Mappings are kept by address and port of the destination too, as conntrack does it: what
+    comes from elsewhere than where the inside host sent to is dropped.
+    """
+
+    def hide(self, outside: str, *, symmetric: bool = False) -> None:
+        """Give everything that leaves by the interface *outside* its address.
+
+        A *symmetric* one takes a new port for each destination; otherwise ports are kept when
+        they are free.
+        """
+        options = ["--random-fully"] if symmetric else []
+        self.firewall("-t", "nat", "-A", "POSTROUTING", "-o", outside, "-j", "MASQUERADE", *options)
+        self.firewall("-P", "FORWARD", "DROP")
+        self.firewall("-A", "FORWARD", "!", "-i", outside, "-j", "ACCEPT")
+        known = ["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED"]
+        self.firewall("-A", "FORWARD", "-i", outside, *known, "-j", "ACCEPT")
+
+    def forward_port(self, outside: str, port: int, to: str, *, protocol: str = "udp") -> None:
+        """Pass what arrives at *port* of the interface *outside* on to the inside address *to*."""
+        match = ["-i", outside, "-p", protocol, "--dport", str(port)]
+        self.firewall(
+            *("-t", "nat", "-A", "PREROUTING", *match, "-j", "DNAT", "--to-destination", to)
+        )
+        self.firewall("-I", "FORWARD", *match, "-d", to, "-j", "ACCEPT")
+
+    def udp_timeout(self, seconds: int) -> None:
+        """Forget UDP mappings after *seconds* without a packet."""
+        self.sysctl("net/netfilter/nf_conntrack_udp_timeout", seconds)
+        self.sysctl("net/netfilter/nf_conntrack_udp_timeout_stream", seconds)
+
+    def forget(self) -> None:
+        """Drop all mappings, as a NAT does that was switched off and on again."""
+
+        def flush() -> None:
+            from pyroute2 import Conntrack
+
+            with Conntrack() as table:
+                table.flush()
+
+        self.call(flush)
+
+
+class Switch(Host):
+    """An Ethernet switch: a bridge without an address that learns and forwards at once."""
+
+    BRIDGE = "br0"
+
+    def __init__(self, name: str, namespace: Namespace, directory: Path) -> None:
+        super().__init__(name, namespace, directory)
+        # The switch itself stays silent.
+        self.sysctl("net/ipv6/conf/all/disable_ipv6", 1, optional=True)
+        self.sysctl("net/ipv6/conf/default/disable_ipv6", 1, optional=True)
+        self._netlink(
+            "bridge",
+            lambda ip: ip.link(
+                "add",
+                ifname=self.BRIDGE,
+                kind="bridge",
+                br_stp_state=0,
+                br_forward_delay=0,
+                br_mcast_snooping=0,
+            ),
+        )
+        self.up(self.BRIDGE)
+
+    def enslave(self, interface: str) -> None:
+        """Make *interface* a port of the switch. `Lab.link` does it by itself."""
+        bridge = self.index(self.BRIDGE)
+        self._on(interface, "link", "set", master=bridge)
+
+
+def _popen(command: Sequence[str | Path], **options: Any) -> "subprocess.Popen[Any]":
+    try:
+        return subprocess.Popen([str(part) for part in command], **options)
+    except FileNotFoundError:
+        raise LabError(
+            f"There is no program {command[0]}.", hint="Install the package that has it."
+        ) from None
+
+
+def _shown(command: Sequence[str | Path]) -> str:
+    return " ".join(str(part) for part in command)
+
+
+def _unused(path: Path) -> Path:
+    """*path*, or with a number in its name if there is such a file already."""
+    number = 1
+    candidate = path
+    while candidate.exists():
+        number += 1
+        candidate = path.with_stem(f"{path.stem}-{number}")
+    return candidate

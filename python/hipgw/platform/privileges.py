@@ -1,0 +1,80 @@
+"""Becoming an ordinary user that may still set up networks."""
+
+import ctypes
+import os
+import pwd
+import struct
+
+from hipgw.errors import PlatformError
+
+CAP_NET_ADMIN = 12
+CAP_NET_RAW = 13
+_KEPT = 1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW
+
+_PR_SET_KEEPCAPS = 8
+_PR_SET_DUMPABLE = 4
+_PR_SET_NO_NEW_PRIVS = 38
+_CAPABILITY_VERSION_3 = 0x20080522
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def protect_memory() -> None:
+    """Keep other processes of the same user, and core dumps, away from the keys in memory."""
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def user_and_group(name: str) -> tuple[int, int]:
+    """Ids of a user and its group. Raises PlatformError."""
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise PlatformError(
+            f"There is no user {name}.", hint="`daemon.user` names the user that hipgw becomes."
+        ) from None
+    return entry.pw_uid, entry.pw_gid
+
+
+def drop(name: str) -> None:
+    """Become a user with CAP_NET_ADMIN and CAP_NET_RAW and nothing more, for good.
+
+    To be called while the process has one thread: capabilities belong to threads, and later
+    threads inherit them. Raises PlatformError.
+    """
+    user_id, group_id = user_and_group(name)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    if os.geteuid() == 0 and user_id != 0:
+        _prctl(_PR_SET_KEEPCAPS, 1)
+        os.setgroups([])
+        os.setresgid(group_id, group_id, group_id)
+        os.setresuid(user_id, user_id, user_id)
+    if os.geteuid() != 0 or user_id != 0:
+        _set_capabilities(_KEPT)
+    protect_memory()
+
+
+def effective_capabilities(thread: str = "self") -> int:
+    """The effective capabilities of a thread, as a bit mask."""
+    with open(f"/proc/{thread}/status") as file:  # noqa: PTH123 - a /proc entry
+        for line in file:
+            if line.startswith("CapEff:"):
+                return int(line.split()[1], 16)
+    return 0
+
+
+def _set_capabilities(mask: int) -> None:
+    header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0))
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    # Two records of effective, permitted and inheritable: the low and the high 32 bits.
+    data = ctypes.create_string_buffer(struct.pack("=6I", low, low, 0, high, high, 0))
+    if _libc.capset(header, data) != 0:
+        code = ctypes.get_errno()
+        raise PlatformError(
+            f"CAP_NET_ADMIN and CAP_NET_RAW cannot be kept: {os.strerror(code)}.",
+            hint="Start hipgw as root, or give its service these capabilities.",
+        )
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
+        raise PlatformError(f"prctl {option}: {os.strerror(ctypes.get_errno())}.")

@@ -1,0 +1,156 @@
+"""The sockets that carry HIP and ESP."""
+
+import contextlib
+import errno
+import socket
+import struct
+from ipaddress import IPv4Address, IPv6Address
+
+from hipgw.errors import PlatformError
+from hipgw.protocol.path import Path, Transport
+
+HIP_PROTOCOL = 139
+ESP_PROTOCOL = 50
+
+BUFFER_OCTETS = 8 * 1024 * 1024
+"""Of each socket, both ways: a burst of 64 KiB trains must not be lost while a thread is away."""
+CONTROL_BUFFER_OCTETS = 512 * 1024
+LARGEST_PACKET = 65535
+
+UDP_MARKER = bytes(4)
+"""In front of HIP inside UDP, where ESP has its SPI (RFC 9028 §5.1)."""
+
+_IP_PKTINFO = 8
+_IP_MTU_DISCOVER = 10
+_IPV6_MTU_DISCOVER = 23
+_PMTUDISC_DONT = 0
+_IPV6_RECVPKTINFO = getattr(socket, "IPV6_RECVPKTINFO", 49)
+_IPV6_PKTINFO = getattr(socket, "IPV6_PKTINFO", 50)
+_SO_SNDBUFFORCE = 32
+_SO_RCVBUFFORCE = 33
+_IN_PKTINFO = struct.Struct("@I4s4s")
+_IN6_PKTINFO = struct.Struct("@16sI")
+
+
+def open_udp(version: int, port: int) -> socket.socket:
+    """A UDP socket on a port of every own address, IPv4 (4) or IPv6 only (6).
+
+    It tells which own address each packet came to. Raises PlatformError.
+    """
+    sock = _socket(version, socket.SOCK_DGRAM, 0)
+    try:
+        _tune(sock, version, BUFFER_OCTETS)
+        sock.bind(("0.0.0.0" if version == 4 else "::", port))  # noqa: S104 - that is its purpose
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PlatformError(
+                f"UDP port {port} is in use by another program.",
+                hint="Is another hipgw running? `ss -ulpn` shows who has it;"
+                " `hip.port` chooses another.",
+            ) from None
+        raise PlatformError(f"UDP port {port} cannot be opened: {error.strerror}.") from error
+    return sock
+
+
+def open_raw(version: int, protocol: int) -> socket.socket:
+    """A raw socket for an IP protocol (139 for HIP, 50 for ESP). Raises PlatformError."""
+    sock = _socket(version, socket.SOCK_RAW, protocol)
+    try:
+        size = BUFFER_OCTETS if protocol == ESP_PROTOCOL else CONTROL_BUFFER_OCTETS
+        _tune(sock, version, size)
+    except OSError as error:
+        sock.close()
+        raise PlatformError(f"IP protocol {protocol}: {error.strerror}.") from error
+    return sock
+
+
+def ipv6_there() -> bool:
+    """Whether this kernel has IPv6."""
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC).close()
+    except OSError:
+        return False
+    return True
+
+
+def send_hip(sock: socket.socket, data: bytes, path: Path) -> None:
+    """Send one HIP packet along a path, from its own address if it names one.
+
+    Raises OSError as the kernel answers.
+    """
+    udp = path.transport is Transport.UDP
+    payload = UDP_MARKER + data if udp else data
+    ancillary: list[tuple[int, int, bytes]] = []
+    match path.local:
+        case IPv4Address() as local:
+            info = _IN_PKTINFO.pack(0, local.packed, bytes(4))
+            ancillary.append((socket.IPPROTO_IP, _IP_PKTINFO, info))
+        case IPv6Address() as local:
+            info = _IN6_PKTINFO.pack(local.packed, 0)
+            ancillary.append((socket.IPPROTO_IPV6, _IPV6_PKTINFO, info))
+        case None:
+            pass
+    target = (str(path.remote), path.remote_port if udp else 0)
+    sock.sendmsg([payload], ancillary, 0, target)
+
+
+def receive_hip(sock: socket.socket) -> tuple[bytes, Path] | None:
+    """Take one HIP packet from a raw socket; None for one that is no use.
+
+    Raises BlockingIOError when none waits, OSError as the kernel answers.
+    """
+    data, ancillary, flags, sender = sock.recvmsg(LARGEST_PACKET, socket.CMSG_SPACE(32))
+    if flags & socket.MSG_TRUNC:
+        return None
+    remote_text = str(sender[0]).partition("%")[0]
+    local: IPv4Address | IPv6Address | None = None
+    remote: IPv4Address | IPv6Address
+    if sock.family == socket.AF_INET:
+        # IPv4 raw sockets deliver the IP header as well, IPv6 ones do not.
+        if len(data) < 20:
+            return None
+        local, remote = IPv4Address(data[16:20]), IPv4Address(remote_text)
+        data = data[(data[0] & 0x0F) * 4 :]
+    else:
+        remote = IPv6Address(remote_text)
+        for level, kind, value in ancillary:
+            if (level, kind) == (socket.IPPROTO_IPV6, _IPV6_PKTINFO):
+                local = IPv6Address(_IN6_PKTINFO.unpack(value[: _IN6_PKTINFO.size])[0])
+    if local is None:
+        return None
+    return data, Path(local, remote, Transport.RAW)
+
+
+def _socket(version: int, kind: int, protocol: int) -> socket.socket:
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    try:
+        return socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol)
+    except PermissionError:
+        raise PlatformError(
+            f"A raw socket for IP protocol {protocol} may not be opened.",
+            hint="CAP_NET_RAW is needed: run as root.",
+        ) from None
+    except OSError as error:
+        raise PlatformError(f"An IPv{version} socket: {error.strerror}.") from error
+
+
+def _tune(sock: socket.socket, version: int, size: int) -> None:
+    """Big buffers, own addresses told, fragments where the path asks for them."""
+    for force, plain in (
+        (_SO_RCVBUFFORCE, socket.SO_RCVBUF),
+        (_SO_SNDBUFFORCE, socket.SO_SNDBUF),
+    ):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, force, size)
+        except PermissionError:
+            # Without CAP_NET_ADMIN the system's limit holds.
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, plain, size)
+    if version == 4:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
