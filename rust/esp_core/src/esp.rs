@@ -1,19 +1,95 @@
 //! ESP packets sealed and opened in place (RFC 4303, RFC 7402 §3).
+//!
+//! ```text
+//! | SPI 4 | sequence, low half 4 | IV | payload | 1 2 3 … | pad length 1 | next header 1 | ICV |
+//! ```
+//!
+//! Sequence numbers have 64 bits always (RFC 7402 §3.3.6); the high half does not travel but is
+//! covered by the ICV.
 
 use std::ops::Range;
 
-use crate::{error::Error, suite::Suite};
+use crate::{
+    aead::{Aead, AssociatedData},
+    cbc_hmac::{CbcHmac, IvGenerator},
+    error::Error,
+    suite::Suite,
+};
+
+/// SPIs below are reserved (RFC 4303 §2.1).
+const FIRST_SPI: u32 = 256;
+
+/// Pad length and next header.
+const TRAILER_LEN: usize = 2;
+
+/// What padding looks like (RFC 4303 §2.4).
+const PADDING: [u8; 255] = {
+    let mut padding = [0; 255];
+    let mut index = 0;
+    while index < padding.len() {
+        padding[index] = index as u8 + 1;
+        index += 1;
+    }
+    padding
+};
+
+/// The algorithms of a suite with their keys.
+enum Transform {
+    Combined(Aead),
+    Separate(CbcHmac),
+}
+
+impl Transform {
+    fn new(suite: Suite, spi: u32, enc_key: &[u8], auth_key: &[u8]) -> Result<Self, Error> {
+        if spi < FIRST_SPI {
+            return Err(Error::ReservedSpi(spi));
+        }
+        for (key, expected) in [
+            (enc_key, suite.encryption_key_len()),
+            (auth_key, suite.authentication_key_len()),
+        ] {
+            if key.len() != expected {
+                return Err(Error::KeyLength {
+                    suite,
+                    expected,
+                    actual: key.len(),
+                });
+            }
+        }
+        if Aead::carries_out(suite) {
+            Aead::new(suite, enc_key).map(Self::Combined)
+        } else {
+            CbcHmac::new(suite, enc_key, auth_key).map(Self::Separate)
+        }
+    }
+}
 
 /// Seals the packets of one outbound security association.
+///
+/// It holds no state but the keys: who calls it counts the sequence numbers, and never gives one
+/// twice, as it is the nonce of the combined algorithms. The keys are wiped when it is dropped.
 pub struct Sealer {
     suite: Suite,
     spi: u32,
+    transform: Transform,
+    /// For suites whose IV has to be unpredictable.
+    ivs: Option<IvGenerator>,
 }
 
 impl Sealer {
     /// Keys as drawn from KEYMAT: the encryption key ends with the salt, if the suite has one.
-    pub fn new(suite: Suite, spi: u32, _enc_key: &[u8], _auth_key: &[u8]) -> Result<Self, Error> {
-        Ok(Self { suite, spi })
+    pub fn new(suite: Suite, spi: u32, enc_key: &[u8], auth_key: &[u8]) -> Result<Self, Error> {
+        let transform = Transform::new(suite, spi, enc_key, auth_key)?;
+        let ivs = match suite {
+            Suite::Aes128CbcSha256 | Suite::Aes256CbcSha256 => Some(IvGenerator::new()?),
+            _ => None,
+        };
+        Ok(Self {
+            suite,
+            spi,
+            transform,
+            ivs,
+        })
     }
 
     #[must_use]
@@ -44,27 +120,68 @@ impl Sealer {
         self.suite.max_payload(budget)
     }
 
-    /// Seal the payload at `buf[header_len()..][..payload_len]`; returns the packet's length.
+    /// Seal the payload at `buf[header_len()..][..payload_len]`; returns the packet's length,
+    /// `sealed_len(payload_len)`. Nothing of `buf` behind the packet is touched.
     pub fn seal(
         &self,
-        _seq: u64,
-        _next_header: u8,
-        _buf: &mut [u8],
-        _payload_len: usize,
+        seq: u64,
+        next_header: u8,
+        buf: &mut [u8],
+        payload_len: usize,
     ) -> Result<usize, Error> {
-        Err(Error::BufferTooSmall)
+        if seq == 0 {
+            return Err(Error::SequenceZero);
+        }
+        if payload_len > buf.len() {
+            return Err(Error::BufferTooSmall);
+        }
+        let packet_len = self.suite.sealed_len(payload_len);
+        let packet = buf.get_mut(..packet_len).ok_or(Error::BufferTooSmall)?;
+        let (header_len, icv_len) = (self.suite.header_len(), self.suite.icv_len());
+
+        packet[..4].copy_from_slice(&self.spi.to_be_bytes());
+        packet[4..8].copy_from_slice(&(seq as u32).to_be_bytes());
+        let padding = &mut packet[header_len + payload_len..packet_len - icv_len - TRAILER_LEN];
+        let padding_len = padding.len();
+        padding.copy_from_slice(&PADDING[..padding_len]);
+        packet[packet_len - icv_len - 2] = padding_len as u8;
+        packet[packet_len - icv_len - 1] = next_header;
+
+        match &self.transform {
+            Transform::Combined(aead) => {
+                // The sequence number serves as IV: unique, which is all these ask for.
+                let iv = seq.to_be_bytes();
+                packet[8..16].copy_from_slice(&iv);
+                let aad = associated_data(self.spi, seq);
+                aead.seal(iv, &aad, &mut packet[header_len..], icv_len)?;
+            }
+            Transform::Separate(cbc_hmac) => {
+                if let Some(ivs) = &self.ivs {
+                    packet[8..header_len].copy_from_slice(&ivs.generate(seq));
+                }
+                cbc_hmac.seal(seq, packet, header_len)?;
+            }
+        }
+        Ok(packet_len)
     }
 }
 
-/// Opens the packets of one inbound security association.
+/// Opens the packets of one inbound security association. Its keys are wiped when it is dropped.
 pub struct Opener {
     suite: Suite,
     spi: u32,
+    transform: Transform,
 }
 
 impl Opener {
-    pub fn new(suite: Suite, spi: u32, _enc_key: &[u8], _auth_key: &[u8]) -> Result<Self, Error> {
-        Ok(Self { suite, spi })
+    /// Keys as drawn from KEYMAT: the encryption key ends with the salt, if the suite has one.
+    pub fn new(suite: Suite, spi: u32, enc_key: &[u8], auth_key: &[u8]) -> Result<Self, Error> {
+        let transform = Transform::new(suite, spi, enc_key, auth_key)?;
+        Ok(Self {
+            suite,
+            spi,
+            transform,
+        })
     }
 
     #[must_use]
@@ -77,9 +194,51 @@ impl Opener {
         self.spi
     }
 
-    /// Verify and decrypt the packet that `buf` is (from the SPI to the end of the ICV); returns
-    /// where the payload lies in `buf` and the Next Header.
-    pub fn open(&self, _seq: u64, _buf: &mut [u8]) -> Result<(Range<usize>, u8), Error> {
-        Err(Error::Malformed)
+    /// Verify and decrypt the packet that `buf` is, from the SPI to the end of the ICV; returns
+    /// where in `buf` the payload lies, and the Next Header.
+    ///
+    /// `seq` is the whole sequence number, as `ReplayWindow::infer` tells it. After an error the
+    /// contents of `buf` are undefined. Never panics, whatever the octets.
+    pub fn open(&self, seq: u64, buf: &mut [u8]) -> Result<(Range<usize>, u8), Error> {
+        let header_len = self.suite.header_len();
+        let body_end = buf
+            .len()
+            .checked_sub(self.suite.icv_len())
+            .ok_or(Error::Malformed)?;
+        if body_end < header_len + TRAILER_LEN {
+            return Err(Error::Malformed);
+        }
+        // The combined algorithms never look at the header that came, but at what it should be.
+        if buf[..4] != self.spi.to_be_bytes() || buf[4..8] != (seq as u32).to_be_bytes() {
+            return Err(Error::HeaderMismatch);
+        }
+
+        match &self.transform {
+            Transform::Combined(aead) => {
+                let mut iv = [0; 8];
+                iv.copy_from_slice(&buf[8..16]);
+                let aad = associated_data(self.spi, seq);
+                aead.open(iv, &aad, &mut buf[header_len..], self.suite.icv_len())?;
+            }
+            Transform::Separate(cbc_hmac) => cbc_hmac.open(seq, buf, header_len)?,
+        }
+
+        let [padding_len, next_header] = [buf[body_end - 2], buf[body_end - 1]];
+        let padding_end = body_end - TRAILER_LEN;
+        let payload_end = padding_end
+            .checked_sub(usize::from(padding_len))
+            .filter(|&end| end >= header_len)
+            .ok_or(Error::Padding)?;
+        if buf[payload_end..padding_end] != PADDING[..usize::from(padding_len)] {
+            return Err(Error::Padding);
+        }
+        Ok((header_len..payload_end, next_header))
     }
+}
+
+fn associated_data(spi: u32, seq: u64) -> AssociatedData {
+    let mut aad = [0; 12];
+    aad[..4].copy_from_slice(&spi.to_be_bytes());
+    aad[4..].copy_from_slice(&seq.to_be_bytes());
+    aad
 }

@@ -1,5 +1,7 @@
 //! ESP data plane of hipgw.
 
+mod aead;
+mod cbc_hmac;
 pub mod error;
 pub mod esp;
 pub mod puzzle;
