@@ -1,4 +1,4 @@
-"""A simulated network: machines, a virtual clock, and links that lose, repeat, delay and reorder."""
+"""A simulated network: machines, a virtual clock, and links that lose, repeat and reorder."""
 
 import heapq
 import itertools
