@@ -108,7 +108,7 @@ class HipConfig(_Table):
     puzzle_difficulty: Integer = Field(
         default=10,
         ge=0,
-        le=28,
+        le=26,
         json_schema_extra={"unit": "bits"},
         description="K of the puzzle that an initiator has to solve while this machine is idle; "
         "each bit doubles its work (RFC 7401 §4.1.2).",
@@ -116,7 +116,7 @@ class HipConfig(_Table):
     puzzle_difficulty_max: Integer = Field(
         default=20,
         ge=0,
-        le=28,
+        le=26,
         json_schema_extra={"unit": "bits"},
         description="K of the puzzle at the highest load.",
     )

@@ -125,6 +125,16 @@ class ControlClient:
         """Ask the daemon to stop; it is still at it when this returns."""
         self.request("stop")
 
+    def wait_for_end(self, timeout_s: float) -> bool:
+        """Whether the daemon closes the connection within `timeout_s`, as it does on its end."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            try:
+                self._message(deadline)
+            except NotReachableError:
+                return time.monotonic() < deadline
+        return False
+
     def ping(
         self, peer: str, *, count: int = 4, interval_s: float = 1.0, timeout_s: float = 2.0
     ) -> Iterator[PingReplyAnswer | PingSummary]:

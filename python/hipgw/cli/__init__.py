@@ -1,0 +1,1 @@
+"""The `hipgw` command. Every answer about a running daemon comes from its control socket."""

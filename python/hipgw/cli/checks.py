@@ -1,0 +1,180 @@
+"""The single checks of `hipgw doctor`; none of them changes anything."""
+
+import errno
+import os
+import platform
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from hipgw.errors import HipgwError
+from hipgw.protocol.path import HIP_UDP_PORT
+
+if TYPE_CHECKING:
+    from hipgw.config.schema import Config
+
+Verdict = Literal["good", "slow", "bad"]
+
+_TUN_DEVICE = Path("/dev/net/tun")
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}
+"""Bit numbers of linux/capability.h."""
+
+_OLDEST_KERNEL = (5, 4)
+_PROTOCOLS = {"HIP": 139, "ESP": 50}
+
+_FEATURES = {
+    "udp_gso": "UDP_SEGMENT: many packets a send (Linux 4.18)",
+    "udp_gro": "UDP_GRO: many packets a receive (Linux 5.12)",
+    "tun_vnet_hdr": "IFF_VNET_HDR: large packets through TUN and TAP",
+    "tun_uso": "TUN_F_USO: large UDP packets through TUN and TAP (Linux 6.2)",
+    "aes": "AES instructions of the CPU",
+    "aesni": "AES instructions of the CPU",
+    "vaes": "AES instructions on wide registers",
+    "pclmulqdq": "carry-less multiplication, for GCM",
+    "vpclmulqdq": "carry-less multiplication on wide registers, for GCM",
+    "avx2": "256-bit registers of the CPU",
+    "avx512": "512-bit registers of the CPU",
+    "sha": "SHA-256 instructions of the CPU",
+}
+"""What the data plane's capabilities mean; others are shown by their name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check."""
+
+    name: str
+    verdict: Verdict
+    detail: str
+    hint: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """For JSON."""
+        return asdict(self)
+
+
+def examine(config: "Config | None" = None) -> list[Finding]:
+    """Run every check; with a configuration, also those of what it needs."""
+    port = config.hip.port if config is not None else HIP_UDP_PORT
+    findings = [
+        _kernel(platform.release()),
+        _ipv6(),
+        _tun(),
+        *_rights(),
+        *(_raw_socket(name, number) for name, number in _PROTOCOLS.items()),
+        *(_port(port, family) for family in (socket.AF_INET, socket.AF_INET6)),
+        *_data_plane(),
+    ]
+    if config is not None and config.endbox is not None:
+        findings += [_lan_port(name) for name in config.endbox.ports]
+    return findings
+
+
+def _kernel(release: str) -> Finding:
+    match = re.match(r"(\d+)\.(\d+)", release)
+    version = (int(match[1]), int(match[2])) if match else (0, 0)
+    if platform.system() != "Linux" or version < _OLDEST_KERNEL:
+        needed = ".".join(map(str, _OLDEST_KERNEL))
+        return Finding(
+            "kernel", "bad", f"{platform.system()} {release}", f"Linux {needed} or newer"
+        )
+    return Finding("kernel", "good", f"Linux {release}, {platform.machine()}")
+
+
+def _ipv6() -> Finding:
+    switch = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
+    try:
+        off = switch.read_text().strip() != "0"
+    except OSError:
+        off = True
+    if off:
+        return Finding(
+            "IPv6",
+            "slow",
+            "switched off: no HITs on this machine (host role), IPv4 underlay only",
+            "sysctl net.ipv6.conf.all.disable_ipv6=0",
+        )
+    return Finding("IPv6", "good", "on")
+
+
+def _tun() -> Finding:
+    try:
+        os.close(os.open(_TUN_DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return Finding(str(_TUN_DEVICE), "bad", "is not there", "modprobe tun")
+    except OSError as error:
+        hint = "run as root" if error.errno in (errno.EACCES, errno.EPERM) else "modprobe tun"
+        return Finding(str(_TUN_DEVICE), "bad", str(error.strerror), hint)
+    return Finding(str(_TUN_DEVICE), "good", "can be opened")
+
+
+def _rights() -> Iterator[Finding]:
+    effective = 0
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            effective = int(line.split()[1], 16)
+    for name, bit in _CAPABILITIES.items():
+        if effective >> bit & 1:
+            yield Finding(name, "good", "held by this user")
+        else:
+            yield Finding(name, "bad", "not held by this user", "run the daemon as root")
+
+
+def _raw_socket(name: str, protocol: int) -> Finding:
+    label = f"raw {name}"
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol).close()
+    except OSError as error:
+        return Finding(
+            label,
+            "slow",
+            f'{error.strerror}: no transport = "raw"',
+            "run as root, or reach peers by UDP",
+        )
+    return Finding(label, "good", f"IP protocol {protocol} can be opened")
+
+
+def _port(port: int, family: socket.AddressFamily) -> Finding:
+    version = "IPv4" if family == socket.AF_INET else "IPv6"
+    label = f"UDP port {port}, {version}"
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(("", port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return Finding(
+                label,
+                "slow",
+                "taken by another program; fine if that is a hipgw daemon",
+                "`ss -ulpn` shows it; hip.port chooses another",
+            )
+        return Finding(label, "slow", str(error.strerror), f"no peers over {version}")
+    return Finding(label, "good", "free")
+
+
+def _data_plane() -> Iterator[Finding]:
+    try:
+        from hipgw.dataplane.esp_core import capabilities
+
+        found = capabilities()
+    except (ImportError, AttributeError, HipgwError) as error:
+        yield Finding("data plane", "bad", str(error), "install hipgw with `pip install .`")
+        return
+    for name, there in sorted(found.items()):
+        meaning = _FEATURES.get(name, "")
+        detail = f"{'there' if there else 'missing'}{': ' if meaning else ''}{meaning}"
+        yield Finding(name, "good" if there else "slow", detail)
+
+
+def _lan_port(name: str) -> Finding:
+    label = f"port {name}"
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return Finding(label, "bad", "no such interface", "`ip link` lists them; see endbox.ports")
+    return Finding(label, "good", "is there")

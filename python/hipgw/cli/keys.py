@@ -1,0 +1,189 @@
+"""Host Identities: make a key file, show what it stands for."""
+
+import re
+import socket
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from hipgw.cli import output
+from hipgw.cli.options import json_option
+from hipgw.errors import ConfigError, IdentityError
+
+if TYPE_CHECKING:
+    from hipgw.config.schema import Config
+    from hipgw.identity.host_identity import KeyKind, LocalIdentity
+
+KEY_TYPES = ("rsa2048", "rsa3072", "rsa4096", "ecdsa-p256", "ecdsa-p384", "ed25519")
+"""As `hipgw.identity.host_identity.KEY_KINDS`, which takes longer to import than the help may."""
+
+DEFAULT_KEY_TYPE = "ecdsa-p256"
+"""Every HIPv2 stack has it (RFC 7401 §5.2.9), it outlasts the 96 bits of a HIT, and signing with
+it takes a fraction of the time that the larger curve or RSA takes: that is what a responder under
+load is short of."""
+
+_ELSEWHERE = (("192.0.2.1", socket.AF_INET), ("2001:db8::1", socket.AF_INET6))
+"""Addresses that no route is special for (RFC 5737, RFC 3849)."""
+
+
+@click.command()
+@click.argument("key_file", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "-t",
+    "--type",
+    "kind",
+    type=click.Choice(KEY_TYPES),
+    default=DEFAULT_KEY_TYPE,
+    show_default=True,
+    help="Kind of key.",
+)
+@click.option("--force", is_flag=True, help="Replace a key file. Its identity is lost for ever.")
+def keygen(key_file: Path, kind: str, force: bool) -> None:
+    """Make a Host Identity: a private key in FILE (mode 0600), and its HIT."""
+    from hipgw.identity.host_identity import LocalIdentity
+    from hipgw.identity.keyfile import save_key_file
+
+    identity = LocalIdentity.generate(cast("KeyKind", kind))
+    try:
+        save_key_file(key_file, identity, overwrite=force)
+    except IdentityError as error:
+        if key_file.exists() and not force:
+            raise IdentityError(
+                str(error),
+                hint="a lost key is a lost identity: move the file away, or give --force",
+            ) from None
+        raise
+    output.print_pairs(
+        {"key file": str(key_file), "kind": identity.public.describe(), "HIT": str(identity.hit)}
+    )
+
+
+@click.command("id")
+@click.argument("key_file", metavar="[KEYFILE]", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Show the identity that this configuration names.",
+)
+@click.option("--name", metavar="NAME", help="Name in the stanza.  [default: the host's name]")
+@click.option(
+    "--address",
+    "addresses",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Address in the stanza; may be repeated.  [default: those of the default routes]",
+)
+@json_option
+def show_identity(
+    key_file: Path | None,
+    config_file: Path | None,
+    name: str | None,
+    addresses: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Show a Host Identity, and the [[peer]] table for the other machines.
+
+    Give a KEYFILE, or a configuration with --config.
+    """
+    from hipgw.identity.keyfile import load_key_file
+    from hipgw.identity.lsi import default_lsi
+
+    if (key_file is None) == (config_file is None):
+        raise click.UsageError("give a KEYFILE, or --config FILE")
+    config: Config | None = None
+    if config_file is not None:
+        config, identity = _configured(config_file)
+    else:
+        identity = load_key_file(cast("Path", key_file))
+    shown = [_checked(text) for text in addresses] or own_addresses()
+    public = identity.public
+    lsi = default_lsi(identity.hit)
+    if config is not None and config.host is not None and config.host.lsi is not None:
+        lsi = config.host.lsi
+    stanza = peer_stanza(name or _host_name(), identity, shown, config)
+    import base64
+
+    encoded = base64.b64encode(public.encoded).decode()
+    if as_json:
+        output.print_json(
+            {
+                "hit": str(identity.hit),
+                "hit_suite": public.hit_suite,
+                "kind": public.describe(),
+                "algorithm": public.algorithm,
+                "lsi": str(lsi),
+                "host_identity": encoded,
+                "peer": stanza,
+            }
+        )
+        return
+    output.print_pairs(
+        {
+            "HIT": str(identity.hit),
+            "LSI": str(lsi),
+            "kind": public.describe(),
+            "algorithm": public.algorithm,
+            "HIT suite": public.hit_suite,
+            "Host Identity": encoded,
+        }
+    )
+    click.echo("\nFor the configuration of the other machines:\n")
+    click.echo(stanza)
+
+
+def _configured(config_file: Path) -> "tuple[Config, LocalIdentity]":
+    from hipgw.config.load import load, load_identity
+
+    config = load(config_file)
+    try:
+        return config, load_identity(config, config_file)
+    except IdentityError as error:
+        raise ConfigError(str(error), hint=error.hint) from None
+
+
+def peer_stanza(
+    name: str,
+    identity: "LocalIdentity",
+    addresses: list[IPv4Address | IPv6Address],
+    config: "Config | None",
+) -> str:
+    """The [[peer]] table by which other machines know this one."""
+    listed = ", ".join(f'"{address}"' for address in addresses)
+    lines = ["[[peer]]", f'name = "{name}"', f'hit = "{identity.hit}"', f"addresses = [{listed}]"]
+    if config is not None:
+        if config.hip.transport.value != "udp":
+            lines.append(f'transport = "{config.hip.transport.value}"')
+        elif config.hip.port != type(config.hip).model_fields["port"].default:
+            lines.append(f"port = {config.hip.port}")
+    return "\n".join(lines)
+
+
+def own_addresses() -> list[IPv4Address | IPv6Address]:
+    """The addresses that packets to the world leave from; nothing is sent."""
+    from hipgw.config.fields import InvalidValueError, parse_address
+
+    found = []
+    for target, family in _ELSEWHERE:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect((target, 9))
+                found.append(parse_address(probe.getsockname()[0]))
+            except (OSError, InvalidValueError):
+                continue
+    return found
+
+
+def _checked(text: str) -> IPv4Address | IPv6Address:
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not an address", param_hint="--address") from None
+
+
+def _host_name() -> str:
+    """The machine's name, in the characters that a peer's name may have."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:63].lstrip("_.-") or "peer"
