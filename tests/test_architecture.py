@@ -14,7 +14,7 @@ ROOMS = {
     "naming": {"identity", "wire"},
     "dataplane": {"identity", "wire"},
     "platform": {"protocol", "identity", "wire"},
-    "config": {"identity", "wire"},
+    "config": {"protocol", "identity", "wire"},
     "roles": {"protocol", "naming", "dataplane", "platform", "config", "identity", "wire"},
     "daemon": {
         *("control", "roles", "protocol", "naming", "dataplane", "platform"),
@@ -34,7 +34,7 @@ NEEDS_A_DRIVER = {"asyncio", "os", "random", "secrets", "select", "socket", "tim
 ONLY_IN = {
     "pyroute2": {"platform", "lab"},
     "uvloop": {"daemon", "control"},
-    "hipgw._esp_core": {"dataplane", "identity"},
+    "hipgw._esp_core": {"dataplane", "identity", "daemon"},
     "hipgw._wire": {"wire"},
 }
 EXCEPTIONS = {

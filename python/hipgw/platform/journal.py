@@ -38,6 +38,8 @@ class Journal:
         """Undo what a daemon before left behind; returns how many changes that were."""
         try:
             changes = json.loads(self._file.read_text())
+            if not isinstance(changes, list):
+                raise ValueError("it is no list")
         except FileNotFoundError:
             return 0
         except (OSError, ValueError) as error:

@@ -143,7 +143,7 @@ def processes_in(descriptor: int) -> list[int]:
     found = []
     for pid in _process_ids():
         try:
-            namespace = os.stat(f"/proc/{pid}/ns/net")
+            namespace = Path(f"/proc/{pid}/ns/net").stat()
         except OSError:  # ended meanwhile
             continue
         same = (namespace.st_dev, namespace.st_ino) == (wanted.st_dev, wanted.st_ino)
@@ -153,9 +153,9 @@ def processes_in(descriptor: int) -> list[int]:
 
 
 def _process_ids() -> Iterator[int]:
-    for entry in os.listdir("/proc"):
-        if entry.isdecimal():
-            yield int(entry)
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            yield int(entry.name)
 
 
 def _share_directory() -> None:
