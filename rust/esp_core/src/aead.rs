@@ -20,9 +20,6 @@ type Gcm8 = AesGcm<Aes128, consts::U12, consts::U8>;
 type Ccm8 = Ccm<Aes128, consts::U8, consts::U11>;
 type Ccm16 = Ccm<Aes128, consts::U16, consts::U11>;
 
-/// Associated data: SPI, then the 64-bit sequence number (RFC 4106 §5, RFC 4309 §5, RFC 7634 §2.1).
-pub(crate) type AssociatedData = [u8; 12];
-
 /// A combined algorithm with its key and salt.
 pub(crate) struct Aead {
     cipher: Cipher,
@@ -84,7 +81,7 @@ impl Aead {
     pub(crate) fn seal(
         &self,
         iv: [u8; 8],
-        aad: &AssociatedData,
+        aad: &[u8],
         body: &mut [u8],
         tag_len: usize,
     ) -> Result<(), Error> {
@@ -123,7 +120,7 @@ impl Aead {
     pub(crate) fn open(
         &self,
         iv: [u8; 8],
-        aad: &AssociatedData,
+        aad: &[u8],
         body: &mut [u8],
         tag_len: usize,
     ) -> Result<(), Error> {
@@ -200,3 +197,6 @@ impl Drop for RingKey {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

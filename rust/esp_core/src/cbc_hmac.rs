@@ -151,3 +151,6 @@ impl IvGenerator {
         iv
     }
 }
+
+#[cfg(test)]
+mod tests;

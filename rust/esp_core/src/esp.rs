@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use crate::{
-    aead::{Aead, AssociatedData},
+    aead::Aead,
     cbc_hmac::{CbcHmac, IvGenerator},
     error::Error,
     suite::Suite,
@@ -236,7 +236,8 @@ impl Opener {
     }
 }
 
-fn associated_data(spi: u32, seq: u64) -> AssociatedData {
+/// SPI, then the 64-bit sequence number (RFC 4106 §5, RFC 4309 §5, RFC 7634 §2.1).
+fn associated_data(spi: u32, seq: u64) -> [u8; 12] {
     let mut aad = [0; 12];
     aad[..4].copy_from_slice(&spi.to_be_bytes());
     aad[4..].copy_from_slice(&seq.to_be_bytes());

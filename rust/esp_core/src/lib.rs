@@ -1,12 +1,23 @@
 //! ESP data plane of hipgw.
 
 mod aead;
+pub mod beet;
 mod cbc_hmac;
+pub mod drops;
 pub mod error;
 pub mod esp;
+pub mod etherip;
+pub mod events;
+pub mod fragment;
+pub mod l2;
+pub mod offload;
+pub mod packet;
 pub mod puzzle;
 pub mod replay;
+pub mod spi_table;
+pub mod stats;
 pub mod suite;
+pub mod sys;
 
 #[cfg(feature = "python")]
 mod python;

@@ -1,0 +1,4 @@
+//! Ethernet segments: where MAC addresses are, and how large a TCP segment may be.
+
+pub mod mac_table;
+pub mod mss;

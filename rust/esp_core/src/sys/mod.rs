@@ -1,0 +1,25 @@
+//! System calls that the standard library does not offer, behind safe functions.
+//!
+//! This is the one module with unsafe code. What it hands out borrows or owns whatever a pointer
+//! given to the kernel refers to, and no pointer outlives the call it was made for.
+#![allow(unsafe_code)]
+
+pub mod address;
+pub mod control_message;
+pub mod fd;
+pub mod poll;
+pub mod receive;
+pub mod send;
+pub mod socket;
+pub mod tun;
+
+use std::io;
+
+/// The result of a system call that returns -1 for an error.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
