@@ -1,0 +1,138 @@
+"""Hosts reach each other by HIT and LSI, over either family of the underlay."""
+
+import json
+import re
+from collections.abc import Iterator
+from ipaddress import IPv6Address
+
+import pytest
+
+from hipgw.identity.lsi import default_lsi
+from hipgw.lab import Host, Lab, wait_until
+from hipgw.lab.topologies import Family, Site, TransportName, host_pair
+
+pytestmark = pytest.mark.system
+
+UNDERLAYS: list[tuple[Family, TransportName]] = [(4, "udp"), (4, "raw"), (6, "udp"), (6, "raw")]
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab("host") as lab:
+        yield lab
+
+
+def names(site: Site) -> tuple[str, str]:
+    return str(site.daemon.hit), str(default_lsi(site.daemon.hit))
+
+
+def transfer(client: Host, server: Host, address: str, *options: str) -> float:
+    listener = server.popen(["iperf3", "-s", "-1"])
+    wait_until(lambda: ":5201" in server.run(["ss", "-Hltn"]).stdout, what="iperf3")
+    done = client.run(["iperf3", "-c", address, "-t", "1", "--json", *options], check=False)
+    listener.stop()
+    report = json.loads(done.stdout)
+    assert "error" not in report, report["error"]
+    return float(report["end"].get("sum_received", report["end"]["sum"])["bits_per_second"]) / 1e6
+
+
+@pytest.mark.parametrize(("family", "transport"), UNDERLAYS)
+def test_by_hit_and_lsi(lab: Lab, family: Family, transport: TransportName) -> None:
+    """All four: IPv6 and IPv4 applications over IPv4 and IPv6 underlays (RFC 7402 appendix B)."""
+    network = host_pair(lab, family=family, transport=transport)
+    network.start()
+    one, two = network.sites
+    for target in names(two):
+        assert one.gateway.ping(target, count=5, interval_s=0.05).received == 5, target
+        assert one.gateway.ping(target, count=3, interval_s=0.05, size=1200).received == 3
+        assert transfer(one.gateway, two.gateway, target) > 1
+        assert transfer(one.gateway, two.gateway, target, "-R") > 1
+        assert transfer(one.gateway, two.gateway, target, "-u", "-b", "5M", "-l", "1000") > 4
+    for target in names(one):
+        assert two.gateway.ping(target, count=2).received == 2
+
+
+def test_the_first_packet_is_held_and_delivered(lab: Lab) -> None:
+    network = host_pair(lab)
+    network.start()
+    one, two = network.sites
+    assert one.daemon.request("associations") == []
+    hit, lsi = names(two)
+    assert one.gateway.ping(hit, count=1, timeout_s=5).received == 1
+    assert len(one.daemon.request("associations")) == 1
+    one.daemon.request("close", peer="g2", timeout_s=3.0)
+    assert one.gateway.ping(lsi, count=1, timeout_s=5).received == 1
+
+
+def test_a_peer_that_is_away_costs_nothing_but_patience(lab: Lab) -> None:
+    network = host_pair(lab, hip={"retransmit_s": 0.05, "retries": 2})
+    one, two = network.sites
+    one.daemon.start()
+    assert not one.gateway.ping(names(two)[0], count=3, timeout_s=1)
+    two.daemon.start()
+    assert wait_until(
+        lambda: one.gateway.ping(names(two)[0], timeout_s=0.5), 10.0, what="the peer that is back"
+    )
+
+
+def test_a_stranger_is_refused_unless_any_may_come(lab: Lab) -> None:
+    network = host_pair(lab)
+    one, two = network.sites
+    text = two.daemon.config_file.read_text()
+    for accept, answered in (("peers", False), ("any", True)):
+        cut = text[: text.index("[[peer]]")]
+        two.daemon.config_file.write_text(cut.replace("[hip]", f'[hip]\naccept = "{accept}"'))
+        two.daemon.start()
+        one.daemon.start()
+        assert bool(one.gateway.ping(names(two)[0], timeout_s=2)) is answered
+        one.daemon.stop()
+        two.daemon.stop()
+
+
+def test_a_too_large_packet_is_answered(lab: Lab) -> None:
+    """PMTU discovery works inside: the interface's MTU and its answers fit together."""
+    network = host_pair(lab)
+    network.start()
+    one, two = network.sites
+    hit, lsi = names(two)
+    assert one.gateway.ping(hit, timeout_s=3)
+    mtu = int(
+        re.search(r"mtu (\d+)", one.gateway.run(["ip", "link", "show", "hip0"]).stdout)[1]  # type: ignore[index]
+    )
+    assert one.gateway.ping(hit, size=mtu - 48, dont_fragment=True).received == 1
+    assert one.gateway.ping(lsi, size=mtu - 28, dont_fragment=True).received == 1
+    assert one.gateway.ping(hit, size=3000).received == 1
+
+
+def test_an_unknown_hit_is_not_asked_for(lab: Lab) -> None:
+    network = host_pair(lab)
+    network.start()
+    one, _ = network.sites
+    stranger = IPv6Address(int(one.daemon.hit) ^ 0xFFFF)
+    assert not one.gateway.ping(str(stranger), timeout_s=0.5)
+    assert one.daemon.request("associations") == []
+
+
+def test_the_command_line_tells_what_goes_on(lab: Lab) -> None:
+    network = host_pair(lab)
+    network.start()
+    one, two = network.sites
+    hipgw = ["hipgw"]
+    socket = ["--socket", str(one.daemon.control_socket)]
+    ping = one.gateway.run([*hipgw, "ping", "g2", "-c", "2", *socket], check=False)
+    connect = one.gateway.run([*hipgw, "connect", "g2", *socket])
+    assert "g2" in connect.stdout
+    ping = one.gateway.run([*hipgw, "ping", "g2", "-c", "2", *socket])
+    assert "g2" in ping.stdout
+    for command in ("status", "peers", "associations", "sa", "counters"):
+        text = one.gateway.run([*hipgw, command, *socket]).stdout
+        data = one.gateway.run([*hipgw, command, "--json", *socket]).stdout
+        assert text
+        json.loads(data)
+    assert str(two.daemon.hit) in one.gateway.run([*hipgw, "peers", *socket]).stdout
+    one.gateway.run([*hipgw, "close", "g2", *socket])
+    assert one.gateway.run([*hipgw, "stop", *socket]).returncode == 0
+    wait_until(lambda: one.daemon.process is not None and not one.daemon.process.running)
+    gone = one.gateway.run([*hipgw, "status", *socket], check=False)
+    assert gone.returncode == 3
+    assert "Traceback" not in gone.stderr
