@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 100000),
     default=4,
     show_default=True,
+    metavar="N",
     help="Echoes to send.",
 )
 @click.option(

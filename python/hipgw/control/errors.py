@@ -13,6 +13,7 @@ class ErrorCode(StrEnum):
     TOO_LONG = "too_long"
     """The line is longer than the daemon reads; it closes the connection."""
     UNKNOWN_METHOD = "unknown_method"
+    """There is no method of this name."""
     BAD_PARAMS = "bad_params"
     """A parameter is unknown, missing, of the wrong type or out of range."""
     UNKNOWN_PEER = "unknown_peer"
