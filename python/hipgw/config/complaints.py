@@ -181,16 +181,12 @@ def _unknown_key_hint(location: Location) -> str:
     known = list(_fields(table)) if table is not None else []
     if hint := did_you_mean(name, known):
         return hint
-    homes = [
-        key_path((home,))
-        for home in _fields(Config)
-        if name in _fields(_table_at((home,)) or Config)
-    ]
-    homes = [home for home in homes if home in _fields(Config) and _table_at((home,)) is not None]
-    if homes and name not in _fields(Config):
-        return "it belongs to " + " or ".join(f"[{home}]" for home in homes)
-    if name in _fields(Config):
-        return f"[{name}] is a table of its own"
+    tables = {home: _table_at((home,)) for home in _fields(Config)}
+    if name in tables:
+        return f"{_header(name)} is a table of its own"
+    homes = [home for home, model in tables.items() if model and name in _fields(model)]
+    if homes:
+        return "it belongs to " + " or ".join(_header(home) for home in homes)
     return f"known here: {', '.join(known)}" if known else ""
 
 

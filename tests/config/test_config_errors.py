@@ -1,0 +1,239 @@
+"""A catalogue of mistakes in hipgw.toml, and what is said about each."""
+
+from pathlib import Path
+
+import pytest
+
+from hipgw.config.load import InvalidConfigError, load
+from hipgw.errors import ConfigError
+
+IDENTITY = '[identity]\nkey_file = "host.pem"\n'
+HIT_B = "2001:22:5c2a:9d1e:47b0:9e6c:1f2d:3a4b"
+HIT_C = "2001:21:1111:2222:3333:4444:5555:6666"
+PEER_B = f'[[peer]]\nname = "b"\nhit = "{HIT_B}"\n'
+PEER_C = f'[[peer]]\nname = "c"\nhit = "{HIT_C}"\n'
+HOST = "[host]\n"
+
+MISTAKES = [
+    # (what stands in the file after [identity], key, part of the text, part of the hint)
+    ("", "", "turns no role on", "[host]"),
+    ("[endbox]\n", "endbox", "nobody to share", "[[peer]]"),
+    (HOST + "[hip]\nprot = 1\n", "hip.prot", "unknown key", "'port'"),
+    (HOST + "[hpi]\nport = 1\n", "hpi", "unknown key", "'hip'"),
+    (HOST + "[esp]\nport = 1\n", "esp.port", "unknown key", "[hip]"),
+    (HOST + "port = 1\n", "host.port", "unknown key", "[[peer]]"),
+    (HOST + "[hip]\nhost = 1\n", "hip.host", "unknown key", "table of its own"),
+    (HOST + "[hip]\nzzzzzz = 1\n", "hip.zzzzzz", "unknown key", "known here: port"),
+    (HOST + '[hip]\nport = "10500"\n', "hip.port", "whole number", "without quotes"),
+    (HOST + "[hip]\nport = 1.5\n", "hip.port", "whole number", ""),
+    (HOST + "[hip]\nport = true\n", "hip.port", "not true", ""),
+    (HOST + "[hip]\nport = 0\n", "hip.port", "between 1 and 65535", ""),
+    (HOST + "[hip]\nport = 65536\n", "hip.port", "is 65536", ""),
+    (HOST + '[hip]\ntransport = "UDP"\n', "hip.transport", "'udp', 'raw'", "'udp'"),
+    (HOST + "[hip]\ntransport = 17\n", "hip.transport", "text in quotes", ""),
+    (HOST + "[hip]\nopportunistic = 1\n", "hip.opportunistic", "true or false", ""),
+    (HOST + '[hip]\naccept = "peer"\n', "hip.accept", "'peers', 'any'", "'peers'"),
+    (HOST + '[hip]\ndh_groups = ["P384"]\n', "hip.dh_groups[0]", "not one of", "'P-384'"),
+    (HOST + "[hip]\ndh_groups = []\n", "hip.dh_groups", "is empty", "Diffie-Hellman"),
+    (HOST + '[hip]\ndh_groups = "P-384"\n', "hip.dh_groups", "a list", '["P-384"]'),
+    (HOST + '[hip]\ndh_groups = ["P-384", "P-384"]\n', "hip.dh_groups", "listed twice", ""),
+    (HOST + '[hip]\nesp_suites = ["AES-GCM"]\n', "hip.esp_suites[0]", "AES-128-GCM-16", "AES-128"),
+    (HOST + "[hip]\nretransmit_s = 0\n", "hip.retransmit_s", "between 0.05 and 30", ""),
+    (HOST + "[hip]\nretransmit_s = nan\n", "hip.retransmit_s", "finite", ""),
+    (
+        HOST + "[hip]\npuzzle_difficulty = 21\n",
+        "hip.puzzle_difficulty_max",
+        "less than puzzle_difficulty (21)",
+        "21 or more",
+    ),
+    (HOST + "[esp]\nreplay_window = 100\n", "esp.replay_window", "multiple of 64", ""),
+    (HOST + "[esp]\npath_mtu = 500\n", "esp.path_mtu", "0 or at least 576", "route"),
+    (HOST + "lsi = 1\n", "host.lsi", "text in quotes", ""),
+    (HOST + 'lsi = "2.0.0.1"\n', "host.lsi", "1.0.0.0/8", ""),
+    (HOST + 'lsi = "1.0.0.0"\n', "host.lsi", "the network's own", ""),
+    (HOST + 'lsi = "x"\n', "host.lsi", "not an LSI", "1.0.0.7"),
+    (HOST + "mtu = 1000\n", "host.mtu", "between 1280 and 65535", ""),
+    (HOST + 'interface = "a name"\n', "host.interface", "not a name", "1 to 15"),
+    (HOST + 'interface = "lo"\n', "host.interface", "reserved", ""),
+    (HOST + 'interface = "sixteen_letters_"\n', "host.interface", "not a name", "1 to 15"),
+    (HOST + '[peer]\nname = "b"\n', "peer", "single table", "[[peer]]"),
+    (HOST + '[[peer]]\nname = "b"\n', "peer[0].hit", "is missing", "hipgw id"),
+    (HOST + f'[[peer]]\nname = "a b"\nhit = "{HIT_B}"\n', "peer[0].name", "cannot be", "letters"),
+    (HOST + f'[[peer]]\nname = "1.0.0.1"\nhit = "{HIT_B}"\n', "peer[0].name", "address", "word"),
+    (
+        HOST + '[[peer]]\nname = "b"\nhit = "2001:db8::1"\n',
+        "peer[0].hit",
+        "2001:20::/28",
+        "hipgw id",
+    ),
+    (HOST + '[[peer]]\nname = "b"\nhit = "2001:10::1"\n', "peer[0].hit", "not a HIT", "version 1"),
+    (HOST + '[[peer]]\nname = "b"\nhit = "plant"\n', "peer[0].hit", "not a HIT", "hipgw id"),
+    (HOST + '[[peer]]\nname = "b"\nhit = "1.2.3.4"\n', "peer[0].hit", "not a HIT", "hipgw id"),
+    (
+        HOST + PEER_B + 'adresses = ["192.0.2.1"]\n',
+        "peer[0].adresses",
+        "unknown key",
+        "'addresses'",
+    ),
+    (HOST + PEER_B + 'addresses = "192.0.2.1"\n', "peer[0].addresses", "list", '["192.0.2.1"]'),
+    (HOST + PEER_B + 'addresses = ["b.example"]\n', "peer[0].addresses[0]", "not an IP", "numeric"),
+    (HOST + PEER_B + 'addresses = ["192.0.2.1/24"]\n', "peer[0].addresses[0]", "not an", "prefix"),
+    (HOST + PEER_B + 'addresses = ["192.0.2.1:1"]\n', "peer[0].addresses[0]", "not an", "port"),
+    (HOST + PEER_B + 'addresses = ["[2001:db8::1]"]\n', "peer[0].addresses[0]", "not", "brackets"),
+    (HOST + PEER_B + 'addresses = ["0.0.0.0"]\n', "peer[0].addresses[0]", "one machine", ""),
+    (HOST + PEER_B + 'addresses = ["ff02::1"]\n', "peer[0].addresses[0]", "one machine", ""),
+    (HOST + PEER_B + 'addresses = ["fe80::1"]\n', "peer[0].addresses[0]", "link-local", "global"),
+    (HOST + PEER_B + f'addresses = ["{HIT_C}"]\n', "peer[0].addresses[0]", "is a HIT", "'hit'"),
+    (
+        HOST + PEER_B + 'addresses = ["::ffff:192.0.2.1"]\n',
+        "peer[0].addresses[0]",
+        "IPv4",
+        "192.0.2.1",
+    ),
+    (HOST + PEER_B + 'addresses = ["1.2.3.4"]\n', "peer[0].addresses[0]", "LSIs", "another"),
+    (
+        HOST + PEER_B + 'addresses = ["192.0.2.1", "192.0.2.1"]\n',
+        "peer[0].addresses",
+        "192.0.2.1 is listed twice",
+        "",
+    ),
+    (HOST + PEER_B + 'transport = "raw"\nport = 4500\n', "peer[0].port", "no meaning", "leave it"),
+    (HOST + PEER_B + PEER_B.replace(HIT_B, HIT_C), "peer[1].name", "b is that of peer[0]", ""),
+    (HOST + PEER_B + PEER_C.replace(HIT_C, HIT_B), "peer[1].hit", "that of peer[0] (b)", ""),
+    (
+        HOST + PEER_B + 'lsi = "1.0.0.9"\n' + PEER_C + 'lsi = "1.0.0.9"\n',
+        "peer[1].lsi",
+        "1.0.0.9 is that of peer[0] (b)",
+        "",
+    ),
+    (
+        HOST + 'lsi = "1.0.0.9"\n' + PEER_B + 'lsi = "1.0.0.9"\n',
+        "peer[0].lsi",
+        "that of [host]",
+        "",
+    ),
+    ("[endbox]\n" + PEER_B.replace("endbox", "") + "x = 1\n", "peer[0].x", "unknown key", "known"),
+    ('[endbox]\npeers = ["bb"]\n' + PEER_B, "endbox.peers[0]", "no [[peer]]", "'b'"),
+    ('[endbox]\npeers = ["plant"]\n' + PEER_B, "endbox.peers[0]", "no [[peer]]", "there are: b"),
+    ('[endbox]\npeers = ["b"]\n', "endbox.peers[0]", "no [[peer]]", "add a [[peer]]"),
+    ("[endbox]\npeers = []\n" + PEER_B, "endbox.peers", "is empty", "every peer"),
+    ('[endbox]\nbridge = "hipgw0"\n' + PEER_B, "endbox.bridge", "same as interface", "two names"),
+    ('[endbox]\nports = ["hipgw0"]\n' + PEER_B, "endbox.ports[0]", "makes itself", "eth1"),
+    (
+        HOST + 'interface = "eth1"\n[endbox]\nports = ["eth1"]\n' + PEER_B,
+        "host.interface",
+        "of [endbox] already",
+        "two names",
+    ),
+    ("[endbox]\nmtu = 100\n" + PEER_B, "endbox.mtu", "between 576 and 9216", ""),
+    (HOST + '[daemon]\nuser = "nobody-of-this-name"\n', "daemon.user", "no user", "useradd"),
+    (
+        HOST + '[daemon]\ncontrol_group = "no-such"\n',
+        "daemon.control_group",
+        "no group",
+        "groupadd",
+    ),
+    (HOST + "[daemon]\nstate_dir = 5\n", "daemon.state_dir", "text in quotes", ""),
+    (
+        HOST + f'[daemon]\ncontrol_socket = "/{"x" * 120}"\n',
+        "daemon.control_socket",
+        "107 at most",
+        "/run/hipgw",
+    ),
+    (HOST + '[daemon]\nlog_level = "trace"\n', "daemon.log_level", "'error', 'warning'", ""),
+    ("host = 3\n", "identity.host", "unknown key", "[host] is a table"),
+]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "host.pem").write_text("a key")
+    return tmp_path / "hipgw.toml"
+
+
+@pytest.mark.parametrize(("text", "key", "what", "hint"), MISTAKES)
+def test_mistake_is_named_with_its_key_and_a_hint(
+    file: Path, text: str, key: str, what: str, hint: str
+) -> None:
+    file.write_text(IDENTITY + text)
+    with pytest.raises(InvalidConfigError) as caught:
+        load(file)
+    (problem,) = caught.value.problems
+    assert problem.key == key
+    assert what in problem.what
+    assert hint in problem.hint
+    assert bool(hint) == bool(problem.hint)
+    assert str(caught.value) == ": ".join(filter(None, (str(file), key, problem.what)))
+    assert caught.value.hint == problem.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "hint"),
+    [
+        ("[host\n", "line 1, column 6", "toml.io"),
+        ("[host]\n[host]\n", "line 2", "[[peer]]"),
+        ("[host]\nmtu = 1\nmtu = 2\n", "line 3", "there already"),
+        ("[host]\nmtu = yes\n", "line 2, column 7", "true and false"),
+        ("[host]\nmtu =", "end of document", "double quotes"),
+        ("x = " + "[" * 3000, "", ""),
+    ],
+)
+def test_syntax_error_has_its_line(file: Path, text: str, what: str, hint: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert what in str(caught.value)
+    assert hint in caught.value.hint
+
+
+def test_all_mistakes_are_listed_at_once(file: Path) -> None:
+    file.write_text("[hip]\nport = 0\nretires = 1\n[host]\nmtu = 5\n")
+    with pytest.raises(InvalidConfigError) as caught:
+        load(file)
+    keys = {problem.key for problem in caught.value.problems}
+    assert keys == {"identity", "hip.port", "hip.retires", "host.mtu"}
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith(f"{file}: ") for line in lines)
+    assert "(did you mean 'retries'?)" in str(caught.value)
+
+
+def test_long_list_of_mistakes_is_cut(file: Path) -> None:
+    file.write_text(IDENTITY + HOST + "[hip]\n" + "".join(f"z{n} = 1\n" for n in range(50)))
+    with pytest.raises(InvalidConfigError) as caught:
+        load(file)
+    assert len(caught.value.problems) == 50
+    assert str(caught.value).splitlines()[-1] == "… and 30 more"
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.toml: no such file") as caught:
+        load(tmp_path / "absent.toml")
+    assert "--config" in caught.value.hint
+
+
+def test_directory_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="directory"):
+        load(tmp_path)
+
+
+def test_other_encodings_are_named_with_the_line(file: Path) -> None:
+    file.write_bytes(b"[host]\n# caf\xe9\n")
+    with pytest.raises(ConfigError, match="line 2: not UTF-8"):
+        load(file)
+
+
+def test_huge_file_is_refused(file: Path) -> None:
+    with file.open("wb") as out:
+        out.truncate(65 * 1024 * 1024)
+    with pytest.raises(ConfigError, match="larger than 64 MB"):
+        load(file)
+
+
+def test_missing_key_file_hints_at_keygen(file: Path) -> None:
+    (file.parent / "host.pem").unlink()
+    file.write_text(IDENTITY + HOST)
+    with pytest.raises(InvalidConfigError, match=r"identity\.key_file: .*no such file") as caught:
+        load(file)
+    assert caught.value.hint == f"`hipgw keygen {file.parent / 'host.pem'}` makes one"

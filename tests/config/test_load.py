@@ -1,0 +1,238 @@
+"""Good configurations: defaults, paths, and what they come to."""
+
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from hipgw.config.load import InvalidConfigError, load, load_identity
+from hipgw.config.names import DhGroupName, EspSuiteName, HipCipherName
+from hipgw.config.reference import EXAMPLE
+from hipgw.config.schema import Config
+from hipgw.errors import ConfigError, IdentityError
+from hipgw.identity.ciphers import HIP_CIPHERS
+from hipgw.identity.dh import DhGroup
+from hipgw.identity.esp_suites import DEFAULT_ESP_SUITES, ESP_SUITES
+from hipgw.identity.host_identity import LocalIdentity
+from hipgw.identity.keyfile import save_key_file
+from hipgw.protocol.config import MachineConfig
+from hipgw.protocol.path import Transport
+
+FULL = """\
+[identity]
+key_file = "keys/host.pem"
+[hip]
+port = 10501
+transport = "raw"
+opportunistic = true
+accept = "any"
+dh_groups = ["P-521"]
+hip_ciphers = ["NULL"]
+esp_suites = ["NULL-SHA256", "AES-128-CCM-8"]
+puzzle_difficulty = 0
+puzzle_difficulty_max = 0
+retransmit_s = 1
+retries = 3
+idle_close_s = 60
+[esp]
+replay_window = 64
+path_mtu = 1400
+[[peer]]
+name = "plant-b"
+hit = "2001:22:5c2a:9d1e:47b0:9e6c:1f2d:3a4b"
+addresses = ["192.0.2.2", "2001:db8::2"]
+transport = "udp"
+port = 4500
+lsi = "1.0.0.7"
+[[peer]]
+name = "plant-c"
+hit = "2001:21::1"
+[host]
+interface = "hip7"
+lsi = "1.0.0.1"
+mtu = 1400
+[endbox]
+interface = "tap7"
+bridge = "br7"
+ports = ["eth1", "eth2.100"]
+peers = ["plant-b"]
+mss_clamp = false
+mtu = 9000
+mac_limit = 1000
+mac_age_s = 60.5
+[daemon]
+user = "root"
+state_dir = "state"
+control_socket = "/run/x.sock"
+control_group = "root"
+log_format = "json"
+log_level = "debug"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    for name in ("host.pem", "keys/host.pem"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("a key")
+    file = folder / "hipgw.toml"
+    file.write_text(text)
+    return file
+
+
+def test_every_key_can_be_set(tmp_path: Path) -> None:
+    config = load(write(tmp_path, FULL))
+    assert config.identity.key_file == tmp_path / "keys/host.pem"
+    assert config.hip.transport is Transport.RAW
+    assert [group.wire_id for group in config.hip.dh_groups] == [9]
+    assert [suite.wire_id for suite in config.hip.esp_suites] == [7, 10]
+    assert config.hip.retransmit_s == 1.0
+    assert config.daemon.state_dir == tmp_path / "state"
+    assert config.daemon.control_socket == Path("/run/x.sock")
+    plant_b, plant_c = config.peers
+    assert plant_b.hit == IPv6Address("2001:22:5c2a:9d1e:47b0:9e6c:1f2d:3a4b")
+    assert plant_b.addresses == (IPv4Address("192.0.2.2"), IPv6Address("2001:db8::2"))
+    assert plant_b.lsi == IPv4Address("1.0.0.7")
+    assert config.transport_of(plant_b) is Transport.UDP
+    assert config.transport_of(plant_c) is Transport.RAW
+    assert config.roles == ("host", "endbox")
+    assert config.endbox_peers == (plant_b,)
+    # No key of the schema is forgotten above: all were given, none has its default.
+    for name in Config.model_fields:
+        table = getattr(config, name)
+        for model in table[:1] if isinstance(table, tuple) else [table]:
+            assert model.model_fields_set == set(type(model).model_fields), name
+
+
+def test_everything_but_identity_and_a_role_has_a_default(tmp_path: Path) -> None:
+    config = load(write(tmp_path, '[identity]\nkey_file = "host.pem"\n[host]\n'))
+    assert config.roles == ("host",)
+    assert config.peers == ()
+    assert config.endbox_peers == ()
+    assert config.hip.port == 10500
+    assert config.daemon.user == "nobody"
+
+
+def test_defaults_are_those_of_the_machine(tmp_path: Path) -> None:
+    hip = load(write(tmp_path, '[identity]\nkey_file = "host.pem"\n[host]\n')).hip
+    machine = MachineConfig()
+    assert tuple(group.wire_id for group in hip.dh_groups) == machine.dh_groups
+    assert tuple(cipher.wire_id for cipher in hip.hip_ciphers) == machine.hip_ciphers
+    assert tuple(suite.wire_id for suite in hip.esp_suites) == DEFAULT_ESP_SUITES
+    assert hip.puzzle_difficulty == machine.puzzle_difficulty
+    assert hip.puzzle_difficulty_max == machine.puzzle_difficulty_max
+    assert hip.retransmit_s == machine.retransmit_s
+    assert hip.retries == machine.retries
+    assert hip.idle_close_s == machine.ual_s
+    assert hip.opportunistic == machine.opportunistic
+
+
+def test_names_and_numbers_are_those_of_identity() -> None:
+    assert {str(name): name.wire_id for name in DhGroupName} == {
+        group.label: group.value for group in DhGroup
+    }
+    assert {name.wire_id: str(name) for name in EspSuiteName} == {
+        suite.id: suite.name for suite in ESP_SUITES.values()
+    }
+    assert {name.wire_id: str(name) for name in HipCipherName} == {
+        cipher.id: cipher.name for cipher in HIP_CIPHERS.values()
+    }
+
+
+def test_endbox_without_peers_shares_with_all(tmp_path: Path) -> None:
+    config = load(write(tmp_path, EXAMPLE))
+    assert [peer.name for peer in config.endbox_peers] == ["plant-b"]
+
+
+def test_relative_file_name_gives_absolute_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, EXAMPLE)
+    monkeypatch.chdir(tmp_path)
+    assert load("hipgw.toml").identity.key_file == tmp_path / "host.pem"
+
+
+def test_config_cannot_be_changed(tmp_path: Path) -> None:
+    config = load(write(tmp_path, EXAMPLE))
+    with pytest.raises(ValidationError, match="frozen"):
+        config.hip.port = 1  # type: ignore[misc]
+
+
+def test_identity_is_read_from_the_key_file(tmp_path: Path) -> None:
+    file = write(tmp_path, EXAMPLE)
+    identity = LocalIdentity.generate("ecdsa-p256")
+    save_key_file(tmp_path / "host.pem", identity, overwrite=True)
+    assert load_identity(load(file), file).hit == identity.hit
+
+
+def test_bad_key_file_is_an_identity_error(tmp_path: Path) -> None:
+    file = write(tmp_path, EXAMPLE)
+    (tmp_path / "host.pem").chmod(0o600)
+    with pytest.raises(IdentityError, match=r"host\.pem"):
+        load_identity(load(file), file)
+
+
+def test_peer_with_the_own_hit_is_refused(tmp_path: Path) -> None:
+    identity = LocalIdentity.generate("ed25519")
+    file = write(
+        tmp_path, EXAMPLE.replace("2001:22:5c2a:9d1e:47b0:9e6c:1f2d:3a4b", str(identity.hit))
+    )
+    save_key_file(tmp_path / "host.pem", identity, overwrite=True)
+    with pytest.raises(InvalidConfigError, match=r"peer\[0\]\.hit: .* of this machine itself"):
+        load_identity(load(file), file)
+
+
+def test_thousands_of_peers_load_quickly(tmp_path: Path) -> None:
+    peers = "".join(
+        f'[[peer]]\nname = "p{n}"\nhit = "2001:21::{n:x}"\naddresses = ["192.0.2.1"]\n'
+        for n in range(1, 3001)
+    )
+    config = load(write(tmp_path, f'[identity]\nkey_file = "host.pem"\n[endbox]\n{peers}'))
+    assert len(config.endbox_peers) == 3000
+
+
+toml_values = st.recursive(
+    st.one_of(
+        st.booleans().map(lambda value: str(value).lower()),
+        st.integers(-(2**70), 2**70).map(str),
+        st.sampled_from(["nan", "inf", "-0.0", "1e400", "1979-05-27", "07:32:00", '""', '"x"']),
+        st.ip_addresses().map(lambda address: f'"{address}"'),
+        st.from_regex(r"[ -!#-\[\]-~]{0,20}", fullmatch=True).map(lambda text: f'"{text}"'),
+    ),
+    lambda inner: st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]"),
+    max_leaves=4,
+)
+keys = st.sampled_from(
+    sorted(
+        {
+            f"{table}.{key}"
+            for table, model in (
+                ("hip", Config.model_fields["hip"].annotation),
+                ("esp", Config.model_fields["esp"].annotation),
+                ("daemon", Config.model_fields["daemon"].annotation),
+            )
+            for key in getattr(model, "model_fields", {})
+        }
+        | {"host.lsi", "host.mtu", "endbox.peers", "endbox.ports", "peer", "host", "x", "hip"}
+    )
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(lines=st.dictionaries(keys, toml_values, max_size=6), garbage=st.text(max_size=20))
+def test_no_file_does_worse_than_a_config_error(
+    tmp_path_factory: pytest.TempPathFactory, lines: dict[str, str], garbage: str
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "fuzzed.toml"
+    (file.parent / "host.pem").touch()
+    text = "\n".join(f"{key} = {value}" for key, value in lines.items())
+    for tail in ("", garbage):
+        file.write_text(f'identity.key_file = "host.pem"\n{text}\n{tail}', errors="replace")
+        try:
+            config = load(file)
+        except ConfigError as error:
+            assert str(error).startswith(str(file))
+        else:
+            assert config.roles
