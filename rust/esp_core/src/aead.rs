@@ -51,9 +51,8 @@ impl Aead {
             Suite::AesCcm8 | Suite::AesCcm16 => 3,
             _ => 4,
         };
-        let (key, salt_octets) = key
-            .split_at_checked(key.len().saturating_sub(salt_len))
-            .ok_or(wrong_length)?;
+        let key_len = key.len().checked_sub(salt_len).ok_or(wrong_length)?;
+        let (key, salt_octets) = key.split_at(key_len);
         let mut salt = Zeroizing::new([0; 4]);
         salt[4 - salt_len..].copy_from_slice(salt_octets);
 
