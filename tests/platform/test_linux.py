@@ -1,7 +1,9 @@
 """What hipgw asks of Linux, asked of a real kernel in a namespace of its own."""
 
+import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from hipgw.errors import PlatformError
 from hipgw.lab import Host, Lab
@@ -114,30 +117,149 @@ def bridge_up(directory: Path) -> None:
 
 def test_changes_are_undone(pair: tuple[Host, Host], tmp_path: Path) -> None:
     a, _ = pair
+    a.remove_address("eth0", "2001:db8::1/64")
     a.down("eth0")
     journal = Journal(tmp_path)
     a.call(journal.create_bridge, "br-x")
     a.call(journal.enslave, "eth0", "br-x")
     assert a.call(links.master_of, "eth0") == "br-x"
-    assert len(json.loads((tmp_path / FILE_NAME).read_text())) == 2
+    recorded = json.loads((tmp_path / FILE_NAME).read_text())["changes"]
+    assert [change["kind"] for change in recorded] == ["bridge", "silence", "port"]
+    assert a.call(links.is_silent, "eth0")
     a.call(journal.undo)
     assert not a.call(links.exists, "br-x")
     assert a.call(links.master_of, "eth0") is None
     assert not a.call(links.is_up, "eth0")
+    assert not a.call(links.is_silent, "eth0")
     assert not (tmp_path / FILE_NAME).exists()
+
+
+def test_a_port_keeps_its_own_addresses(pair: tuple[Host, Host], tmp_path: Path) -> None:
+    a, _ = pair
+    a.call(bridge_up, tmp_path)
+    assert "2001:db8::1" in a.run(["ip", "addr", "show", "eth0"]).stdout
+    a.call(Journal(tmp_path).recover)
+    assert "2001:db8::1" in a.run(["ip", "addr", "show", "eth0"]).stdout
+    assert a.call(links.is_up, "eth0")
 
 
 def test_the_next_start_undoes_what_a_crash_left(pair: tuple[Host, Host], tmp_path: Path) -> None:
     a, _ = pair
     a.call(bridge_up, tmp_path)
     assert a.call(links.exists, "br-x")
-    assert a.call(Journal(tmp_path).recover) == 2
+    assert a.call(Journal(tmp_path).recover) == 2  # the port has an address to keep
     assert not a.call(links.exists, "br-x")
     assert a.call(links.master_of, "eth0") is None
     assert a.call(Journal(tmp_path).recover) == 0
 
 
-@pytest.mark.parametrize("content", ["", "not json", "7", '[7, {"kind": "bridge"}]'])
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from hipgw.platform.journal import Journal
+journal = Journal(Path(sys.argv[1]))
+journal.create_bridge("br-x")
+journal.enslave("eth0", "br-x")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_next_start_undoes_what_a_killed_one_left(
+    pair: tuple[Host, Host], tmp_path: Path
+) -> None:
+    a, _ = pair
+    done = a.run([sys.executable, "-c", KILLED, tmp_path], check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert a.call(links.master_of, "eth0") == "br-x"
+    assert a.call(Journal(tmp_path).recover) == 2
+    assert not a.call(links.exists, "br-x")
+    assert a.call(links.master_of, "eth0") is None
+
+
+def test_what_somebody_else_made_is_left_alone(pair: tuple[Host, Host], tmp_path: Path) -> None:
+    """A crash between the record and the deed, then the same names made by hand."""
+    a, _ = pair
+    a.call(bridge_up, tmp_path)
+    record = (tmp_path / FILE_NAME).read_text()
+    a.call(Journal(tmp_path).recover)
+    a.run(["ip", "link", "add", "br-x", "type", "bridge"])
+    a.run(["ip", "link", "add", "br-y", "type", "bridge"])
+    a.run(["ip", "link", "set", "eth0", "master", "br-y"])
+    (tmp_path / FILE_NAME).write_text(record)
+    a.call(Journal(tmp_path).recover)
+    assert a.call(links.exists, "br-x")
+    assert a.call(links.master_of, "eth0") == "br-y"
+    assert a.call(links.is_up, "eth0")
+
+
+def test_a_bridge_that_is_there_already_survives_the_refusal(
+    pair: tuple[Host, Host], tmp_path: Path
+) -> None:
+    a, _ = pair
+    a.run(["ip", "link", "add", "br-x", "type", "bridge"])
+    journal = Journal(tmp_path)
+    with pytest.raises(PlatformError, match="br-x"):
+        a.call(journal.create_bridge, "br-x")
+    a.call(journal.undo)
+    assert a.call(links.exists, "br-x")
+
+
+def test_a_port_of_another_bridge_is_not_taken(pair: tuple[Host, Host], tmp_path: Path) -> None:
+    a, _ = pair
+    a.run(["ip", "link", "add", "br-y", "type", "bridge"])
+    a.run(["ip", "link", "set", "eth0", "master", "br-y"])
+    journal = Journal(tmp_path)
+    a.call(journal.create_bridge, "br-x")
+    with pytest.raises(PlatformError, match="br-y"):
+        a.call(journal.enslave, "eth0", "br-x")
+    a.call(journal.undo)
+    assert a.call(links.master_of, "eth0") == "br-y"
+
+
+def test_changes_before_a_reboot_are_forgotten(pair: tuple[Host, Host], tmp_path: Path) -> None:
+    a, _ = pair
+    a.call(bridge_up, tmp_path)
+    place = tmp_path / FILE_NAME
+    place.write_text(json.dumps({**json.loads(place.read_text()), "boot": "another"}))
+    assert a.call(Journal(tmp_path).recover) == 0
+    assert a.call(links.master_of, "eth0") == "br-x"
+    assert not place.exists()
+
+
+def test_root_follows_no_link_that_the_daemons_user_left(
+    pair: tuple[Host, Host], tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("data")
+    state = tmp_path / "state"
+    state.mkdir()
+    for name in (FILE_NAME, "changes.new"):
+        (state / name).symlink_to(precious)
+    pair[0].call(bridge_up, state)
+    (state / FILE_NAME).unlink()
+    (state / FILE_NAME).symlink_to(precious)
+    Journal(state).hand_over(65534, 65534)
+    assert precious.read_text() == "data"
+    assert precious.stat().st_uid == 0
+
+
+def test_the_platform_may_be_used_inside_uvloop(pair: tuple[Host, Host]) -> None:
+    """pyroute2 drives netlink with an asyncio loop of its own, and uvloop refuses netlink."""
+
+    async def inside() -> list[str]:
+        return links.names()
+
+    def program() -> list[str]:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(inside())
+
+    assert pair[0].call(program) == ["eth0", "lo"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "not json", "7", '[7, {"kind": "bridge"}]', '{"boot": 1}', '{"boot": "", "changes": 7}'],
+)
 def test_a_broken_record_is_no_obstacle(
     pair: tuple[Host, Host], tmp_path: Path, content: str
 ) -> None:

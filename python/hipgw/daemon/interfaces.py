@@ -61,6 +61,11 @@ def open_endbox(config: EndboxConfig, dataplane: DataPlane, journal: Journal) ->
         if links.master_of(port) != config.bridge:
             journal.enslave(port, config.bridge)
     links.set_up(config.bridge)
+    if links.bridged_frames_are_filtered():
+        _log.info(
+            "this machine's iptables rules see bridged packets too, and may drop them",
+            extra={"bridge": config.bridge, "sysctl": "net.bridge.bridge-nf-call-iptables"},
+        )
     dataplane.add_tap(
         device.fd,
         segment=SEGMENT,

@@ -1,7 +1,8 @@
 """A record of what hipgw changed on the system, so that it can be undone.
 
 Each change is written down before it is made, so that after a crash the next start knows of all
-of them. Undoing what was not made, or is gone already, does nothing.
+of them. Undoing what was not made, or is gone already, does nothing; and what somebody else has
+made or changed since is left alone.
 """
 
 import contextlib
@@ -37,26 +38,44 @@ class Journal:
     def recover(self) -> int:
         """Undo what a daemon before left behind; returns how many changes that were."""
         try:
-            changes = json.loads(self._file.read_text())
-            if not isinstance(changes, list):
-                raise ValueError("it is no list")
+            record = json.loads(self._file.read_text())
+            changes = list(record["changes"])
+            boot = str(record["boot"])
         except FileNotFoundError:
             return 0
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             _log.warning("the record of earlier changes cannot be read: %s", error)
             return 0
-        self._changes = [change for change in changes if isinstance(change, dict)]
+        # What was changed before a reboot went with it.
+        if boot == _boot_id():
+            self._changes = [change for change in changes if isinstance(change, dict)]
         count = len(self._changes)
         self.undo()
         return count
 
     def create_bridge(self, name: str) -> None:
         """Make a bridge, and remove it on undo. Raises PlatformError."""
-        self._record({"kind": "bridge", "name": name})
-        links.create_bridge(name)
+        # By its address undo tells it from one of the same name that somebody else made.
+        address = links.random_mac()
+        self._record({"kind": "bridge", "name": name, "address": address})
+        links.create_bridge(name, address)
 
     def enslave(self, name: str, bridge: str) -> None:
-        """Make an interface a port of a bridge and switch it on; undo restores both."""
+        """Make an interface a port of a bridge and switch it on; undo restores both.
+
+        A port without IPv6 addresses of its own gets none by itself as long as it is one: the
+        kernel would announce them in the LAN. Raises PlatformError, also when the interface is
+        a port of another bridge already.
+        """
+        master = links.master_of(name)
+        if master is not None:
+            raise PlatformError(
+                f"{name} is a port of {master} already.",
+                hint=f"Take it out of there, or set `endbox.bridge` to {master!r}.",
+            )
+        if not links.is_silent(name) and not links.has_global_ipv6(name):
+            self._record({"kind": "silence", "name": name})
+            links.be_silent(name)
         self._record({"kind": "port", "name": name, "bridge": bridge, "was_up": links.is_up(name)})
         links.enslave(name, bridge)
         links.set_up(name)
@@ -75,14 +94,18 @@ class Journal:
     def hand_over(self, user_id: int, group_id: int) -> None:
         """Let the user that the daemon becomes write and remove the file."""
         os.chown(self._file.parent, user_id, group_id)
+        # Other processes of that user may have put a link there in the meantime.
         with contextlib.suppress(FileNotFoundError):
-            os.chown(self._file, user_id, group_id)
+            os.chown(self._file, user_id, group_id, follow_symlinks=False)
 
     def _record(self, change: dict[str, Any]) -> None:
         self._changes.append(change)
         draft = self._file.with_suffix(".new")
-        with draft.open("w") as file:
-            json.dump(self._changes, file)
+        # The directory belongs to the user of an earlier run: root follows no link in it.
+        draft.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(draft, flags, 0o644), "w") as file:
+            json.dump({"boot": _boot_id(), "changes": self._changes}, file)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._file)
@@ -92,10 +115,18 @@ def _undo(change: dict[str, Any]) -> None:
     name = str(change["name"])
     if not links.exists(name):
         return
-    if change["kind"] == "bridge":
-        links.delete(name)
-    elif change["kind"] == "port":
-        if links.master_of(name) == change["bridge"]:
-            links.release(name)
-        if not change["was_up"]:
-            links.set_down(name)
+    match change["kind"]:
+        case "bridge":
+            if links.mac_of(name) == change["address"]:
+                links.delete(name)
+        case "port":
+            if links.master_of(name) == change["bridge"]:
+                links.release(name)
+                if not change["was_up"]:
+                    links.set_down(name)
+        case "silence":
+            links.be_silent(name, silent=False)
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

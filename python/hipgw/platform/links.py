@@ -1,5 +1,7 @@
 """Network interfaces: up, MTU, addresses, bridges."""
 
+import os
+import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -76,7 +78,23 @@ def add_address(name: str, address: IPv4Address | IPv6Address, prefix_length: in
     )
 
 
-def create_bridge(name: str) -> None:
+def mac_of(name: str) -> str:
+    """The Ethernet address of an interface, "02:…" in small letters. Raises PlatformError."""
+
+    def look(ip: Netlink) -> str:
+        return str(next(iter(ip.get_links(_index(ip, name)))).get("address"))
+
+    return _do(f"Looking at {name}", look)
+
+
+def random_mac() -> str:
+    """A new Ethernet address of the locally administered kind (IEEE 802 §8.4)."""
+    octets = bytearray(os.urandom(6))
+    octets[0] = octets[0] & 0xFC | 0x02
+    return octets.hex(":")
+
+
+def create_bridge(name: str, mac: str) -> None:
     """Make a bridge that is as transparent as one can be. Raises PlatformError.
 
     No spanning tree (the endboxes' split horizon keeps the mesh free of loops) and no multicast
@@ -88,6 +106,7 @@ def create_bridge(name: str) -> None:
             "add",
             ifname=name,
             kind="bridge",
+            address=mac,
             br_stp_state=0,
             br_forward_delay=0,
             br_mcast_snooping=0,
@@ -117,15 +136,48 @@ def release(name: str) -> None:
     )
 
 
-def be_silent(name: str) -> None:
-    """Keep the kernel from speaking IPv6 on an interface that only carries others' frames."""
-    place = Path("/proc/sys/net/ipv6/conf") / name / "disable_ipv6"
+def is_silent(name: str) -> bool:
+    """Whether the kernel speaks no IPv6 on an interface."""
     try:
-        place.write_text("1")
+        return _ipv6_switch(name).read_text().strip() != "0"
+    except OSError:
+        return True  # no IPv6 in this kernel
+
+
+def be_silent(name: str, *, silent: bool = True) -> None:
+    """Keep the kernel from speaking IPv6 on an interface that only carries others' frames.
+
+    Its IPv6 addresses go; link-local ones come back when it may speak again. Raises PlatformError.
+    """
+    try:
+        _ipv6_switch(name).write_text("1" if silent else "0")
     except FileNotFoundError:
         return  # no IPv6 in this kernel: silent already
     except OSError as error:
         raise PlatformError(f"IPv6 cannot be turned off on {name}: {error.strerror}.") from error
+
+
+def has_global_ipv6(name: str) -> bool:
+    """Whether an interface has an IPv6 address besides link-local ones. Raises PlatformError."""
+
+    def look(ip: Netlink) -> bool:
+        entries = ip.get_addr(index=_index(ip, name), family=socket.AF_INET6)
+        return any(not IPv6Address(entry.get("address")).is_link_local for entry in entries)
+
+    return _do(f"Looking at {name}", look)
+
+
+def bridged_frames_are_filtered() -> bool:
+    """Whether iptables rules of this machine also see (and may drop) bridged IPv4 packets."""
+    try:
+        place = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+        return place.read_text().strip() != "0"
+    except OSError:
+        return False  # br_netfilter is not loaded
+
+
+def _ipv6_switch(name: str) -> Path:
+    return Path("/proc/sys/net/ipv6/conf") / name / "disable_ipv6"
 
 
 def _index(ip: Netlink, name: str) -> int:
