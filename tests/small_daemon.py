@@ -1,0 +1,237 @@
+"""A daemon's side of the control socket, small and with known answers, served on a thread."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from hipgw.control.api import (
+    AssociationAnswer,
+    CloseAnswer,
+    ConnectAnswer,
+    CountersAnswer,
+    MacAnswer,
+    PathAnswer,
+    PeerAnswer,
+    PingReplyAnswer,
+    SaAnswer,
+    StatusAnswer,
+)
+from hipgw.control.errors import UnknownPeerError
+from hipgw.control.server import ControlServer
+from hipgw.errors import LocalProtocolError
+
+HIT_A = "2001:21:aaaa::1"
+HIT_B = "2001:21:bbbb::2"
+PATH: PathAnswer = {
+    "local": "192.0.2.1",
+    "remote": "192.0.2.2",
+    "transport": "udp",
+    "local_port": 10500,
+    "remote_port": 10500,
+}
+
+
+class SmallDaemon:
+    """Implements ControlApi for one peer, `plant-b`, which may be made silent."""
+
+    def __init__(self) -> None:
+        self.established = True
+        self.answers_ping = True
+        self.hurried = False
+        """Pings end soon, however many were asked for."""
+        self.warnings: list[Any] = []
+        self.stopped = threading.Event()
+        self.cancelled = threading.Event()
+
+    def identify(self, peer: str) -> tuple[str, str]:
+        if peer not in ("plant-b", HIT_B, "1.0.0.2"):
+            raise UnknownPeerError(peer)
+        return "plant-b", HIT_B
+
+    def status(self) -> StatusAnswer:
+        return {
+            "version": "1.2.3",
+            "pid": 4711,
+            "uptime_s": 93784.5,
+            "config_file": "/etc/hipgw/hipgw.toml",
+            "roles": ["host", "endbox"],
+            "identities": [{"hit": HIT_A, "algorithm": "ECDSA P-256", "lsi": "1.0.0.1"}],
+            "transport": "udp",
+            "port": 10500,
+            "counts": {
+                "peers": 1,
+                "established": int(self.established),
+                "associations": 1,
+                "security_associations": 2,
+                "macs": 1,
+            },
+            "health": self.warnings,
+        }
+
+    def peers(self) -> list[PeerAnswer]:
+        return [
+            {
+                "name": "plant-b",
+                "hit": HIT_B,
+                "lsi": "1.0.0.2",
+                "addresses": ["192.0.2.2", "2001:db8::2"],
+                "transport": "udp",
+                "roles": ["endbox"],
+                "state": "ESTABLISHED" if self.established else "I1-SENT",
+                "path": PATH if self.established else None,
+                "established_s": 12.5 if self.established else None,
+                "rtt_s": 1.25,
+                "attempts": 0 if self.established else 3,
+                "next_attempt_s": None if self.established else 7.0,
+                "last_failure": None if self.established else "no answer to I1",
+            }
+        ]
+
+    def associations(self) -> list[AssociationAnswer]:
+        return [
+            {
+                "peer": "plant-b",
+                "local_hit": HIT_A,
+                "peer_hit": HIT_B,
+                "state": "ESTABLISHED",
+                "path": PATH,
+                "initiator": True,
+                "age_s": 12.5,
+                "dh_group": "P-384",
+                "hip_cipher": "AES-256-CBC",
+                "esp_suite": "AES-128-GCM-16",
+                "inbound_spi": 0x1234,
+                "outbound_spi": 0xDEADBEEF,
+                "counters": {"retransmissions": 1},
+            }
+        ]
+
+    def security_associations(self) -> list[SaAnswer]:
+        return [
+            {
+                "spi": 0xDEADBEEF,
+                "direction": "out",
+                "suite": "AES-128-GCM-16",
+                "peer": "plant-b",
+                "local_hit": HIT_A,
+                "peer_hit": HIT_B,
+                "path": PATH,
+                "packets": 1000,
+                "bytes": 1500000,
+                "sequence": 1000,
+                "replayed": 0,
+                "auth_failed": 0,
+                "last_used_s": 0.5,
+            }
+        ]
+
+    def mac_table(self) -> list[MacAnswer]:
+        return [
+            {
+                "mac": "02:00:00:00:00:01",
+                "vlan": 7,
+                "segment": 1,
+                "peer": "plant-b",
+                "peer_hit": HIT_B,
+                "age_s": 3.0,
+            }
+        ]
+
+    def counters(self) -> CountersAnswer:
+        return {
+            "control": {"i1_in": 3},
+            "control_drops": {"bad_checksum": 2, "unknown_version": 0},
+            "dataplane": {"net_rx_packets": 99},
+            "dataplane_drops": {"replay": 1},
+        }
+
+    async def ping(
+        self, peer: str, *, count: int, interval_s: float, timeout_s: float
+    ) -> AsyncGenerator[PingReplyAnswer, None]:
+        try:
+            for sequence in range(1, (min(count, 3) if self.hurried else count) + 1):
+                if sequence > 1 and not self.hurried:
+                    await asyncio.sleep(interval_s)
+                answered = self.answers_ping
+                yield {
+                    "sequence": sequence,
+                    "rtt_s": float(sequence) if answered else None,
+                    "path": PATH if answered else None,
+                }
+        finally:
+            self.cancelled.set()
+
+    async def connect(self, peer: str, *, timeout_s: float) -> ConnectAnswer:
+        name, hit = self.identify(peer)
+        if not self.established:
+            await asyncio.sleep(min(timeout_s, 0.05))
+        return {
+            "peer": name,
+            "peer_hit": hit,
+            "state": "ESTABLISHED" if self.established else "E-FAILED",
+            "established": self.established,
+            "duration_s": 21.5 if self.established else None,
+            "reason": None if self.established else "no answer to I1",
+        }
+
+    async def close(self, peer: str, *, timeout_s: float) -> CloseAnswer:
+        name, hit = self.identify(peer)
+        if not self.established:
+            raise LocalProtocolError("there is no association to close", hint="connect first")
+        self.established = False
+        return {"peer": name, "peer_hit": hit, "state": "UNASSOCIATED", "closed": True}
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+
+class ServedDaemon:
+    """A SmallDaemon behind a ControlServer, on a uvloop of its own thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.api = SmallDaemon()
+        self.loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever)
+        self._thread.start()
+        self.server = self.run(self._make)
+
+    async def _make(self) -> ControlServer:
+        server = ControlServer(self.path, self.api, clients_limit=8)
+        await server.start()
+        return server
+
+    def run(self, function: Callable[[], Awaitable[Any]]) -> Any:
+        """Run a coroutine function on the daemon's loop."""
+
+        async def call() -> Any:
+            return await function()
+
+        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(10)
+
+    def publish(self, event: Any) -> None:
+        """Publish from the daemon's thread, and wait until it is done."""
+
+        async def call() -> None:
+            self.server.publish(event)
+
+        self.run(call)
+
+    def end(self) -> None:
+        self.run(self.server.stop)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(10)
+        self.loop.close()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    """Wait for something that another thread does."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
