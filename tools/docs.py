@@ -1,7 +1,7 @@
 """Write the documents that are made from the code, or check that they are up to date.
 
-    python tools/docs.py            write them
-    python tools/docs.py --check    fail if one differs from what would be written
+python tools/docs.py            write them
+python tools/docs.py --check    fail if one differs from what would be written
 """
 
 import argparse
@@ -23,7 +23,7 @@ def state_machine() -> str:
 
 Made by `tools/docs.py` from `python/hipgw/protocol/transitions.py`; do not edit.
 
-The states of an association are those of RFC 7401 §4.4.2. Packets that change no state are not drawn.
+The states of an association are those of RFC 7401 §4.4.2. Packets that change none are left out.
 
 ```mermaid
 {transitions.mermaid()}

@@ -319,6 +319,44 @@ def test_a_packet_nobody_asked_for() -> None:
     assert dropped_as(stranger, DropReason.NO_ASSOCIATION)
 
 
+def test_echoes_that_somebody_adds_do_not_stop_the_exchange() -> None:
+    """They are outside the signature of R1, and may ask for more than fits into an I2."""
+    from hipgw.wire.parameters import EchoRequestUnsigned, EchoResponseUnsigned
+
+    network = Network()
+    a, b = pair(network)
+    r1 = HipPacket.parse(caught(network, a, b, PacketType.R1))
+    echoes = tuple(EchoRequestUnsigned(bytes([n]) * 500) for n in range(2))
+    added = replace(r1, parameters=(*r1.parameters, *echoes)).emit()
+    network.filter = lambda sender, data: [0.01]
+    network.deliver(a, added, b.address)
+    network.run(3)
+    assert_joined(a, b)
+    sent = [e.data for e in a.events if isinstance(e, SendDatagram)]
+    i2 = HipPacket.parse(next(data for data in sent if data[2] == PacketType.I2))
+    assert 0 < len(i2.all(EchoResponseUnsigned)) <= 2
+
+
+@pytest.mark.parametrize("kind", [PacketType.CLOSE, PacketType.UPDATE])
+def test_an_echo_that_does_not_fit_into_an_answer(kind: PacketType) -> None:
+    from hipgw.wire.parameters import EchoRequestSigned, Seq
+
+    network = Network()
+    a = network.add("a", "192.0.2.1", identity("ed25519", 1))
+    b = network.add("b", "192.0.2.2", identity("rsa2048", 2))
+    network.connect(a, b)
+    network.run(3)
+    (known,) = a.machine._core.associations.values()
+    session = known.session
+    assert session
+    echo = EchoRequestSigned(bytes(1830))
+    parameters = (echo,) if kind is PacketType.CLOSE else (Seq(0), echo)
+    key = session.hip_keys.outgoing_integrity
+    packet = protect(kind, a.keys, b.hit, parameters, rhash=session.rhash, key=key)
+    network.deliver(b, packet, a.address)
+    assert dropped_as(b, DropReason.MALFORMED)
+
+
 # -- with an association --------------------------------------------------------------------------
 
 

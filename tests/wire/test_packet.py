@@ -96,7 +96,6 @@ def test_fixed_bits_are_sent_and_not_looked_at() -> None:
     [
         (3, 0x11, UnsupportedVersionError),
         (2, 9, UnknownPacketTypeError),
-        (1, 4, MalformedError),
         (1, 6, TruncatedError),
         (1, 0, MalformedError),
         (40, 0x7F, PacketFormatError),
@@ -109,6 +108,12 @@ def test_headers_that_do_not_hold(offset: int, octet: int, error: type[PacketFor
     with pytest.raises(error) as caught:
         HipPacket.parse(bytes(packet))
     assert f"octet {caught.value.offset}" in str(caught.value)
+
+
+def test_what_follows_the_packet_is_ignored() -> None:
+    """RFC 7401 §5.1: the payload of a next header that is not implemented."""
+    assert HipPacket.parse(I1.emit() + b"payload") == I1
+    assert HipPacket.parse(I1.emit() + b"payload").raw == I1.emit()
 
 
 def test_a_header_that_is_cut_off() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv6Address
 
-from hipgw.errors import IdentityError
+from hipgw.errors import IdentityError, WireError
 from hipgw.identity.ciphers import encrypt_parameters
 from hipgw.identity.dh import DhKeyPair
 from hipgw.identity.host_identity import LocalIdentity
@@ -26,7 +26,7 @@ from hipgw.protocol.states import State
 from hipgw.protocol.transitions import Trigger
 from hipgw.wire import tlv
 from hipgw.wire.coverage import signature2_coverage
-from hipgw.wire.packet import HipPacket, PacketType
+from hipgw.wire.packet import MAX_LENGTH, HipPacket, PacketType
 from hipgw.wire.parameters import (
     DhGroupList,
     DiffieHellman,
@@ -49,8 +49,6 @@ from hipgw.wire.parameters import (
 )
 
 _HEADER_OCTETS = 40
-ECHO_OCTETS_MAX = 512
-"""Longer echoes are not returned: they would let others fill our packets."""
 
 
 def begin(
@@ -159,6 +157,10 @@ def puzzle_solved(core: Core, request: int, j: bytes | None, now: float) -> None
     except IdentityError:
         core.drops[DropReason.BAD_DH] += 1
         core.fail(association, "the peer's Diffie-Hellman value is not valid", now)
+        return
+    except WireError:
+        core.drops[DropReason.MALFORMED] += 1
+        core.fail(association, "the peer asks for an I2 that is larger than a HIP packet", now)
         return
     if exchange.session is not None:
         core.uninstall(association, exchange.session)
@@ -318,7 +320,7 @@ def _make_i2(
     ]
     if counter := r1.get(R1Counter):
         parameters.append(counter)
-    if (echo := r1.get(EchoRequestSigned)) and len(echo.data) <= ECHO_OCTETS_MAX:
+    if echo := r1.get(EchoRequestSigned):
         parameters.append(EchoResponseSigned(echo.data))
     i2 = protect(
         PacketType.I2,
@@ -328,13 +330,24 @@ def _make_i2(
         rhash=function,
         key=hip_keys.outgoing_integrity,
     )
-    echoes = [e for e in r1.all(EchoRequestUnsigned) if len(e.data) <= ECHO_OCTETS_MAX]
-    if echoes:
-        # Behind the signature, so they are added to the finished packet (§5.2.23).
-        parsed = HipPacket.parse(i2)
-        answers = tuple(EchoResponseUnsigned(echo.data) for echo in echoes)
-        i2 = replace(parsed, parameters=(*parsed.parameters, *answers), raw=b"").emit()
-    return session, i2
+    return session, _with_unsigned_echoes(i2, r1)
+
+
+def _with_unsigned_echoes(i2: bytes, r1: HipPacket) -> bytes:
+    """Add the answers that go behind the signature (§5.2.23), as far as they fit.
+
+    Anybody on the way can put such echoes into an R1, so they must not keep the I2 from leaving.
+    """
+    parsed = HipPacket.parse(i2)
+    answers: list[Parameter] = []
+    room = MAX_LENGTH - len(i2)
+    for echo in r1.all(EchoRequestUnsigned):
+        room -= tlv.padded_length(len(echo.data))
+        if room >= 0:
+            answers.append(EchoResponseUnsigned(echo.data))
+    if not answers:
+        return i2
+    return replace(parsed, parameters=(*parsed.parameters, *answers), raw=b"").emit()
 
 
 def _own_host_id(core: Core, local: LocalIdentity, cipher: int, key: bytes) -> Parameter:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
 
-from hipgw.errors import LocalProtocolError
+from hipgw.errors import LocalProtocolError, WireError
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.protocol import closing, initiator, notifying, responder, updating
 from hipgw.protocol.association import Association, AssociationInfo
@@ -94,7 +94,11 @@ class HipMachine:
             name, peer_hit = packet.packet_type.name, packet.sender_hit
             core.received[name] += 1
             trace = len(core.effects)
-            self._dispatch(packet, path, now)
+            try:
+                self._dispatch(packet, path, now)
+            except WireError:
+                # What the peer asks for makes a packet that cannot be.
+                raise Dropped(DropReason.MALFORMED) from None
             core.effects.insert(
                 trace, PacketTrace(Direction.INBOUND, name, peer_hit, path, len(data))
             )

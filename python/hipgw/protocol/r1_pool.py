@@ -14,7 +14,7 @@ from hipgw.identity.dh import DhKeyPair
 from hipgw.identity.host_identity import SUPPORTED_HIT_SUITES, LocalIdentity
 from hipgw.identity.rhash import rhash
 from hipgw.protocol.config import MachineConfig
-from hipgw.protocol.negotiation import ESP_FORMAT
+from hipgw.protocol.negotiation import ESP_FORMAT, OFFERS_MAX
 from hipgw.protocol.path import IPAddress
 from hipgw.protocol.rate_limit import Meter
 from hipgw.wire import tlv
@@ -232,13 +232,13 @@ class R1Pool:
         parameters = (
             R1Counter(self._current.counter),
             Puzzle(difficulty, config.puzzle_lifetime, bytes(OPAQUE_OCTETS), bytes(length)),
-            DhGroupList(config.dh_groups),
+            DhGroupList(config.dh_groups[:OFFERS_MAX]),
             DiffieHellman(group, self._current.key_pair(group).public_value),
-            HipCipher(config.hip_ciphers),
+            HipCipher(config.hip_ciphers[:OFFERS_MAX]),
             _host_id(identity),
             HitSuiteList(SUPPORTED_HIT_SUITES),
             TransportFormatList((ESP_FORMAT,)),
-            EspTransform(config.esp_suites),
+            EspTransform(config.esp_suites[:OFFERS_MAX]),
         )
         nobody = IPv6Address(0)
         unsigned = HipPacket(PacketType.R1, identity.hit, nobody, parameters)

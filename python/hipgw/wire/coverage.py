@@ -5,7 +5,8 @@ return a copy with the changes that the RFC asks for. The rest of the packet is 
 """
 
 from hipgw.wire import tlv
-from hipgw.wire.packet import HEADER_LENGTH
+from hipgw.wire.errors import MalformedError
+from hipgw.wire.packet import HEADER_LENGTH, MAX_LENGTH
 from hipgw.wire.parameters import (
     HipMac,
     HipMac2,
@@ -76,5 +77,7 @@ def _below(raw: bytes, limit: int) -> bytearray:
 
 
 def _with_length(covered: bytearray) -> bytearray:
-    covered[_LENGTH] = (len(covered) // 8 - 1) & 0xFF
+    if len(covered) > MAX_LENGTH:
+        raise MalformedError(f"{len(covered)} octets are more than a HIP packet can have")
+    covered[_LENGTH] = len(covered) // 8 - 1
     return covered

@@ -88,13 +88,15 @@ class HipPacket:
         if packet_type is None:
             raise UnknownPacketTypeError(kind & 0x7F)
         length = 8 * (units + 1)
-        if length < HEADER_LENGTH or length != len(data):
-            error = MalformedError if length < len(data) else TruncatedError
+        if length < HEADER_LENGTH or length > len(data):
+            error = MalformedError if length < HEADER_LENGTH else TruncatedError
             raise error(
                 f"Header Length says {length} octets, {len(data)} came",
                 packet=packet_type.name,
                 offset=1,
             )
+        # What follows belongs to a next header that is not implemented: to be ignored (§5.1).
+        data = data[:length]
         if pseudo is not None and hip_checksum(data, pseudo):
             raise ChecksumError("wrong checksum", packet=packet_type.name, offset=4)
         parameters = _parse_all(data, HEADER_LENGTH, version, packet_type.name, strict_order)
