@@ -85,7 +85,7 @@ class SmallDaemon:
                 "state": "ESTABLISHED" if self.established else "I1-SENT",
                 "path": PATH if self.established else None,
                 "established_s": 12.5 if self.established else None,
-                "rtt_s": 1.25,
+                "rtt_s": 0.00125,
                 "attempts": 0 if self.established else 3,
                 "next_attempt_s": None if self.established else 7.0,
                 "last_failure": None if self.established else "no answer to I1",
@@ -160,7 +160,7 @@ class SmallDaemon:
                 answered = self.answers_ping
                 yield {
                     "sequence": sequence,
-                    "rtt_s": float(sequence) if answered else None,
+                    "rtt_s": sequence / 1000 if answered else None,
                     "path": PATH if answered else None,
                 }
         finally:
@@ -175,7 +175,7 @@ class SmallDaemon:
             "peer_hit": hit,
             "state": "ESTABLISHED" if self.established else "E-FAILED",
             "established": self.established,
-            "duration_s": 21.5 if self.established else None,
+            "duration_s": 0.0215 if self.established else None,
             "reason": None if self.established else "no answer to I1",
         }
 

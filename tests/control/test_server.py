@@ -60,15 +60,15 @@ def test_security_associations_are_asked_for_as_sa(daemon: ServedDaemon) -> None
 def test_ping_yields_replies_and_then_a_summary(daemon: ServedDaemon) -> None:
     with ControlClient(daemon.path) as client:
         *replies, summary = client.ping("1.0.0.2", count=3, interval_s=0.05)
-    assert [reply["rtt_s"] for reply in replies] == [1.0, 2.0, 3.0]  # type: ignore[typeddict-item]
+    assert [reply["rtt_s"] for reply in replies] == [0.001, 0.002, 0.003]  # type: ignore[typeddict-item]
     assert summary == {
         "peer": "plant-b",
         "peer_hit": HIT_B,
         "sent": 3,
         "received": 3,
-        "rtt_min_s": 1.0,
-        "rtt_avg_s": 2.0,
-        "rtt_max_s": 3.0,
+        "rtt_min_s": 0.001,
+        "rtt_avg_s": 0.002,
+        "rtt_max_s": 0.003,
     }
 
 

@@ -87,14 +87,14 @@ def duration(seconds: float | None) -> str | None:
 
 
 def milliseconds(seconds: float | None) -> str | None:
-    """`1.25 ms`."""
-    return (
-        None
-        if seconds is None
-        else f"{seconds * 1000:.3g} ms"
-        if seconds < 1
-        else f"{seconds:.2f} s"
-    )
+    """`0.085 ms`, `1.25 ms`, `21.5 ms`, `340 ms`, `1.20 s`: three figures."""
+    if seconds is None:
+        return None
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    value = seconds * 1000
+    decimals = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{decimals}f} ms"
 
 
 def path(answer: PathAnswer | None) -> str | None:

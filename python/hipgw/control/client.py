@@ -176,8 +176,8 @@ class ControlClient:
     def _send(self, method: str, params: dict[str, Any]) -> int:
         self._next_id += 1
         line = encode({"id": self._next_id, "method": method, "params": params})
-        self._socket.settimeout(self._timeout_s)
         try:
+            self._socket.settimeout(self._timeout_s)
             self._socket.sendall(line)
         except (BrokenPipeError, ConnectionResetError):
             # The daemon may have said why before it closed: the answer is read next.

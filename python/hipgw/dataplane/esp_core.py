@@ -194,7 +194,7 @@ def _direction(name: str) -> Direction:
     return cast(Direction, name)
 
 
-def _event(event: _esp_core.Event) -> DataPlaneEvent:
+def _event(event: "_esp_core.Event") -> DataPlaneEvent:
     if event["kind"] == "control":
         return ControlReceived(
             data=event["data"],
@@ -212,7 +212,7 @@ def _event(event: _esp_core.Event) -> DataPlaneEvent:
     return Fatal(event["message"])
 
 
-def _security_association(entry: _esp_core.SaStatistics) -> SecurityAssociation:
+def _security_association(entry: "_esp_core.SaStatistics") -> SecurityAssociation:
     return SecurityAssociation(
         spi=entry["spi"],
         direction=entry["direction"],
