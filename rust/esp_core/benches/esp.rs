@@ -6,7 +6,7 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{criterion_group, criterion_main, BatchSize, BenchmarkId, Criterion, Throughput};
 use esp_core::{
-    esp::{Opener, Sealer},
+    esp::{Opener, Sealer, Unsealed},
     replay::ReplayWindow,
     suite::Suite,
 };
@@ -41,6 +41,38 @@ fn seal(criterion: &mut Criterion) {
                 });
             });
         }
+    }
+}
+
+/// A TCP super-packet's worth of packets at once.
+fn seal_batch(criterion: &mut Criterion) {
+    const COUNT: u64 = 32;
+    const PAYLOAD: usize = 1400;
+    let mut group = criterion.benchmark_group("seal_batch_of_32");
+    group.throughput(Throughput::Bytes(COUNT * PAYLOAD as u64));
+    for suite in Suite::ALL {
+        let (enc_key, auth_key) = keys(suite);
+        let sealer = Sealer::new(suite, SPI, &enc_key, &auth_key).unwrap();
+        let mut bufs = vec![vec![0; sealer.sealed_len(PAYLOAD)]; COUNT as usize];
+        let mut seq = 0;
+        group.bench_function(suite.name(), |bencher| {
+            bencher.iter(|| {
+                let mut batch: [Unsealed<'_>; COUNT as usize] = {
+                    let mut bufs = black_box(&mut bufs).iter_mut();
+                    std::array::from_fn(|_| {
+                        seq += 1;
+                        let buf = bufs.next().unwrap();
+                        Unsealed {
+                            seq,
+                            next_header: 97,
+                            buf,
+                            payload_len: PAYLOAD,
+                        }
+                    })
+                };
+                sealer.seal_batch(&mut batch).unwrap();
+            });
+        });
     }
 }
 
@@ -120,6 +152,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
         .sample_size(30);
-    targets = seal, open, forged, replay, set_up
+    targets = seal, seal_batch, open, forged, replay, set_up
 }
 criterion_main!(benches);

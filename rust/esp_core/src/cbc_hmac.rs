@@ -1,7 +1,7 @@
 //! The suites of two algorithms: NULL or AES-CBC (RFC 3602) with HMAC-SHA-256-128 (RFC 4868).
 
 use aes::{
-    cipher::{Array, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, KeyInit},
+    cipher::{Array, BlockCipherEncrypt, BlockModeDecrypt, InnerIvInit, KeyInit},
     Aes128, Aes128Enc, Aes256,
 };
 use hmac::{Hmac, Mac};
@@ -9,7 +9,11 @@ use ring::rand::{SecureRandom, SystemRandom};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::{error::Error, suite::Suite};
+use crate::{
+    cbc_lanes::{self, Block, Chain, LANES},
+    error::Error,
+    suite::Suite,
+};
 
 const BLOCK: usize = 16;
 
@@ -53,32 +57,32 @@ impl CbcHmac {
         Ok(Self { encryption, mac })
     }
 
-    /// Encrypt the body of `packet` and write the ICV.
+    /// Encrypt the bodies of up to `LANES` packets and write their ICVs.
     ///
-    /// `packet` is the whole of it; the body, a multiple of 16 octets if there is encryption,
-    /// begins at `body_start`, behind the IV, and ends where the ICV begins.
-    pub(crate) fn seal(&self, seq: u64, packet: &mut [u8], body_start: usize) -> Result<(), Error> {
-        let icv_start = packet.len().checked_sub(ICV).ok_or(Error::BufferTooSmall)?;
-        let (covered, icv) = packet.split_at_mut(icv_start);
-        let (iv, body) = split_iv(covered, body_start)?;
+    /// Each comes with its sequence number and is the whole packet; the body, a multiple of 16
+    /// octets if there is encryption, begins at `body_start`, behind the IV, and ends where the ICV
+    /// begins.
+    pub(crate) fn seal(
+        &self,
+        packets: &mut [(u64, &mut [u8])],
+        body_start: usize,
+    ) -> Result<(), Error> {
         match &self.encryption {
             Encryption::Null => {}
-            Encryption::Aes128(cipher) => {
-                cbc::Encryptor::inner_iv_init(&**cipher, &iv.into()).encrypt_blocks(blocks(body)?);
-            }
-            Encryption::Aes256(cipher) => {
-                cbc::Encryptor::inner_iv_init(&**cipher, &iv.into()).encrypt_blocks(blocks(body)?);
-            }
+            Encryption::Aes128(cipher) => encrypt_bodies(&**cipher, packets, body_start)?,
+            Encryption::Aes256(cipher) => encrypt_bodies(&**cipher, packets, body_start)?,
         }
-        let full = self.authenticate(seq, covered).finalize().into_bytes();
-        icv.copy_from_slice(&full[..ICV]);
+        for (seq, packet) in packets {
+            let (covered, icv) = split_icv(packet)?;
+            let full = self.authenticate(*seq, covered).finalize().into_bytes();
+            icv.copy_from_slice(&full[..ICV]);
+        }
         Ok(())
     }
 
     /// Verify the ICV in constant time, then decrypt the body; see `seal` for the arguments.
     pub(crate) fn open(&self, seq: u64, packet: &mut [u8], body_start: usize) -> Result<(), Error> {
-        let icv_start = packet.len().checked_sub(ICV).ok_or(Error::Malformed)?;
-        let (covered, icv) = packet.split_at_mut(icv_start);
+        let (covered, icv) = split_icv(packet)?;
         // Before any cost: the cipher text has to be whole blocks.
         let (iv, body) = split_iv(covered, body_start)?;
         if !matches!(self.encryption, Encryption::Null) && body.len() % BLOCK != 0 {
@@ -111,6 +115,33 @@ impl CbcHmac {
     }
 }
 
+fn encrypt_bodies(
+    cipher: &impl BlockCipherEncrypt<BlockSize = aes::cipher::consts::U16>,
+    packets: &mut [(u64, &mut [u8])],
+    body_start: usize,
+) -> Result<(), Error> {
+    let mut chains: [Chain<'_>; LANES] = Default::default();
+    let chains = chains
+        .get_mut(..packets.len())
+        .ok_or(Error::BufferTooSmall)?;
+    for (chain, (_, packet)) in chains.iter_mut().zip(packets) {
+        let (covered, _) = split_icv(packet)?;
+        let (iv, body) = split_iv(covered, body_start)?;
+        *chain = Chain {
+            previous: iv.into(),
+            body: blocks(body)?,
+        };
+    }
+    cbc_lanes::encrypt(cipher, chains);
+    Ok(())
+}
+
+/// What the ICV covers of what travels, and the ICV.
+fn split_icv(packet: &mut [u8]) -> Result<(&mut [u8], &mut [u8]), Error> {
+    let icv_start = packet.len().checked_sub(ICV).ok_or(Error::Malformed)?;
+    Ok(packet.split_at_mut(icv_start))
+}
+
 /// The IV in front of the body (all zero and unused where there is none), and the body.
 fn split_iv(covered: &mut [u8], body_start: usize) -> Result<([u8; BLOCK], &mut [u8]), Error> {
     let (header, body) = covered
@@ -120,7 +151,7 @@ fn split_iv(covered: &mut [u8], body_start: usize) -> Result<([u8; BLOCK], &mut 
     Ok((iv, body))
 }
 
-fn blocks(body: &mut [u8]) -> Result<&mut [Array<u8, aes::cipher::consts::U16>], Error> {
+fn blocks(body: &mut [u8]) -> Result<&mut [Block], Error> {
     match Array::slice_as_chunks_mut(body) {
         (blocks, []) => Ok(blocks),
         _ => Err(Error::Malformed),

@@ -12,6 +12,7 @@ use std::ops::Range;
 use crate::{
     aead::Aead,
     cbc_hmac::{CbcHmac, IvGenerator},
+    cbc_lanes::LANES,
     error::Error,
     suite::Suite,
 };
@@ -129,6 +130,73 @@ impl Sealer {
         buf: &mut [u8],
         payload_len: usize,
     ) -> Result<usize, Error> {
+        let packet = self.frame(seq, next_header, buf, payload_len)?;
+        let packet_len = packet.len();
+        match &self.transform {
+            Transform::Combined(aead) => self.seal_combined(aead, seq, packet)?,
+            Transform::Separate(cbc_hmac) => {
+                cbc_hmac.seal(&mut [(seq, packet)], self.suite.header_len())?;
+            }
+        }
+        Ok(packet_len)
+    }
+
+    /// Seal several packets, each as `seal` does, and with AES-CBC in little more than half the time.
+    ///
+    /// If one of them cannot be sealed, none is: nothing is encrypted and no number is used up.
+    pub fn seal_batch(&self, packets: &mut [Unsealed<'_>]) -> Result<(), Error> {
+        for Unsealed {
+            seq,
+            next_header,
+            buf,
+            payload_len,
+        } in &mut *packets
+        {
+            self.frame(*seq, *next_header, buf, *payload_len)?;
+        }
+        match &self.transform {
+            Transform::Combined(aead) => {
+                for Unsealed {
+                    seq,
+                    buf,
+                    payload_len,
+                    ..
+                } in packets
+                {
+                    self.seal_combined(aead, *seq, &mut buf[..self.sealed_len(*payload_len)])?;
+                }
+            }
+            Transform::Separate(cbc_hmac) => {
+                for few in packets.chunks_mut(LANES) {
+                    let mut framed: [(u64, &mut [u8]); LANES] = Default::default();
+                    let count = few.len();
+                    for (
+                        slot,
+                        Unsealed {
+                            seq,
+                            buf,
+                            payload_len,
+                            ..
+                        },
+                    ) in framed.iter_mut().zip(few)
+                    {
+                        *slot = (*seq, &mut buf[..self.sealed_len(*payload_len)]);
+                    }
+                    cbc_hmac.seal(&mut framed[..count], self.suite.header_len())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Write everything but cipher text and ICV: header, IV, padding, trailer. Returns the packet.
+    fn frame<'b>(
+        &self,
+        seq: u64,
+        next_header: u8,
+        buf: &'b mut [u8],
+        payload_len: usize,
+    ) -> Result<&'b mut [u8], Error> {
         if seq == 0 {
             return Err(Error::SequenceZero);
         }
@@ -141,29 +209,33 @@ impl Sealer {
 
         packet[..4].copy_from_slice(&self.spi.to_be_bytes());
         packet[4..8].copy_from_slice(&(seq as u32).to_be_bytes());
+        if let Some(ivs) = &self.ivs {
+            packet[8..header_len].copy_from_slice(&ivs.generate(seq));
+        } else if let Transform::Combined(_) = self.transform {
+            // The sequence number serves as IV: unique, which is all that these ask for.
+            packet[8..header_len].copy_from_slice(&seq.to_be_bytes());
+        }
         let padding = &mut packet[header_len + payload_len..packet_len - icv_len - TRAILER_LEN];
         let padding_len = padding.len();
         padding.copy_from_slice(&PADDING[..padding_len]);
         packet[packet_len - icv_len - 2] = padding_len as u8;
         packet[packet_len - icv_len - 1] = next_header;
-
-        match &self.transform {
-            Transform::Combined(aead) => {
-                // The sequence number serves as IV: unique, which is all these ask for.
-                let iv = seq.to_be_bytes();
-                packet[8..16].copy_from_slice(&iv);
-                let aad = associated_data(self.spi, seq);
-                aead.seal(iv, &aad, &mut packet[header_len..], icv_len)?;
-            }
-            Transform::Separate(cbc_hmac) => {
-                if let Some(ivs) = &self.ivs {
-                    packet[8..header_len].copy_from_slice(&ivs.generate(seq));
-                }
-                cbc_hmac.seal(seq, packet, header_len)?;
-            }
-        }
-        Ok(packet_len)
+        Ok(packet)
     }
+
+    fn seal_combined(&self, aead: &Aead, seq: u64, packet: &mut [u8]) -> Result<(), Error> {
+        let body = &mut packet[self.suite.header_len()..];
+        let aad = associated_data(self.spi, seq);
+        aead.seal(seq.to_be_bytes(), &aad, body, self.suite.icv_len())
+    }
+}
+
+/// A payload to be sealed together with others; `Sealer::seal` tells what the fields mean.
+pub struct Unsealed<'a> {
+    pub seq: u64,
+    pub next_header: u8,
+    pub buf: &'a mut [u8],
+    pub payload_len: usize,
 }
 
 /// Opens the packets of one inbound security association. Its keys are wiped when it is dropped.

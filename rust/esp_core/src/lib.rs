@@ -3,6 +3,7 @@
 mod aead;
 pub mod beet;
 mod cbc_hmac;
+mod cbc_lanes;
 pub mod drops;
 pub mod error;
 pub mod esp;

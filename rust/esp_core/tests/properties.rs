@@ -2,7 +2,7 @@
 
 use esp_core::{
     error::Error,
-    esp::{Opener, Sealer},
+    esp::{Opener, Sealer, Unsealed},
     suite::Suite,
 };
 use proptest::prelude::*;
@@ -46,6 +46,36 @@ proptest! {
         let (range, opened_next_header) = opener.open(seq, &mut packet).unwrap();
         prop_assert_eq!(&packet[range], &payload[..]);
         prop_assert_eq!(opened_next_header, next_header);
+    }
+
+    #[test]
+    fn a_batch_is_sealed_as_its_packets_are(
+        suite in suites(),
+        payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..30),
+    ) {
+        let (sealer, _) = pair(suite, 1000, 1);
+        let expected: Vec<_> =
+            (1..).zip(&payloads).map(|(seq, payload)| seal(&sealer, seq, 4, payload)).collect();
+
+        let mut bufs: Vec<_> = payloads
+            .iter()
+            .map(|payload| {
+                let mut buf = vec![0xEE; sealer.sealed_len(payload.len()) + 5];
+                buf[sealer.header_len()..][..payload.len()].copy_from_slice(payload);
+                buf
+            })
+            .collect();
+        let mut batch: Vec<_> = (1..)
+            .zip(bufs.iter_mut().zip(&payloads))
+            .map(|(seq, (buf, payload))| {
+                Unsealed { seq, next_header: 4, buf, payload_len: payload.len() }
+            })
+            .collect();
+        prop_assert_eq!(sealer.seal_batch(&mut batch), Ok(()));
+        for (buf, expected) in bufs.iter().zip(&expected) {
+            prop_assert_eq!(&buf[..expected.len()], &expected[..]);
+            prop_assert_eq!(&buf[expected.len()..], &[0xEE; 5]);
+        }
     }
 
     #[test]
@@ -185,6 +215,30 @@ fn sequence_number_zero_is_never_sent() {
         sealer.seal(0, 4, &mut [0; 100], 10),
         Err(Error::SequenceZero)
     );
+}
+
+#[test]
+fn a_batch_with_a_bad_packet_is_not_sealed() {
+    for suite in Suite::ALL {
+        let (sealer, _) = pair(suite, 1000, 1);
+        let (mut good, mut small) = ([7; 200], [7; 20]);
+        let mut batch = [
+            Unsealed {
+                seq: 1,
+                next_header: 4,
+                buf: &mut good,
+                payload_len: 100,
+            },
+            Unsealed {
+                seq: 2,
+                next_header: 4,
+                buf: &mut small,
+                payload_len: 20,
+            },
+        ];
+        assert_eq!(sealer.seal_batch(&mut batch), Err(Error::BufferTooSmall));
+        assert_eq!(good[sealer.header_len()..][..100], [7; 100], "{suite:?}");
+    }
 }
 
 /// Two packets of one plain text share neither IV nor cipher text.

@@ -109,7 +109,7 @@ fn rfc_3602_section_4() {
         let mut packet = [vec![0; 8], iv, plain.clone(), vec![0; ICV]].concat();
         let body = 24..24 + plain.len();
 
-        cbc.seal(1, &mut packet, 24).unwrap();
+        cbc.seal(&mut [(1, &mut packet)], 24).unwrap();
         assert_eq!(hex::encode(&packet[body.clone()]), hex::encode(&cipher));
         cbc.open(1, &mut packet, 24).unwrap();
         assert_eq!(hex::encode(&packet[body]), hex::encode(&plain));
@@ -127,7 +127,7 @@ fn rfc_4868_section_2_7_2_1() {
         let mac = CbcHmac::new(Suite::NullSha256, &[], &octets(key)).unwrap();
         let mut packet = [covered, &[0; ICV]].concat();
 
-        mac.seal(seq, &mut packet, 0).unwrap();
+        mac.seal(&mut [(seq, &mut packet)], 0).unwrap();
         assert_eq!(hex::encode(&packet[covered.len()..]), hex::encode(&icv));
         mac.open(seq, &mut packet, 0).unwrap();
         assert_eq!(
