@@ -4,6 +4,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,16 @@ _TP_STATUS_VLAN_VALID = 1 << 4
 _TP_STATUS_VLAN_TPID_VALID = 1 << 6
 _AUXDATA = struct.Struct("=IIIHHHH")
 
+_ETHERNET_TYPES = {1, 772}
+"""ARPHRD_ETHER and ARPHRD_LOOPBACK, which has the same header."""
+
 _MAGIC_NANOSECONDS = 0xA1B23C4D
 _LINKTYPE_ETHERNET = 1
 _LINKTYPE_RAW = 101
 _SNAPLEN = 262144
 _BUFFER = 32 << 20
+_LINGER_S = 1.0
+"""How long `Capture.stop` goes on reading what has come in meanwhile."""
 _FILE_HEADER = struct.Struct("<IHHiIII")
 _RECORD_HEADER = struct.Struct("<IIII")
 
@@ -55,7 +61,7 @@ class Capture:
         self._socket = packet_socket
         self._stop = threading.Event()
         hardware = packet_socket.getsockname()[3]
-        link_type = _LINKTYPE_ETHERNET if hardware == 1 else _LINKTYPE_RAW
+        link_type = _LINKTYPE_ETHERNET if hardware in _ETHERNET_TYPES else _LINKTYPE_RAW
         # The reader may look into the file at any time, so nothing stays in a buffer.
         self._out = file.open("wb", buffering=0)
         self._out.write(
@@ -88,14 +94,13 @@ class Capture:
     def _run(self) -> None:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
-        while True:
-            # After `stop` was asked for, what the socket holds already is still written.
-            stopping = self._stop.is_set()
-            waiting = poll.poll(0 if stopping else 50)
-            if waiting:
+        while not self._stop.is_set():
+            if poll.poll(50):
                 self._read_waiting()
-            elif stopping:
-                return
+        # What the socket holds already is still written; what keeps coming is not waited for.
+        limit = time.monotonic() + _LINGER_S
+        while poll.poll(0) and time.monotonic() < limit:
+            self._read_waiting()
 
     def _read_waiting(self) -> None:
         records = []

@@ -1,6 +1,8 @@
 """What a lab consists of: hosts, routers, NATs and switches, each a network namespace."""
 
+import contextlib
 import re
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -217,6 +219,8 @@ class Host:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=environment,
+                # Ctrl-C in a terminal is for the lab, which then ends its programs in order.
+                start_new_session=True,
             )
         process = Process(label, started, log)
         self._processes.append(process)
@@ -269,11 +273,12 @@ class Host:
         """End its programs and captures. The lab calls this."""
         for process in self._processes:
             if process.running:
-                process.signal(15)
-        for process in self._processes:
-            process.stop(3.0)
-        for capture in self._captures:
-            capture.stop()
+                process.signal(signal.SIGTERM)
+        with contextlib.ExitStack() as steps:
+            for capture in self._captures:
+                steps.callback(capture.stop)
+            for process in self._processes:
+                steps.callback(process.stop, 3.0)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -327,13 +332,20 @@ class Nat(Router):
         known = ["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED"]
         self.firewall("-A", "FORWARD", "-i", outside, *known, "-j", "ACCEPT")
 
-    def forward_port(self, outside: str, port: int, to: str, *, protocol: str = "udp") -> None:
-        """Pass what arrives at *port* of the interface *outside* on to the inside address *to*."""
-        match = ["-i", outside, "-p", protocol, "--dport", str(port)]
+    def forward_port(
+        self, outside: str, port: int, to: str, to_port: int = 0, *, protocol: str = "udp"
+    ) -> None:
+        """Pass what arrives at *port* of the interface *outside* on to an inside address.
+
+        *to_port* is the port there, by default the same.
+        """
+        inside = str(to_port or port)
+        arriving = ["-i", outside, "-p", protocol]
         self.firewall(
-            *("-t", "nat", "-A", "PREROUTING", *match, "-j", "DNAT", "--to-destination", to)
+            *("-t", "nat", "-A", "PREROUTING", *arriving, "--dport", str(port)),
+            *("-j", "DNAT", "--to-destination", f"{to}:{inside}"),
         )
-        self.firewall("-I", "FORWARD", *match, "-d", to, "-j", "ACCEPT")
+        self.firewall("-I", "FORWARD", *arriving, "-d", to, "--dport", inside, "-j", "ACCEPT")
 
     def udp_timeout(self, seconds: int) -> None:
         """Forget UDP mappings after *seconds* without a packet."""

@@ -1,14 +1,16 @@
 """A network that lasts as long as a `with` block."""
 
+import atexit
 import contextlib
 import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -20,7 +22,8 @@ from hipgw.platform.netns import Namespace
 
 Node = TypeVar("Node", bound=Host)
 
-_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SAME_WISH_S = 1.0
 _MAX_INTERFACE_NAME = 15
 
 
@@ -28,7 +31,8 @@ class Lab:
     """Hosts and links, gone at the end of the block: also after an error, SIGINT or SIGTERM.
 
     Inside the block SIGTERM and SIGHUP raise SystemExit (in the main thread), unless the program
-    has handlers of its own.
+    has handlers of its own. Should a signal hit the moment between the block and the cleaning up,
+    the end of the program still does it.
     """
 
     def __init__(self, name: str, *, keep: bool = False) -> None:
@@ -38,28 +42,25 @@ class Lab:
         self.name = name
         self.hosts: dict[str, Host] = {}
         """Every host, router, NAT and switch by its name."""
+        self.directory = Path()
+        """Where logs, captures and configurations go; removed with the lab, unless kept."""
         self._id = f"{name}-{os.getpid()}"
         self._keep = keep
         self._lock = -1
         self._exit = contextlib.ExitStack()
-
-    @property
-    def directory(self) -> Path:
-        """Where logs, captures and configurations go; removed with the lab."""
-        return stale.directory_of(self._id)
 
     def __enter__(self) -> Self:
         if os.geteuid():
             raise LabError("A lab needs network namespaces, so root.", hint="Try it with sudo.")
         stale.clean_stale()
         try:
-            self._lock = stale.claim(self._id)
+            self._lock, self.directory = stale.claim(self._id)
         except FileExistsError:
             raise LabError(
-                f"This process has a lab {self.name} already, or kept its directory"
-                f" {self.directory}.",
+                f"This process has a lab {self.name} already.",
                 hint="Give the second one another name.",
             ) from None
+        atexit.register(self._clean_at_exit)
         self._exit.enter_context(_ending_signals_raise())
         return self
 
@@ -69,17 +70,17 @@ class Lab:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with _signals_wait():
+        with self._exit, _signals_wait(), contextlib.ExitStack() as steps:
+            # Every step is taken, also when one before it fails; the last one pushed goes first.
+            steps.callback(atexit.unregister, self._clean_at_exit)
+            steps.callback(os.close, self._lock)
+            self._lock = -1
+            steps.callback(stale.remove, self._id, keep_directory=self._keep)
             for host in self.hosts.values():
-                host.close()
+                steps.callback(host.namespace.close)
             for host in self.hosts.values():
-                stale.end_processes(host.namespace.name)
-                host.namespace.delete()
-            self.hosts.clear()
-            if not self._keep:
-                stale.remove(self._id)
-            os.close(self._lock)
-            self._exit.close()
+                steps.callback(host.close)
+            self.hosts = {}
 
     # -- building --------------------------------------------------------------------------------
 
@@ -143,6 +144,10 @@ class Lab:
 
     # -- inside ----------------------------------------------------------------------------------
 
+    def _clean_at_exit(self) -> None:
+        with _signals_wait():
+            stale.remove(self._id)
+
     def _add(self, name: str, kind: type[Node]) -> Node:
         if self._lock < 0:
             raise LabError("A lab is built inside its `with` block.")
@@ -163,31 +168,54 @@ class Lab:
 
 @contextlib.contextmanager
 def _ending_signals_raise() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise SystemExit, so that `with` blocks are left in order."""
+    """Let signals that end a program raise, so that `with` blocks are left in order.
 
-    def leave(number: int, _frame: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)
-
+    Another one within a second is taken for the same wish: it must not break off what the first
+    has set going.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    last = -_SAME_WISH_S
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < _SAME_WISH_S:
+            return
+        last = now
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
     before = {number: signal.getsignal(number) for number in _ENDING_SIGNALS}
-    ours = [number for number, handler in before.items() if handler is signal.SIG_DFL]
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    ours = [number for number, handler in before.items() if handler in usual]
     for number in ours:
         signal.signal(number, leave)
     try:
         yield
     finally:
         for number in ours:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, before[number])
 
 
 @contextlib.contextmanager
 def _signals_wait() -> Iterator[None]:
-    """Keep signals that would break off the cleaning up until it is done."""
-    held = {signal.SIGINT, *_ENDING_SIGNALS}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    """Put off signals that would break off the cleaning up until it is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # Blocking them would not do: the kernel would hand them to another thread, and Python
+    # runs its handlers in the main one all the same.
+    arrived: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        arrived.append(number)
+
+    before = {number: signal.signal(number, note) for number in _ENDING_SIGNALS}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if arrived:
+            signal.raise_signal(arrived[0])

@@ -1,7 +1,7 @@
 """Telling labs that are in use from those that a killed process left behind, and removing these.
 
-A lab `NAME` of process `PID` owns the namespaces `hipgw-NAME-PID-HOST` and one directory, with a
-lock file in it that the process holds as long as it lives.
+A lab `NAME` of process `PID` owns the namespaces `hipgw-NAME-PID-HOST`, one directory, and the lock
+file `NAME-PID`, which names that directory and is locked as long as the process lives.
 """
 
 import contextlib
@@ -14,37 +14,56 @@ import tempfile
 import time
 from pathlib import Path
 
+from hipgw.errors import LabError
 from hipgw.platform import netns
 
+LOCKS = Path("/run/hipgw-lab")
+"""One place for everybody: two processes need not agree on where temporary files go."""
+
 NAMESPACE = re.compile(r"hipgw-(?P<lab>[a-z][a-z0-9_]*-\d+)-.+")
-_DIRECTORY = re.compile(r"hipgw-lab-(?P<lab>[a-z][a-z0-9_]*-\d+)")
-_LOCK = "lock"
-_BEING_MADE_S = 10.0
+_LAB = re.compile(r"[a-z][a-z0-9_]*-\d+")
+_DIRECTORY_PREFIX = "hipgw-lab-"
+_PATIENCE_S = 2.0
 
 
 def directory_of(lab: str) -> Path:
-    """The directory of the lab *lab* ("NAME-PID"): logs, captures, configurations."""
-    return Path(tempfile.gettempdir()) / f"hipgw-lab-{lab}"
+    """The directory of the lab *lab* ("NAME-PID"). Raises LabError if there is no such lab."""
+    try:
+        return Path((LOCKS / lab).read_text())
+    except FileNotFoundError:
+        raise LabError(f"There is no lab {lab}.") from None
 
 
-def claim(lab: str) -> int:
-    """Make the directory of *lab* and hold its lock; closing the descriptor gives it up."""
-    directory = directory_of(lab)
-    directory.mkdir(mode=0o755)
-    descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return descriptor
+def claim(lab: str) -> tuple[int, Path]:
+    """Take the name *lab* ("NAME-PID") and make its directory.
+
+    Returns a descriptor that holds the lock until it is closed, and the directory. Raises
+    FileExistsError if the name is taken.
+    """
+    LOCKS.mkdir(mode=0o755, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix=f"{_DIRECTORY_PREFIX}{lab}-"))
+    # Daemons that have become another user reach their control sockets in it.
+    directory.chmod(0o755)
+    descriptor, draft = tempfile.mkstemp(dir=LOCKS, prefix=".")
+    try:
+        os.write(descriptor, bytes(directory))
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # It appears under its name only now that it is locked.
+        os.link(draft, LOCKS / lab)
+    except BaseException:
+        os.close(descriptor)
+        directory.rmdir()
+        raise
+    finally:
+        Path(draft).unlink()
+    return descriptor, directory
 
 
 def stale_labs() -> list[str]:
     """The labs ("NAME-PID") whose process is gone, in order."""
-    labs = set()
-    for name in netns.names():
-        if found := NAMESPACE.fullmatch(name):
-            labs.add(found["lab"])
-    for entry in Path(tempfile.gettempdir()).iterdir():
-        if found := _DIRECTORY.fullmatch(entry.name):
-            labs.add(found["lab"])
+    labs = {found["lab"] for name in netns.names() if (found := NAMESPACE.fullmatch(name))}
+    if LOCKS.is_dir():
+        labs.update(entry.name for entry in LOCKS.iterdir() if _LAB.fullmatch(entry.name))
     return sorted(lab for lab in labs if not _in_use(lab))
 
 
@@ -59,14 +78,20 @@ def clean_stale() -> list[str]:
     return labs
 
 
-def remove(lab: str) -> None:
-    """End every process in the namespaces of *lab* and remove them and its directory."""
+def remove(lab: str, *, keep_directory: bool = False) -> None:
+    """End every process in the namespaces of *lab* and remove all that belongs to it."""
     for name in netns.names():
         found = NAMESPACE.fullmatch(name)
         if found and found["lab"] == lab:
             end_processes(name)
             netns.delete(name)
-    shutil.rmtree(directory_of(lab), ignore_errors=True)
+    try:
+        directory = directory_of(lab)
+    except LabError:
+        return
+    if not keep_directory and directory.name.startswith(f"{_DIRECTORY_PREFIX}{lab}-"):
+        shutil.rmtree(directory, ignore_errors=True)
+    (LOCKS / lab).unlink(missing_ok=True)
 
 
 def end_processes(namespace: str) -> None:
@@ -76,7 +101,7 @@ def end_processes(namespace: str) -> None:
     except FileNotFoundError:
         return
     try:
-        limit = time.monotonic() + 2.0
+        limit = time.monotonic() + _PATIENCE_S
         while (found := netns.processes_in(descriptor)) and time.monotonic() < limit:
             for pid in found:
                 with contextlib.suppress(ProcessLookupError):
@@ -87,28 +112,15 @@ def end_processes(namespace: str) -> None:
 
 
 def _in_use(lab: str) -> bool:
+    # The lock, and not the process id: that may have been given to another process since.
     try:
-        os.kill(int(lab.rpartition("-")[2]), 0)
-    except ProcessLookupError:
-        return False
-    # The number may have been given to another process since, so the lock decides.
-    directory = directory_of(lab)
-    try:
-        descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(LOCKS / lab, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return _young(directory)
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
         os.close(descriptor)
-    return _young(directory)
-
-
-def _young(directory: Path) -> bool:
-    """Whether a directory without a held lock may belong to a lab that is just being made."""
-    try:
-        return time.time() - directory.stat().st_mtime < _BEING_MADE_S
-    except FileNotFoundError:
-        return False
+    return False
