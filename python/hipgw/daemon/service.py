@@ -222,6 +222,9 @@ class Service:
                 self._handle_dataplane_event(event)
             except HipgwError as error:
                 _packet_log.warning("event of the data plane: %s", error)
+            except Exception:
+                # A fault of ours in one event must not cost the others of the batch.
+                _packet_log.exception("event of the data plane")
 
     def _handle_dataplane_event(
         self, event: ControlReceived | Acquire | FirstData | UnknownSpi | Fatal

@@ -31,7 +31,7 @@ class Session:
     outbound_spi: int = 0
     """0 until the peer has told it."""
     solution: bytes = b""
-    """I | J: names the I2 this came from."""
+    """Names the I2 this came from, at the Responder."""
     r2: bytes = b""
     """The R2 sent, to be sent again when the I2 comes again; empty for the Initiator."""
 
@@ -55,6 +55,12 @@ class InitiatorExchange:
     """The R1 whose puzzle is being solved, or that the I2 answers."""
     r1_counter: int = -1
     puzzle_request: int | None = None
+    puzzles_failed: int = 0
+    """Puzzles that were not solved within their lifetime."""
+    unanswered: int = 0
+    """Times that I2 was sent again in vain."""
+    next_path: int = 0
+    """Which of the paths the next I1 takes."""
     path: Path | None = None
     """Where the R1 came from; I2 goes back there."""
     i2: bytes = b""

@@ -47,7 +47,7 @@ class MachineConfig:
     r1_counter_start: int = 1
     """First R1 generation; greater than any used before a restart (RFC 7401 §4.1.4)."""
     i1_per_source: int = 20
-    """I1 a second that are answered to one address."""
+    """I1 a second that are answered to one source."""
 
     retransmit_s: float = 0.5
     """Before the first retransmission; doubles each time."""
@@ -62,8 +62,6 @@ class MachineConfig:
     """How long E-FAILED lasts."""
 
     associations_max: int = 65536
-    half_open_max: int = 4096
-    """Associations that are no further than I1-SENT, I2-SENT or R2-SENT."""
 
     @property
     def exchange_complete_s(self) -> float:

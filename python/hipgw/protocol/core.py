@@ -37,7 +37,6 @@ Required = TypeVar("Required", bound=Parameter)
 
 SPI_MIN = 256
 """Lower values are reserved (RFC 4303 §2.1)."""
-HALF_OPEN = frozenset({State.I1_SENT, State.I2_SENT, State.R2_SENT})
 UP = frozenset({State.R2_SENT, State.ESTABLISHED})
 
 
@@ -71,8 +70,9 @@ class Core:
         """Attempts without a known HIT, by the address that was called."""
         self.by_inbound_spi: dict[int, Association] = {}
         self.puzzles: dict[int, Association] = {}
-        self.i1_limit = RateLimit(config.i1_per_source)
-        self.notify_limit = RateLimit(2)
+        self.i1_limit = RateLimit(config.i1_per_source, random(16))
+        self.notify_limit = RateLimit(2, random(16))
+        self.update_limit = RateLimit(20, random(16))
         self.drops: Counter[DropReason] = Counter()
         self.sent: Counter[str] = Counter()
         self.received: Counter[str] = Counter()
@@ -141,11 +141,14 @@ class Core:
 
     def uninstall(self, association: Association, session: Session) -> None:
         """Have both security associations of a session removed."""
+        current = association.session
+        kept = current.outbound_spi if current is not None and current is not session else 0
         for direction, spi in (
             (Direction.OUTBOUND, session.outbound_spi),
             (Direction.INBOUND, session.inbound_spi),
         ):
-            if spi:
+            # A restarted peer may have drawn the same SPI again.
+            if spi and not (direction is Direction.OUTBOUND and spi == kept):
                 self.effects.append(
                     RemoveSA(direction, association.local_hit, association.peer_hit, spi)
                 )
@@ -157,14 +160,14 @@ class Core:
         """The association of a pair of HITs."""
         return self.associations.get((local_hit, peer_hit))
 
+    def check_room(self) -> None:
+        """Raise Dropped when no further association can be remembered."""
+        if len(self.associations) >= self.config.associations_max:
+            raise Dropped(DropReason.TABLE_FULL)
+
     def create(self, local: LocalIdentity, peer_hit: IPv6Address) -> Association:
         """Begin to remember a peer. Raises Dropped when the table is full."""
-        half_open = sum(1 for a in self.associations.values() if a.state in HALF_OPEN)
-        if (
-            len(self.associations) >= self.config.associations_max
-            or half_open >= self.config.half_open_max
-        ):
-            raise Dropped(DropReason.TABLE_FULL)
+        self.check_room()
         association = Association(local=local, peer_hit=peer_hit)
         self.associations[local.hit, peer_hit] = association
         return association

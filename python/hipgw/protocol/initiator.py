@@ -17,7 +17,7 @@ from hipgw.identity.rhash import rhash
 from hipgw.protocol.association import Association, InitiatorExchange, Session
 from hipgw.protocol.core import SPI_MIN, Core, Dropped, receiver, require
 from hipgw.protocol.drops import DropReason
-from hipgw.protocol.effects import Direction, SolvePuzzle
+from hipgw.protocol.effects import CancelPuzzle, Direction, SolvePuzzle
 from hipgw.protocol.negotiation import ESP_FORMAT, choose_dh_group, choose_offer
 from hipgw.protocol.path import Path
 from hipgw.protocol.peer_identity import identity_of
@@ -49,6 +49,13 @@ from hipgw.wire.parameters import (
 )
 
 _HEADER_OCTETS = 40
+FIRST_PATHS_MAX = 3
+"""Addresses that the first I1 goes to; later ones go to one at a time (§6.6.1)."""
+PUZZLES_MAX = 3
+"""Puzzles not solved in time before giving up."""
+PUZZLE_LIFETIME_MAX_S = 3600.0
+IMPATIENCE = 2
+"""Unanswered I2 after which the Responder may have forgotten its puzzle: I1 is sent again."""
 
 
 def begin(
@@ -81,7 +88,7 @@ def begin(
     association.deadline = None
     association.closing = None
     core.move(association, Trigger.CONNECT, "association wanted")
-    for path in paths:
+    for path in paths[:FIRST_PATHS_MAX]:
         core.send(i1, path, peer_hit)
 
 
@@ -95,7 +102,10 @@ def handle_r1(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     counter = packet.get(R1Counter)
     generation = counter.counter if counter else 0
     if exchange.r1 is not None and generation <= exchange.r1_counter:
-        raise Dropped(DropReason.DUPLICATE)
+        # I is not signed: if the answer to it is not taken, another R1 may have the right one.
+        same = exchange.r1.get(Puzzle) == packet.get(Puzzle)
+        if same or generation < exchange.r1_counter or exchange.unanswered < IMPATIENCE:
+            raise Dropped(DropReason.DUPLICATE)
 
     peer = identity_of(require(packet, HostId), packet)
     signature = require(packet, HipSignature2)
@@ -119,12 +129,14 @@ def handle_r1(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     _adopt_hit(core, association, packet.sender_hit, path)
     if exchange.puzzle_request is not None:
         core.puzzles.pop(exchange.puzzle_request, None)
+        core.effects.append(CancelPuzzle(exchange.puzzle_request))
+    exchange.unanswered = 0
     exchange.r1 = packet
     exchange.r1_counter = generation
     exchange.path = path
     exchange.puzzle_request = core.request_number()
     core.puzzles[exchange.puzzle_request] = association
-    lifetime_s = 2.0 ** (puzzle.lifetime - 32)
+    lifetime_s = min(2.0 ** (puzzle.lifetime - 32), PUZZLE_LIFETIME_MAX_S)
     core.effects.append(
         SolvePuzzle(
             exchange.puzzle_request,
@@ -151,6 +163,9 @@ def puzzle_solved(core: Core, request: int, j: bytes | None, now: float) -> None
         # Too late: the puzzle is void. The timer begins anew with an I1.
         exchange.r1 = None
         exchange.r1_counter = -1
+        exchange.puzzles_failed += 1
+        if exchange.puzzles_failed >= PUZZLES_MAX:
+            core.fail(association, "the peer's puzzles are too hard for their lifetime", now)
         return
     try:
         session, i2 = _make_i2(core, association.local, r1, j, association)
@@ -194,10 +209,12 @@ def handle_r2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     if esp_info.old_spi or esp_info.new_spi < SPI_MIN:
         raise Dropped(DropReason.BAD_SPI)
     session.outbound_spi = esp_info.new_spi
+    # I2 proved this path; where an R2 comes from, anybody can forge.
+    proven = exchange.path or path
     association.initiating = None
-    core.install(association, session, Direction.OUTBOUND, path)
+    core.install(association, session, Direction.OUTBOUND, proven)
     core.move(association, Trigger.R2, "R2 accepted")
-    core.adopt(association, session, path, now, began=exchange.began)
+    core.adopt(association, session, proven, now, began=exchange.began)
 
 
 def timer_expired(core: Core, association: Association, now: float) -> None:
@@ -213,11 +230,14 @@ def timer_expired(core: Core, association: Association, now: float) -> None:
         heard = f"; it says {exchange.notified}" if exchange.notified else ""
         what = "I2" if association.state is State.I2_SENT else "I1"
         core.fail(association, f"no answer to {what}{heard}", now)
-    elif association.state is State.I2_SENT and exchange.path is not None:
+        return
+    if association.state is State.I2_SENT and exchange.path is not None:
         core.send(exchange.i2, exchange.path, association.peer_hit)
-    else:
-        for path in exchange.paths:
-            core.send(exchange.i1, path, association.peer_hit)
+        exchange.unanswered += 1
+        if exchange.unanswered < IMPATIENCE:
+            return
+    exchange.next_path = (exchange.next_path + 1) % len(exchange.paths)
+    core.send(exchange.i1, exchange.paths[exchange.next_path], association.peer_hit)
 
 
 def _waiting(core: Core, packet: HipPacket, local: LocalIdentity, path: Path) -> Association:

@@ -147,6 +147,7 @@ class HipMachine:
 
     def traffic_seen(self, peer_hit: IPv6Address, now: float) -> None:
         """Data flowed to or from a peer: its association is in use."""
+        self._core.pool.rotate(now)
         for association in self._core.associations.values():
             if association.peer_hit == peer_hit:
                 association.last_traffic = now

@@ -120,7 +120,7 @@ class R1Pool:
     ) -> bytes:
         """The R1 for an Initiator, with a checksum field of zero."""
         self._meter.count(now)
-        self._rotate(now)
+        self.rotate(now)
         difficulty = self.difficulty(now)
         template = self._template(identity, group, difficulty)
         length = rhash(identity.public.hit_suite).digest_size
@@ -148,7 +148,7 @@ class R1Pool:
         now: float,
     ) -> Generation | None:
         """The generation whose puzzle this is; None if this host did not make it for this peer."""
-        self._rotate(now)
+        self.rotate(now)
         generation = self.generation(counter)
         if generation is None:
             return None
@@ -187,9 +187,15 @@ class R1Pool:
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _rotate(self, now: float) -> None:
-        if now >= self._current.expires:
-            self._begin(now)
+    def rotate(self, now: float) -> None:
+        """Begin a new generation if it is time, and forget those that are too old."""
+        if now < self._current.expires:
+            return
+        idle = now >= self._current.expires + self._config.r1_lifetime_s
+        self._begin(now)
+        if idle:
+            # Nobody asked for so long that the one before is over as well.
+            self._previous = None
 
     def _begin(self, now: float) -> None:
         self._previous = self._current

@@ -1,30 +1,39 @@
-"""How often something may happen for each of many keys, in bounded memory."""
+"""How often something may happen for each of many keys, in fixed memory."""
 
 from collections.abc import Hashable
+from ipaddress import IPv4Address, IPv6Address
+
+BUCKETS = 8192
+
+
+def source_key(address: IPv4Address | IPv6Address) -> Hashable:
+    """What counts as one source: an IPv4 address, or an IPv6 network of 64 bits."""
+    return address.packed[:8] if isinstance(address, IPv6Address) else address.packed
 
 
 class RateLimit:
-    """Counts events a key in each second; forgets everything when the second is over.
+    """Counts events by key in each second; forgets everything when the second is over.
 
-    When the table is full, keys that are new in this second are refused: an attacker who can
-    forge addresses spends it on forged ones, known ones go on.
+    Keys share buckets by a hash that outsiders do not know. Somebody who forges addresses spreads
+    over all buckets, and needs `per_second` packets for each of them to shut others out.
     """
 
-    def __init__(self, per_second: int, keys_max: int = 4096) -> None:
+    def __init__(self, per_second: int, secret: bytes) -> None:
         self._per_second = per_second
-        self._keys_max = keys_max
+        self._secret = secret
         self._second = -1
-        self._counts: dict[Hashable, int] = {}
+        self._counts: dict[int, int] = {}
 
     def allow(self, key: Hashable, now: float) -> bool:
         """Count one event; False if it is one too many."""
         if int(now) != self._second:
             self._second = int(now)
             self._counts.clear()
-        count = self._counts.get(key, 0)
-        if count >= self._per_second or (count == 0 and len(self._counts) >= self._keys_max):
+        bucket = hash((self._secret, key)) % BUCKETS
+        count = self._counts.get(bucket, 0)
+        if count >= self._per_second:
             return False
-        self._counts[key] = count + 1
+        self._counts[bucket] = count + 1
         return True
 
 

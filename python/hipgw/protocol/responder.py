@@ -3,6 +3,8 @@
 RFC 7401 §6.7, §6.9; RFC 7402 §6.4, §6.5.
 """
 
+import hashlib
+
 from hipgw.errors import IdentityError, WireError
 from hipgw.identity.ciphers import decrypt_parameters
 from hipgw.identity.hit import hit_suite_of, is_hit
@@ -19,6 +21,7 @@ from hipgw.protocol.negotiation import ESP_FORMAT, choose_dh_group
 from hipgw.protocol.path import Path
 from hipgw.protocol.peer_identity import identity_of
 from hipgw.protocol.protection import mac_holds, protect, signature_holds
+from hipgw.protocol.rate_limit import source_key
 from hipgw.protocol.states import State
 from hipgw.protocol.transitions import Trigger
 from hipgw.wire.notify import NotifyType
@@ -41,7 +44,7 @@ def handle_i1(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     """Answer an I1 from what was made in advance; nothing is remembered (§6.7). Raises Dropped."""
     local = _called(core, packet)
     _check_sender(core, packet)
-    if not core.i1_limit.allow(path.remote, now):
+    if not core.i1_limit.allow(source_key(path.remote), now):
         raise Dropped(DropReason.RATE_LIMIT)
     association = core.find(local.hit, packet.sender_hit)
     if (
@@ -70,18 +73,19 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     _check_sender(core, packet)
     association = core.find(local.hit, packet.sender_hit)
     solution = require(packet, Solution)
-    if association is not None and _answer_again(core, association, solution, path):
+    dh = require(packet, DiffieHellman)
+    # Names this I2: the keys follow from it and from what this host has put in.
+    used = hashlib.sha256(solution.i + solution.j + dh.public_value).digest()
+    if association is None:
+        core.check_room()
+    elif _answer_again(core, association, used, path):
         return
-    if (
-        association is not None
-        and association.state is State.I2_SENT
-        and local.hit < packet.sender_hit
-    ):
+    if association is not None and _gives_way(core, association, now):
         raise Dropped(DropReason.COLLISION)
 
     # The puzzle, before anything that costs more than a hash.
     counter = require(packet, R1Counter)
-    dh = require(packet, DiffieHellman)
+    core.pool.rotate(now)
     if core.pool.generation(counter.counter) is None:
         raise Dropped(DropReason.OLD_R1_COUNTER)
     generation = core.pool.recognise(
@@ -102,7 +106,7 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         function, solution.k, solution.i, packet.sender_hit, local.hit, solution.j
     ):
         raise Dropped(DropReason.BAD_SOLUTION)
-    if solution.i + solution.j in generation.used:
+    if used in generation.used:
         raise Dropped(DropReason.REPLAYED_SOLUTION)
 
     # The peer has worked for it: from here on it is told what is wrong.
@@ -110,7 +114,6 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     try:
         secret = generation.key_pair(dh.group).shared_secret(dh.public_value)
     except IdentityError:
-        notifying.send(core, local, packet.sender_hit, NotifyType.INVALID_DH_CHOSEN, path, now)
         raise Dropped(DropReason.BAD_DH) from None
     keymat = Keymat(secret, solution.i, solution.j, local.hit, packet.sender_hit, function)
     hip_keys = draw_hip_keys(keymat, local.hit, packet.sender_hit, cipher, function)
@@ -128,7 +131,7 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
 
     if association is None:
         association = core.create(local, packet.sender_hit)
-    core.pool.use(generation, solution.i + solution.j, now)
+    core.pool.use(generation, used, now)
     session = Session(
         peer=peer,
         rhash=function,
@@ -139,7 +142,7 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         dh_group=dh.group,
         inbound_spi=core.new_spi(),
         outbound_spi=esp_info.new_spi,
-        solution=solution.i + solution.j,
+        solution=used,
     )
     session.r2 = protect(
         PacketType.R2,
@@ -185,15 +188,30 @@ def _check_sender(core: Core, packet: HipPacket) -> None:
         raise Dropped(DropReason.POLICY)
 
 
-def _answer_again(core: Core, association: Association, solution: Solution, path: Path) -> bool:
+def _answer_again(core: Core, association: Association, used: bytes, path: Path) -> bool:
     """Whether this I2 made the association already: then its R2 was lost, and is sent again."""
     session = association.session
-    if session is None or not session.r2 or session.solution != solution.i + solution.j:
+    if session is None or not session.r2 or session.solution != used:
         return False
     if association.state not in {State.R2_SENT, State.ESTABLISHED}:
         raise Dropped(DropReason.REPLAYED_SOLUTION)
     core.send(session.r2, path, association.peer_hit)
     return True
+
+
+def _gives_way(core: Core, association: Association, now: float) -> bool:
+    """Whether an I2 is that of a collision which this host, with the smaller HIT, has won.
+
+    The host with the greater HIT ends as Responder (§6.9 step 5). Its own I2 may come late, when
+    the exchange is over already and it has given its part in it up.
+    """
+    if association.local_hit > association.peer_hit:
+        return False
+    since = association.established_at
+    fresh = since is not None and now < since + core.config.exchange_complete_s
+    return association.state is State.I2_SENT or (
+        association.state is State.ESTABLISHED and association.initiator and fresh
+    )
 
 
 def _choices(

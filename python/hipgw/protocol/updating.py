@@ -65,13 +65,19 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         raise Dropped(DropReason.BAD_MAC)
     if not signature_holds(packet, session.peer):
         raise Dropped(DropReason.BAD_SIGNATURE)
-    confirmed(core, association, "UPDATE came in")
-    association.last_traffic = now
+    fresh = seq is None or _note(session, seq.update_id)
+    if not fresh:
+        # Known already: the acknowledgement may be lost, or somebody plays it again. The answer
+        # goes where the peer is known to be, and not too often.
+        if not core.update_limit.allow(association.peer_hit, now):
+            raise Dropped(DropReason.DUPLICATE)
+        path = association.path or path
+    else:
+        confirmed(core, association, "UPDATE came in")
+        association.last_traffic = now
     if ack is not None:
         _acknowledged(core, association, packet, ack, path, now)
     if seq is not None:
-        _note(session, seq.update_id)
-        # Acknowledged anew when it comes again: the first acknowledgement may be lost.
         answer: list[Parameter] = [Ack((seq.update_id,))]
         echo = packet.get(EchoRequestSigned)
         if echo is not None:
@@ -95,15 +101,21 @@ def _acknowledged(
         )
 
 
-def _note(session: Session, update_id: int) -> None:
-    """Check a peer's Update ID against the circular window (§5.2.16). Raises Dropped if too old."""
+def _note(session: Session, update_id: int) -> bool:
+    """Check a peer's Update ID against the circular window (§5.2.16); False if it was seen.
+
+    Raises Dropped if it is too old to tell.
+    """
     highest = session.highest_update_id
-    if highest >= 0 and (highest - update_id) % WHOLE < HALF:
-        behind = (highest - update_id) % WHOLE
-        if behind >= UPDATE_IDS_REMEMBERED:
-            raise Dropped(DropReason.DUPLICATE)
-        return
-    session.highest_update_id = update_id
+    if highest < 0 or (update_id - highest - 1) % WHOLE < HALF:
+        session.highest_update_id = update_id
+    elif (highest - update_id) % WHOLE >= UPDATE_IDS_REMEMBERED:
+        raise Dropped(DropReason.DUPLICATE)
+    if update_id in session.seen_update_ids:
+        return False
+    session.seen_update_ids.append(update_id)
+    del session.seen_update_ids[:-UPDATE_IDS_REMEMBERED]
+    return True
 
 
 def _send(
