@@ -1,10 +1,10 @@
 """`hipgw lab`: networks of namespaces to try hipgw in. Root is needed."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from hipgw.lab.topologies import GatewayNetwork
 
 TOPOLOGIES = ("endbox-pair", "endbox-triangle", "host-pair")
+
+_NAMESPACE = re.compile(r"hipgw-(?P<lab>[a-z][a-z0-9_]*-\d+)-(?P<host>.+)")
+"""As `hipgw.lab.stale` names them: hipgw-NAME-PID-HOST."""
 
 
 @click.group()
@@ -132,15 +135,21 @@ def shell(ctx: click.Context, lab_name: str | None, host: str, command: tuple[st
     """Open a shell on a HOST of a lab, or run a COMMAND there."""
     _need_root()
     name = _namespace(host, lab_name)
+    wanted = list(command) or [os.environ.get("SHELL") or "/bin/sh"]
+    environment = dict(os.environ)
+    if found := _control_socket(name):
+        environment["HIPGW_SOCKET"] = found
+    ctx.exit(subprocess.run([*_entering(name), *wanted], env=environment, check=False).returncode)
+
+
+def _entering(namespace: str) -> list[str]:
+    """The beginning of a command that runs in a namespace."""
     from hipgw.platform.netns import DIRECTORY
 
     nsenter = shutil.which("nsenter")
     if nsenter is None:
         raise LabError("nsenter is not installed", hint="it is part of util-linux")
-    wanted = list(command) or [os.environ.get("SHELL") or "/bin/sh"]
-    environment = {**os.environ, "HIPGW_SOCKET": str(_control_socket(name, host))}
-    entering = [nsenter, f"--net={DIRECTORY / name}", "--", *wanted]
-    ctx.exit(subprocess.run(entering, env=environment, check=False).returncode)
+    return [nsenter, f"--net={DIRECTORY / namespace}", "--"]
 
 
 def _namespace(host: str, lab_name: str | None) -> str:
@@ -157,23 +166,33 @@ def _namespace(host: str, lab_name: str | None) -> str:
     raise LabError(f"no lab has a host {host}", hint="`hipgw lab list` shows labs and hosts")
 
 
-def _control_socket(namespace: str, host: str) -> Path:
-    from hipgw.lab.stale import directory_of
+def _control_socket(namespace: str) -> str | None:
+    """Where the daemon in a namespace listens, if one runs there.
 
-    lab_name = namespace.removeprefix("hipgw-").removesuffix(f"-{host}")
-    return directory_of(lab_name) / f"hipgw-{host}" / "control.sock"
+    The kernel lists Unix sockets by network namespace (proc_net(5)): flags in the fourth column,
+    of which 0x10000 is a listening one, and the path in the last.
+    """
+    listed = subprocess.run(
+        [*_entering(namespace), "cat", "/proc/net/unix"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for line in listed.stdout.splitlines()[1:]:
+        columns = line.split(None, 7)
+        if len(columns) == 8 and columns[3] == "00010000" and columns[7].endswith("/control.sock"):
+            return columns[7]
+    return None
 
 
 def _hosts() -> dict[str, list[str]]:
     """Names of hosts by lab."""
-    from hipgw.lab.stale import NAMESPACE
     from hipgw.platform.netns import names
 
     found: dict[str, list[str]] = {}
     for name in names():
-        if match := NAMESPACE.fullmatch(name):
-            lab_name = match["lab"]
-            found.setdefault(lab_name, []).append(name.removeprefix(f"hipgw-{lab_name}-"))
+        if match := _NAMESPACE.fullmatch(name):
+            found.setdefault(match["lab"], []).append(match["host"])
     return found
 
 
