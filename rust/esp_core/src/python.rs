@@ -1,11 +1,19 @@
-//! The Python module `hipgw._esp_core`: the only file that knows PyO3.
+//! The Python module `hipgw._esp_core`: with its folder, the only part that knows PyO3.
+
+mod engine;
 
 use std::time::{Duration, Instant};
 
-use pyo3::{exceptions::PyValueError, prelude::*, types::PyBytes, types::PyDict};
+use pyo3::{
+    exceptions::PyValueError,
+    prelude::*,
+    types::{PyBytes, PyDict, PyTuple},
+};
 
 use crate::{
+    drops::DropReason,
     error::Error,
+    events::ENGINE_EVENTS,
     puzzle::{HashName, Solver},
     suite::Suite,
 };
@@ -74,10 +82,16 @@ pub(crate) mod _esp_core {
     use super::*;
 
     #[pymodule_export]
-    use super::PuzzleSolver;
+    use super::{
+        engine::{capabilities, Engine},
+        PuzzleSolver,
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("ESP_SUITES", esp_suites(module.py())?)
+        module.add("ESP_SUITES", esp_suites(module.py())?)?;
+        module.add("ENGINE_EVENTS", ENGINE_EVENTS)?;
+        let reasons = DropReason::ALL.iter().map(|reason| reason.name());
+        module.add("DROP_REASONS", PyTuple::new(module.py(), reasons)?)
     }
 }

@@ -40,6 +40,12 @@ impl RawAddress {
     }
 }
 
+impl From<(IpAddr, u16)> for RawAddress {
+    fn from(address: (IpAddr, u16)) -> Self {
+        SocketAddr::from(address).into()
+    }
+}
+
 impl From<SocketAddr> for RawAddress {
     fn from(address: SocketAddr) -> Self {
         let mut raw = Self::EMPTY;

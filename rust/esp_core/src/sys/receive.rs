@@ -176,12 +176,12 @@ mod tests {
         let data = b"onetwothree!!";
         let pieces = [0..3, 3..6, 6..13];
         let train = |pieces, segment_size| Train {
-            route: &route,
+            route: 0,
             pieces,
             segment_size,
         };
         let trains = [train(0..2, None), train(2..3, None)];
-        let sent = Sender::new().send(sender.as_fd(), &trains, &pieces, data);
+        let sent = Sender::new().send(sender.as_fd(), &trains, &[route], &pieces, data);
         assert_eq!(sent.unwrap(), 2);
         let datagrams = receive_all(&receiver, data.len());
         assert_eq!(datagrams[0].0, b"onetwo");
@@ -216,14 +216,14 @@ mod tests {
         let route = route(&receiver, None);
         let data: Vec<u8> = (0..1050u32).map(|n| n as u8).collect();
         let train = Train {
-            route: &route,
+            route: 0,
             pieces: 0..2,
             segment_size: Some(100),
         };
         // Where the pieces meet does not matter to the kernel.
         let pieces = [0..250, 250..data.len()];
         Sender::new()
-            .send(sender.as_fd(), &[train], &pieces, &data)
+            .send(sender.as_fd(), &[train], &[route], &pieces, &data)
             .unwrap();
         let datagrams = receive_all(&receiver, data.len());
         let joined: Vec<u8> = datagrams

@@ -30,8 +30,9 @@ pub struct Route {
 
 /// One message: a datagram, or several of one size (the last may be shorter) to one destination.
 #[derive(Clone, Debug)]
-pub struct Train<'a> {
-    pub route: &'a Route,
+pub struct Train {
+    /// Its place among the routes of the call.
+    pub route: usize,
     /// Its pieces among those of the call, in order.
     pub pieces: Range<usize>,
     /// Size of each datagram, for more than one.
@@ -66,7 +67,8 @@ impl Sender {
     pub fn send(
         &mut self,
         fd: BorrowedFd<'_>,
-        trains: &[Train<'_>],
+        trains: &[Train],
+        routes: &[Route],
         pieces: &[Range<usize>],
         data: &[u8],
     ) -> io::Result<usize> {
@@ -80,7 +82,7 @@ impl Sender {
             }
         }));
         for (train, control) in trains.iter().zip(&mut self.controls) {
-            let route = train.route;
+            let route = &routes[train.route];
             control.clear();
             if let Some(source) = route.source {
                 control.push_source(source);

@@ -1,0 +1,110 @@
+//! From the control plane to a data thread, without either waiting for the other.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc, Arc,
+    },
+};
+
+use super::{inbound::InboundSa, outbound::OutboundPath, outbound::OutboundSa, peer::Peer};
+use crate::{
+    beet::{Hit, Lsi},
+    sys::fd::Signal,
+};
+
+/// For the thread that sends.
+pub(super) enum EgressCommand {
+    AddSa(Box<OutboundSa>),
+    MoveSa {
+        peer: Hit,
+        spi: u32,
+        path: OutboundPath,
+    },
+    RemoveSa {
+        peer: Hit,
+        spi: u32,
+    },
+    SetLsi {
+        lsi: Lsi,
+        peer: Arc<Peer>,
+    },
+    RemoveLsi(Lsi),
+}
+
+/// For the thread that receives.
+pub(super) enum IngressCommand {
+    AddSa(Box<InboundSa>),
+    RemoveSa { spi: u32 },
+}
+
+/// The control plane's end of a thread's queue.
+pub(super) struct CommandSender<C> {
+    sender: mpsc::Sender<C>,
+    shared: Arc<Shared>,
+}
+
+/// The thread's end.
+pub(super) struct CommandReceiver<C> {
+    receiver: mpsc::Receiver<C>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    signal: Signal,
+    stop: AtomicBool,
+}
+
+/// Make a queue.
+pub(super) fn queue<C>() -> io::Result<(CommandSender<C>, CommandReceiver<C>)> {
+    let (sender, receiver) = mpsc::channel();
+    let shared = Arc::new(Shared {
+        signal: Signal::new()?,
+        stop: AtomicBool::new(false),
+    });
+    let near = CommandSender {
+        sender,
+        shared: shared.clone(),
+    };
+    Ok((near, CommandReceiver { receiver, shared }))
+}
+
+impl<C> CommandSender<C> {
+    /// Hand over a command. A thread that has ended gets no more, which it tells by an event.
+    pub(super) fn send(&self, command: C) {
+        if self.sender.send(command).is_ok() {
+            self.shared.signal.raise();
+        }
+    }
+
+    /// Ask the thread to end.
+    pub(super) fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.signal.raise();
+    }
+}
+
+impl<C> CommandReceiver<C> {
+    /// The next command, if there is one.
+    pub(super) fn next(&self) -> Option<C> {
+        self.receiver.try_recv().ok()
+    }
+
+    /// Whether the thread is asked to end.
+    #[must_use]
+    pub(super) fn stopped(&self) -> bool {
+        self.shared.stop.load(Ordering::Acquire)
+    }
+
+    /// The signal was seen; call it before looking for commands.
+    pub(super) fn clear_signal(&self) {
+        self.shared.signal.clear();
+    }
+
+    #[must_use]
+    pub(super) fn signal(&self) -> BorrowedFd<'_> {
+        self.shared.signal.as_fd()
+    }
+}

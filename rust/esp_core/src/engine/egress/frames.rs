@@ -1,0 +1,181 @@
+//! Ethernet frames from a TAP to the peers of its segment.
+
+use std::ops::Range;
+
+use super::{seal_fragments, Egress};
+use crate::{
+    drops::DropReason,
+    engine::{clock::seconds, outbox::Marks},
+    etherip,
+    fragment::FragmentHeader,
+    l2::mss,
+    offload::{split::SuperPacket, GsoKind, VnetHeader},
+    packet::{
+        ethernet::{self, Header},
+        protocol,
+    },
+    stats::Counter,
+};
+
+impl Egress {
+    /// A frame was read to `range` of the outbox's buffer.
+    pub(super) fn frame(&mut self, segment: usize, range: Range<usize>, vnet: VnetHeader) {
+        let mut targets = std::mem::take(&mut self.targets);
+        targets.clear();
+        if let Err(reason) = self.try_frame(segment, range, &vnet, &mut targets) {
+            self.counters.dropped(reason);
+        }
+        self.targets = targets;
+    }
+
+    fn try_frame(
+        &mut self,
+        segment: usize,
+        range: Range<usize>,
+        vnet: &VnetHeader,
+        targets: &mut Vec<usize>,
+    ) -> Result<(), DropReason> {
+        let frame = &mut self.outbox.data_mut()[range.clone()];
+        let header = Header::parse(frame).ok_or(DropReason::FrameTooShort)?;
+        if ethernet::is_link_local(&header.destination) {
+            return Err(DropReason::LinkLocalFrame);
+        }
+        if ethernet::is_group(&header.source) {
+            return Err(DropReason::GroupSource);
+        }
+        if vnet.kind == GsoKind::None {
+            vnet.complete_checksum(frame)?;
+        }
+        self.choose_targets(segment, &header, targets);
+        match targets[..] {
+            [] => return Err(DropReason::NoPeer),
+            [_] => {}
+            // Replicated at this end, as nothing between the peers could.
+            _ => self.counters.add(Counter::FloodedFrames, targets.len()),
+        }
+        if vnet.kind == GsoKind::None {
+            for place in &*targets {
+                self.send_frame(*place, range.clone(), &header, targets.len() == 1);
+            }
+            return Ok(());
+        }
+        let frame = &self.outbox.data()[range.clone()];
+        let whole = SuperPacket::parse(frame, header.len, vnet)?;
+        self.counters.add(Counter::SplitPackets, 1);
+        self.outbox.keep(range.end);
+        for place in &*targets {
+            self.send_super_frame(*place, range.clone(), whole);
+        }
+        Ok(())
+    }
+
+    /// The peer behind which the destination was heard, or all of the segment.
+    fn choose_targets(&self, segment: usize, header: &Header, targets: &mut Vec<usize>) {
+        let macs = &self.segments[segment].macs;
+        if !macs.is_empty() {
+            // What sends here is here, whatever was heard before.
+            macs.forget(&header.source, header.vlan);
+            if !ethernet::is_group(&header.destination) {
+                let found = macs
+                    .lookup(&header.destination, header.vlan, seconds(self.now_ms))
+                    .and_then(|id| self.peers.find_id(id));
+                if let Some(place) = found {
+                    targets.push(place);
+                    return;
+                }
+            }
+        }
+        targets.extend_from_slice(self.peers.members(segment));
+    }
+
+    fn send_frame(&mut self, place: usize, range: Range<usize>, header: &Header, only: bool) {
+        let Some(sa) = self.peers.current(place) else {
+            self.counters.dropped(DropReason::NoPeer);
+            return;
+        };
+        let Some(segment) = sa.segment else {
+            self.counters.dropped(DropReason::NoPeer);
+            return;
+        };
+        let payload = range.start - etherip::HEADER_LEN..range.end;
+        let data = self.outbox.data_mut();
+        data[payload.start..range.start].copy_from_slice(&etherip::HEADER);
+        if self.segments[segment].mss_clamp {
+            let mtu = sa.frame_room().saturating_sub(header.len);
+            if mss::clamp(&mut data[range.start + header.len..range.end], mtu) {
+                self.counters.add(Counter::MssClamped, 1);
+            }
+        }
+        let marks = Marks::default();
+        if payload.len() > sa.max_payload() {
+            self.scratch.clear();
+            self.scratch.extend_from_slice(&data[payload.clone()]);
+            let header = FragmentHeader {
+                next_header: protocol::ETHERIP,
+                offset: 0,
+                more: false,
+                identification: sa.fragment_identification(),
+            };
+            self.outbox.keep(payload.end);
+            seal_fragments(
+                &mut self.outbox,
+                &self.counters,
+                sa,
+                header,
+                &self.scratch,
+                marks,
+            );
+        } else if only {
+            self.outbox
+                .seal_in_place(sa, protocol::ETHERIP, payload, marks);
+        } else {
+            self.outbox.keep(payload.end);
+            let len = payload.len();
+            self.outbox
+                .seal_built(sa, protocol::ETHERIP, len, marks, |kept, out| {
+                    out.copy_from_slice(&kept[payload]);
+                });
+        }
+    }
+
+    fn send_super_frame(&mut self, place: usize, range: Range<usize>, mut whole: SuperPacket) {
+        let Some(sa) = self.peers.current(place) else {
+            self.counters.dropped(DropReason::NoPeer);
+            return;
+        };
+        let marks = Marks::default();
+        let fits = whole.limit(sa.frame_room());
+        for n in 0..whole.count() {
+            let len = etherip::HEADER_LEN + whole.packet_len(n);
+            if fits {
+                self.outbox
+                    .seal_built(sa, protocol::ETHERIP, len, marks, |kept, out| {
+                        let (front, frame) = out.split_at_mut(etherip::HEADER_LEN);
+                        front.copy_from_slice(&etherip::HEADER);
+                        whole.emit(&kept[range.clone()], n, 0, frame);
+                    });
+                continue;
+            }
+            // Datagrams cannot be cut smaller, so each is fragmented.
+            self.scratch.clear();
+            self.scratch.resize(len, 0);
+            let (front, frame) = self.scratch.split_at_mut(etherip::HEADER_LEN);
+            front.copy_from_slice(&etherip::HEADER);
+            whole.emit(&self.outbox.data()[range.clone()], n, 0, frame);
+            let header = FragmentHeader {
+                next_header: protocol::ETHERIP,
+                offset: 0,
+                more: false,
+                identification: sa.fragment_identification(),
+            };
+            seal_fragments(
+                &mut self.outbox,
+                &self.counters,
+                sa,
+                header,
+                &self.scratch,
+                marks,
+            );
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The thread that reads the TUN and the TAPs, seals, and sends.
+
+mod frames;
+mod packets;
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::AsFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    clock::Clock,
+    command::{CommandReceiver, EgressCommand},
+    device::{Device, ReadResult},
+    hold::HoldTable,
+    outbound::{OutboundPeers, OutboundSa},
+    outbox::{Marks, Outbox},
+    peer::Peer,
+};
+use crate::{
+    beet::{flows::FlowMemory, Hit, Lsi},
+    drops::DropReason,
+    events::EventQueue,
+    fragment::{piece_len, FragmentHeader, MAX_PAYLOAD},
+    l2::mac_table::MacTable,
+    packet::{ip::FRAGMENT_HEADER_LEN, protocol},
+    stats::{Counter, Counters},
+    sys::poll::Poll,
+};
+
+/// Packets read from one device before the next one has its turn.
+const TURN: usize = 64;
+/// How often time is looked at while something waits for it.
+const TICK_MS: u32 = 500;
+
+/// One Ethernet segment as this thread sees it.
+pub(super) struct EgressSegment {
+    pub device: Arc<Device>,
+    pub macs: Arc<MacTable>,
+    pub mss_clamp: bool,
+}
+
+/// The host's TUN as this thread sees it.
+pub(super) struct EgressTun {
+    pub device: Arc<Device>,
+    pub local_hit: Hit,
+    pub local_lsi: Lsi,
+    pub flows: Arc<FlowMemory>,
+}
+
+/// What the thread is started with.
+pub(super) struct EgressParts {
+    pub segments: Vec<EgressSegment>,
+    pub tun: Option<EgressTun>,
+    pub commands: CommandReceiver<EgressCommand>,
+    pub hold: Arc<Mutex<HoldTable>>,
+    pub events: Arc<EventQueue>,
+    pub counters: Arc<Counters>,
+    pub clock: Clock,
+}
+
+/// The thread's state.
+pub(super) struct Egress {
+    segments: Vec<EgressSegment>,
+    tun: Option<EgressTun>,
+    outbox: Outbox,
+    peers: OutboundPeers,
+    lsis: HashMap<Lsi, Arc<Peer>>,
+    commands: CommandReceiver<EgressCommand>,
+    hold: Arc<Mutex<HoldTable>>,
+    /// Something may be in `hold`.
+    holding: bool,
+    events: Arc<EventQueue>,
+    counters: Arc<Counters>,
+    clock: Clock,
+    now_ms: u64,
+    /// Peers that a frame goes to.
+    targets: Vec<usize>,
+    /// A payload on its way to being fragmented.
+    scratch: Vec<u8>,
+}
+
+impl Egress {
+    #[must_use]
+    pub(super) fn new(parts: EgressParts, outbox: Outbox) -> Self {
+        Self {
+            peers: OutboundPeers::new(parts.segments.len()),
+            segments: parts.segments,
+            tun: parts.tun,
+            outbox,
+            lsis: HashMap::new(),
+            commands: parts.commands,
+            hold: parts.hold,
+            holding: false,
+            events: parts.events,
+            counters: parts.counters,
+            clock: parts.clock,
+            now_ms: 0,
+            targets: Vec::with_capacity(64),
+            scratch: Vec::with_capacity(MAX_PAYLOAD),
+        }
+    }
+
+    /// Carry packets until asked to stop; the error says why it cannot go on.
+    pub(super) fn run(mut self) -> Result<(), String> {
+        let mut poll = Poll::new();
+        let signal = poll.add(self.commands.signal());
+        for segment in &self.segments {
+            poll.add(segment.device.as_fd());
+        }
+        if let Some(tun) = &self.tun {
+            poll.add(tun.device.as_fd());
+        }
+        while !self.commands.stopped() {
+            self.now_ms = self.clock.now_ms();
+            self.outbox.set_time(self.now_ms);
+            self.obey();
+            let mut idle = true;
+            for index in 0..self.segments.len() {
+                idle &= self.drain_tap(index)?;
+            }
+            if self.tun.is_some() {
+                idle &= self.drain_tun()?;
+            }
+            self.outbox.flush();
+            self.expire();
+            if idle {
+                self.counters.add(Counter::PollCalls, 1);
+                poll.wait(self.holding.then_some(TICK_MS))
+                    .map_err(|error| format!("cannot wait for packets: {error}"))?;
+                if poll.is_ready(signal) {
+                    self.commands.clear_signal();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Read frames; true if there are no more for now.
+    fn drain_tap(&mut self, index: usize) -> Result<bool, String> {
+        for _ in 0..TURN {
+            let (start, area) = self.outbox.read_area();
+            self.counters.add(Counter::ReadCalls, 1);
+            let result = self.segments[index].device.read(area);
+            match result.map_err(|error| format!("cannot read from the TAP: {error}"))? {
+                ReadResult::Nothing => return Ok(true),
+                ReadResult::Bad(reason) => self.counters.dropped(reason),
+                ReadResult::Packet { len, vnet } => {
+                    self.counters.add(Counter::TapRxFrames, 1);
+                    self.counters.add(Counter::TapRxBytes, len);
+                    self.frame(index, start..start + len, vnet);
+                    self.outbox.release();
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Read packets; true if there are no more for now.
+    fn drain_tun(&mut self) -> Result<bool, String> {
+        for _ in 0..TURN {
+            let Some(tun) = &self.tun else {
+                return Ok(true);
+            };
+            let (start, area) = self.outbox.read_area();
+            self.counters.add(Counter::ReadCalls, 1);
+            let result = tun.device.read(area);
+            match result.map_err(|error| format!("cannot read from the TUN: {error}"))? {
+                ReadResult::Nothing => return Ok(true),
+                ReadResult::Bad(reason) => self.counters.dropped(reason),
+                ReadResult::Packet { len, vnet } => {
+                    self.counters.add(Counter::TunRxPackets, 1);
+                    self.counters.add(Counter::TunRxBytes, len);
+                    self.packet(start..start + len, vnet);
+                    self.outbox.release();
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Carry out what the control plane asks for.
+    fn obey(&mut self) {
+        while let Some(command) = self.commands.next() {
+            match command {
+                EgressCommand::AddSa(sa) => {
+                    let peer = sa.peer.clone();
+                    self.peers.add(*sa);
+                    self.send_held(Ipv6Addr::from(peer.hit).into());
+                    if let Some(lsi) = peer.lsi() {
+                        self.send_held(Ipv4Addr::from(lsi).into());
+                    }
+                }
+                EgressCommand::MoveSa { peer, spi, path } => self.peers.set_path(&peer, spi, path),
+                EgressCommand::RemoveSa { peer, spi } => self.peers.remove(&peer, spi),
+                EgressCommand::SetLsi { lsi, peer } => {
+                    self.lsis.retain(|_, other| other.id != peer.id);
+                    let reachable = self.peers.find_hit(&peer.hit).is_some();
+                    self.lsis.insert(lsi, peer);
+                    if reachable {
+                        self.send_held(Ipv4Addr::from(lsi).into());
+                    }
+                }
+                EgressCommand::RemoveLsi(lsi) => {
+                    self.lsis.remove(&lsi);
+                }
+            }
+        }
+    }
+
+    /// Send what is held for a destination, in order.
+    fn send_held(&mut self, destination: IpAddr) {
+        if !self.holding {
+            return;
+        }
+        let packets = lock(&self.hold).take(destination);
+        for held in packets {
+            let (start, area) = self.outbox.read_area();
+            area[..held.packet.len()].copy_from_slice(&held.packet);
+            self.packet(start..start + held.packet.len(), held.vnet);
+            self.outbox.release();
+        }
+    }
+
+    fn expire(&mut self) {
+        if !self.holding {
+            return;
+        }
+        let mut hold = lock(&self.hold);
+        let expired = hold.expire(self.now_ms);
+        self.holding = !hold.is_empty();
+        self.counters.dropped_many(DropReason::HeldExpired, expired);
+    }
+}
+
+/// Seal a payload in pieces. `header` is that of the first, but for `more`, which is that of the
+/// last.
+fn seal_fragments(
+    outbox: &mut Outbox,
+    counters: &Counters,
+    sa: &mut OutboundSa,
+    header: FragmentHeader,
+    payload: &[u8],
+    marks: Marks,
+) {
+    let piece = piece_len(payload.len(), sa.max_payload());
+    let reach = header.offset + payload.len();
+    let Some(piece) = piece.filter(|_| reach <= MAX_PAYLOAD) else {
+        counters.dropped(DropReason::FrameTooLong);
+        return;
+    };
+    let count = payload.len().div_ceil(piece);
+    for (n, data) in payload.chunks(piece).enumerate() {
+        let header = FragmentHeader {
+            offset: header.offset + n * piece,
+            more: header.more || n + 1 < count,
+            ..header
+        };
+        let len = FRAGMENT_HEADER_LEN + data.len();
+        outbox.seal_built(sa, protocol::FRAGMENT, len, marks, |_, out| {
+            header.emit(out);
+            out[FRAGMENT_HEADER_LEN..].copy_from_slice(data);
+        });
+    }
+    counters.add(Counter::FragmentsSent, count);
+}
+
+fn lock(hold: &Mutex<HoldTable>) -> MutexGuard<'_, HoldTable> {
+    hold.lock().unwrap_or_else(PoisonError::into_inner)
+}

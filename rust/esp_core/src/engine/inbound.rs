@@ -1,0 +1,130 @@
+//! Inbound security associations.
+
+use std::sync::Arc;
+
+use super::peer::{Peer, SaCounters};
+use crate::{
+    beet::Hit, drops::DropReason, esp::Opener, fragment::reassembly::Reassembler,
+    replay::ReplayWindow, spi_table::SpiTable,
+};
+
+/// One inbound security association. Belongs to the receiving thread.
+pub(super) struct InboundSa {
+    /// Boxed, so that moving this leaves no copy of the keys behind.
+    opener: Box<Opener>,
+    window: ReplayWindow,
+    pub peer: Arc<Peer>,
+    pub local_hit: Hit,
+    /// Index of the segment whose frames it carries.
+    pub segment: Option<usize>,
+    counters: Arc<SaCounters>,
+    /// Pieces of payloads that wait for the rest.
+    pub reassembler: Reassembler,
+    /// Nothing authentic came in yet, or nobody could be told.
+    pub first_data_due: bool,
+}
+
+/// A packet that was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Opened {
+    /// Where the payload lies in the packet.
+    pub payload: std::ops::Range<usize>,
+    pub next_header: u8,
+}
+
+impl InboundSa {
+    #[must_use]
+    pub(super) fn new(
+        opener: Opener,
+        replay_window: u32,
+        peer: Arc<Peer>,
+        local_hit: Hit,
+        segment: Option<usize>,
+        counters: Arc<SaCounters>,
+    ) -> Self {
+        Self {
+            opener: Box::new(opener),
+            window: ReplayWindow::new(replay_window),
+            peer,
+            local_hit,
+            segment,
+            counters,
+            reassembler: Reassembler::default(),
+            first_data_due: true,
+        }
+    }
+
+    #[must_use]
+    pub(super) fn spi(&self) -> u32 {
+        self.opener.spi()
+    }
+
+    /// Check, verify and decrypt a packet (SPI to ICV) in place. The window moves only once the
+    /// integrity check holds (RFC 4303 §3.4.3).
+    pub(super) fn open(
+        &mut self,
+        packet: &mut [u8],
+        sequence_low: u32,
+        now_ms: u64,
+    ) -> Result<Opened, DropReason> {
+        let sequence = self.window.infer(sequence_low);
+        let opened = self
+            .window
+            .check(sequence)
+            .and_then(|()| self.opener.open(sequence, packet))
+            .and_then(|opened| self.window.commit(sequence).map(|()| opened));
+        match opened {
+            Ok((payload, next_header)) => {
+                self.counters
+                    .packet(payload.len(), self.window.highest(), now_ms);
+                Ok(Opened {
+                    payload,
+                    next_header,
+                })
+            }
+            Err(error) => {
+                let reason = DropReason::of_opening(error);
+                match reason {
+                    DropReason::Replayed => self.counters.replayed(),
+                    DropReason::AuthFailed => self.counters.auth_failed(),
+                    _ => {}
+                }
+                Err(reason)
+            }
+        }
+    }
+}
+
+/// All inbound security associations, found by SPI.
+#[derive(Default)]
+pub(super) struct InboundSas {
+    table: SpiTable,
+    places: Vec<Option<Box<InboundSa>>>,
+    free: Vec<u32>,
+}
+
+impl InboundSas {
+    /// Add or replace; returns the one replaced.
+    pub(super) fn add(&mut self, sa: Box<InboundSa>) -> Option<Box<InboundSa>> {
+        let spi = sa.spi();
+        let old = self.remove(spi);
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            (self.places.len() - 1) as u32
+        });
+        self.places[place as usize] = Some(sa);
+        self.table.insert(spi, place);
+        old
+    }
+
+    pub(super) fn remove(&mut self, spi: u32) -> Option<Box<InboundSa>> {
+        let place = self.table.remove(spi)?;
+        self.free.push(place);
+        self.places[place as usize].take()
+    }
+
+    pub(super) fn get(&mut self, spi: u32) -> Option<&mut InboundSa> {
+        let place = self.table.get(spi)?;
+        self.places[place as usize].as_deref_mut()
+    }
+}

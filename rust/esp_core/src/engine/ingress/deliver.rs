@@ -1,0 +1,254 @@
+//! From an opened packet to the device it is for.
+
+use std::sync::Arc;
+
+use crate::{
+    beet::{
+        flows::{Flow, FlowMemory},
+        input::{ambiguous_ports, rebuild, Endpoints},
+        Hit, Lsi,
+    },
+    drops::DropReason,
+    engine::{device::Device, inbound::InboundSa},
+    etherip,
+    l2::{
+        mac_table::{Learned, MacLearner},
+        mss,
+    },
+    offload::coalesce::{Coalescer, Link, Place},
+    packet::{
+        ethernet::{self, Header},
+        protocol,
+    },
+    stats::{Counter, Counters},
+    sys::control_message::Received,
+};
+
+/// For inner headers, should the kernel not tell that of the outer one.
+const DEFAULT_HOP_LIMIT: u8 = 64;
+
+/// One Ethernet segment as the receiving thread sees it.
+pub(crate) struct IngressSegment {
+    device: Arc<Device>,
+    macs: MacLearner,
+    mss_clamp: bool,
+    queue: Coalescer,
+}
+
+impl IngressSegment {
+    #[must_use]
+    pub(crate) fn new(device: Arc<Device>, macs: MacLearner, mss_clamp: bool) -> Self {
+        let queue = Coalescer::new(Link::Ethernet, device.offload(), device.udp_offload);
+        Self {
+            device,
+            macs,
+            mss_clamp,
+            queue,
+        }
+    }
+
+    /// Whether there are MAC addresses to forget in time.
+    pub(super) fn is_ageing(&self) -> bool {
+        !self.macs.table().is_empty()
+    }
+
+    pub(super) fn sweep(&mut self, now_s: u32) {
+        self.macs.sweep(now_s);
+    }
+
+    pub(super) fn flush(&mut self, data: &[u8], whole: &[Vec<u8>], counters: &Counters) {
+        let counted = (Counter::TapTxFrames, Counter::TapTxBytes);
+        write_all(
+            &mut self.queue,
+            &self.device,
+            data,
+            whole,
+            counters,
+            counted,
+        );
+    }
+
+    /// Queue a frame that came from a peer.
+    fn deliver(
+        &mut self,
+        sa: &InboundSa,
+        buffer: &mut [u8],
+        mut place: Place,
+        now_s: u32,
+        counters: &Counters,
+    ) -> Result<(), DropReason> {
+        etherip::decapsulate(&buffer[place.range.clone()])?;
+        place.range.start += etherip::HEADER_LEN;
+        let frame = &mut buffer[place.range.clone()];
+        let header = Header::parse(frame).ok_or(DropReason::FrameTooShort)?;
+        if ethernet::is_link_local(&header.destination) {
+            return Err(DropReason::LinkLocalFrame);
+        }
+        if ethernet::is_group(&header.source) {
+            return Err(DropReason::GroupSource);
+        }
+        let learned = self
+            .macs
+            .learn(&header.source, header.vlan, sa.peer.id, now_s);
+        match learned {
+            Learned::Known => {}
+            Learned::New => counters.add(Counter::MacsLearned, 1),
+            Learned::Moved => counters.add(Counter::MacsMoved, 1),
+            Learned::TableFull => counters.add(Counter::MacTableFull, 1),
+        }
+        if self.mss_clamp {
+            let room = sa.peer.frame_room();
+            let clamped =
+                room > header.len && mss::clamp(&mut frame[header.len..], room - header.len);
+            counters.add(Counter::MssClamped, usize::from(clamped));
+        }
+        self.queue.push(&[], frame, place);
+        Ok(())
+    }
+}
+
+/// The host's TUN as the receiving thread sees it.
+pub(crate) struct IngressTun {
+    device: Arc<Device>,
+    local_lsi: Lsi,
+    local_hit: Hit,
+    flows: Arc<FlowMemory>,
+    queue: Coalescer,
+}
+
+impl IngressTun {
+    #[must_use]
+    pub(crate) fn new(
+        device: Arc<Device>,
+        local_hit: Hit,
+        local_lsi: Lsi,
+        flows: Arc<FlowMemory>,
+    ) -> Self {
+        let queue = Coalescer::new(Link::Ip, device.offload(), device.udp_offload);
+        Self {
+            device,
+            local_lsi,
+            local_hit,
+            flows,
+            queue,
+        }
+    }
+
+    pub(super) fn flush(&mut self, data: &[u8], whole: &[Vec<u8>], counters: &Counters) {
+        let counted = (Counter::TunTxPackets, Counter::TunTxBytes);
+        write_all(
+            &mut self.queue,
+            &self.device,
+            data,
+            whole,
+            counters,
+            counted,
+        );
+    }
+
+    /// Queue a packet that came from a peer.
+    fn deliver(
+        &mut self,
+        sa: &InboundSa,
+        next_header: u8,
+        buffer: &mut [u8],
+        mut place: Place,
+        received: &Received,
+        now_s: u32,
+    ) -> Result<(), DropReason> {
+        if sa.local_hit != self.local_hit {
+            return Err(DropReason::NoTun);
+        }
+        let endpoints = Endpoints {
+            local_hit: sa.local_hit,
+            peer_hit: sa.peer.hit,
+            local_lsi: self.local_lsi,
+            peer_lsi: sa.peer.lsi(),
+            traffic_class: received.traffic_class,
+            hop_limit: if received.hop_limit == 0 {
+                DEFAULT_HOP_LIMIT
+            } else {
+                received.hop_limit
+            },
+        };
+        let payload = &mut buffer[place.range.clone()];
+        let lsi = ambiguous_ports(next_header, payload).is_some_and(|ports| {
+            let flow = Flow {
+                peer: sa.peer.id,
+                protocol: next_header,
+                local_port: ports.0,
+                remote_port: ports.1,
+            };
+            endpoints.peer_lsi.is_some() && self.flows.is_lsi(flow, now_s)
+        });
+        let rebuilt = rebuild(next_header, payload, &endpoints, lsi)?;
+        place.range.start += rebuilt.rest;
+        self.queue
+            .push(rebuilt.header(), &payload[rebuilt.rest..], place);
+        Ok(())
+    }
+}
+
+/// Everything that an opened packet may be delivered to.
+pub(super) struct Delivery<'a> {
+    pub(super) segments: &'a mut [IngressSegment],
+    pub(super) tun: Option<&'a mut IngressTun>,
+    pub(super) counters: &'a Counters,
+    pub(super) now_s: u32,
+}
+
+impl Delivery<'_> {
+    /// Queue the payload at `place` in `buffer` for its device.
+    pub(super) fn deliver(
+        &mut self,
+        sa: &InboundSa,
+        next_header: u8,
+        buffer: &mut [u8],
+        place: Place,
+        received: &Received,
+    ) -> Result<(), DropReason> {
+        if next_header == protocol::ETHERIP {
+            let segment = sa.segment.and_then(|index| self.segments.get_mut(index));
+            let segment = segment.ok_or(DropReason::NoSegment)?;
+            return segment.deliver(sa, buffer, place, self.now_s, self.counters);
+        }
+        let tun = self.tun.as_deref_mut().ok_or(DropReason::NoTun)?;
+        tun.deliver(sa, next_header, buffer, place, received, self.now_s)
+    }
+}
+
+/// Write what is queued for a device, and begin anew.
+fn write_all(
+    queue: &mut Coalescer,
+    device: &Device,
+    data: &[u8],
+    whole: &[Vec<u8>],
+    counters: &Counters,
+    (packets, bytes): (Counter, Counter),
+) {
+    if queue.is_empty() {
+        return;
+    }
+    for output in queue.outputs() {
+        let (vnet, headers, count) = (output.vnet, output.headers, output.packets);
+        let mut len = headers.len();
+        let payloads = output.map(|place| {
+            let buffer = match place.buffer as usize {
+                0 => data,
+                n => &whole[n - 1][..],
+            };
+            len += place.range.len();
+            &buffer[place.range.clone()]
+        });
+        counters.add(Counter::WriteCalls, 1);
+        match device.write(&vnet, std::iter::once(headers).chain(payloads)) {
+            Ok(()) => {
+                counters.add(packets, count);
+                counters.add(bytes, len);
+            }
+            Err(_) => counters.dropped_many(DropReason::DeviceRefused, count),
+        }
+    }
+    counters.add(Counter::CoalescedPackets, queue.take_joined());
+    queue.clear();
+}

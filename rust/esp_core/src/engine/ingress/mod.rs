@@ -1,0 +1,382 @@
+//! The thread that receives, opens, and writes to the TUN and the TAPs.
+
+mod deliver;
+mod report;
+
+use std::{io, net::SocketAddr, ops::Range, os::fd::AsFd, sync::Arc};
+
+pub(super) use deliver::{IngressSegment, IngressTun};
+use report::UnknownSpis;
+
+use super::{
+    clock::{seconds, Clock},
+    command::{CommandReceiver, IngressCommand},
+    inbound::InboundSas,
+    socket::{Socket, SocketKind},
+};
+use crate::{
+    drops::DropReason,
+    events::{Event, EventQueue},
+    fragment::reassembly::Pool,
+    offload::coalesce::Place,
+    packet::{be32, ip, protocol},
+    stats::{Counter, Counters},
+    sys::{
+        control_message::Received,
+        poll::Poll,
+        receive::{Datagram, ReceiveBatch},
+    },
+};
+
+/// Trains, or single datagrams where the kernel joins none, received at once over UDP.
+const UDP_SLOTS: usize = 16;
+const UDP_SLOT_LEN: usize = 65_536;
+/// Packets received at once over IP, where the kernel never joins them.
+const ESP_SLOTS: usize = 64;
+const ESP_SLOT_LEN: usize = 16_384;
+/// Batches received from one socket before the next one has its turn.
+const TURN: usize = 4;
+/// How often time is looked at while something waits for it.
+const TICK_MS: u32 = 500;
+/// Octets of SPI and sequence number.
+const ESP_FRONT: usize = 8;
+
+/// The buffer number of the batch itself; reassembled payloads have numbers from 1.
+const BATCH: u32 = 0;
+
+/// What the thread is started with.
+pub(super) struct IngressParts {
+    pub sockets: Arc<[Socket]>,
+    pub segments: Vec<IngressSegment>,
+    pub tun: Option<IngressTun>,
+    pub commands: CommandReceiver<IngressCommand>,
+    pub events: Arc<EventQueue>,
+    pub counters: Arc<Counters>,
+    pub clock: Clock,
+}
+
+/// The thread's state.
+pub(super) struct Ingress {
+    sockets: Arc<[Socket]>,
+    segments: Vec<IngressSegment>,
+    tun: Option<IngressTun>,
+    sas: InboundSas,
+    commands: CommandReceiver<IngressCommand>,
+    events: Arc<EventQueue>,
+    counters: Arc<Counters>,
+    clock: Clock,
+    now_ms: u64,
+    last_tick_ms: u64,
+    unknown: UnknownSpis,
+    pool: Pool,
+    /// Security associations with pieces that wait for the rest.
+    reassembling: Vec<u32>,
+    /// Payloads reassembled in this batch; buffer n + 1 of what is queued for the devices.
+    whole: Vec<Vec<u8>>,
+}
+
+/// What came with a packet from outside.
+#[derive(Clone, Copy)]
+struct Outer {
+    remote: SocketAddr,
+    received: Received,
+}
+
+impl Ingress {
+    #[must_use]
+    pub(super) fn new(parts: IngressParts) -> Self {
+        Self {
+            sockets: parts.sockets,
+            segments: parts.segments,
+            tun: parts.tun,
+            sas: InboundSas::default(),
+            commands: parts.commands,
+            events: parts.events,
+            counters: parts.counters,
+            clock: parts.clock,
+            now_ms: 0,
+            last_tick_ms: 0,
+            unknown: UnknownSpis::new(),
+            pool: Pool::default(),
+            reassembling: Vec::new(),
+            whole: Vec::with_capacity(64),
+        }
+    }
+
+    /// Carry packets until asked to stop; the error says why it cannot go on.
+    pub(super) fn run(mut self) -> Result<(), String> {
+        let sockets = self.sockets.clone();
+        let mut udp = ReceiveBatch::new(UDP_SLOTS, UDP_SLOT_LEN);
+        let mut esp = ReceiveBatch::new(ESP_SLOTS, ESP_SLOT_LEN);
+        let mut poll = Poll::new();
+        let signal = poll.add(self.commands.signal());
+        for socket in &*sockets {
+            poll.add(socket.as_fd());
+        }
+        while !self.commands.stopped() {
+            self.now_ms = self.clock.now_ms();
+            self.obey();
+            self.tick();
+            let mut idle = true;
+            for socket in &*sockets {
+                let batch = match socket.kind {
+                    SocketKind::Udp => &mut udp,
+                    SocketKind::Esp => &mut esp,
+                };
+                idle &= self.drain(socket, batch);
+            }
+            if idle {
+                self.counters.add(Counter::PollCalls, 1);
+                let waiting = !self.reassembling.is_empty()
+                    || self.segments.iter().any(IngressSegment::is_ageing);
+                poll.wait(waiting.then_some(TICK_MS))
+                    .map_err(|error| format!("cannot wait for packets: {error}"))?;
+                if poll.is_ready(signal) {
+                    self.commands.clear_signal();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Carry out what the control plane asks for.
+    fn obey(&mut self) {
+        while let Some(command) = self.commands.next() {
+            let gone = match command {
+                IngressCommand::AddSa(sa) => self.sas.add(sa),
+                IngressCommand::RemoveSa { spi } => self.sas.remove(spi),
+            };
+            if let Some(mut sa) = gone {
+                sa.reassembler.clear(&mut self.pool, &self.counters);
+            }
+        }
+    }
+
+    /// Forget what is too old, twice a second at most.
+    fn tick(&mut self) {
+        if self.now_ms < self.last_tick_ms + u64::from(TICK_MS) {
+            return;
+        }
+        self.last_tick_ms = self.now_ms;
+        for segment in &mut self.segments {
+            segment.sweep(seconds(self.now_ms));
+        }
+        let Self {
+            sas,
+            pool,
+            counters,
+            now_ms,
+            ..
+        } = self;
+        self.reassembling.retain(|spi| {
+            let Some(sa) = sas.get(*spi) else {
+                return false;
+            };
+            sa.reassembler.expire(*now_ms, pool, counters);
+            !sa.reassembler.is_empty()
+        });
+    }
+
+    /// Receive from a socket; true if there is no more for now.
+    fn drain(&mut self, socket: &Socket, batch: &mut ReceiveBatch) -> bool {
+        for _ in 0..TURN {
+            self.counters.add(Counter::ReceiveCalls, 1);
+            let count = match batch.receive(socket.as_fd()) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // Other errors are about packets sent before; the socket lives on.
+                Err(_) => return true,
+            };
+            for slot in 0..count {
+                let datagram = batch.datagram(slot);
+                self.datagram(socket, batch.data_mut(), datagram);
+            }
+            self.flush(batch.data());
+            if count < batch.slots() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Take a datagram or train apart.
+    fn datagram(&mut self, socket: &Socket, data: &mut [u8], datagram: Datagram) {
+        let (Some(remote), false) = (datagram.remote, datagram.truncated) else {
+            self.counters.dropped(DropReason::Truncated);
+            return;
+        };
+        let mut outer = Outer {
+            remote,
+            received: datagram.received,
+        };
+        match socket.kind {
+            SocketKind::Udp => {
+                let size = match outer.received.segment_size {
+                    0 => datagram.range.len().max(1),
+                    size => {
+                        let segments = datagram.range.len().div_ceil(size);
+                        self.counters.add(Counter::GroSegments, segments);
+                        size
+                    }
+                };
+                let mut start = datagram.range.start;
+                while start < datagram.range.end {
+                    let end = (start + size).min(datagram.range.end);
+                    self.udp(socket, data, start..end, &outer);
+                    start = end;
+                }
+            }
+            SocketKind::Esp if socket.v6 => self.esp(data, datagram.range, &outer),
+            SocketKind::Esp => {
+                // IPv4 raw sockets give the header as well.
+                let Some(header) = ip::Header::parse(&data[datagram.range.clone()]) else {
+                    self.counters.dropped(DropReason::Runt);
+                    return;
+                };
+                outer.received.traffic_class = header.traffic_class;
+                outer.received.hop_limit = header.hop_limit;
+                let start = datagram.range.start;
+                self.esp(data, start + header.len..start + header.total, &outer);
+            }
+        }
+    }
+
+    /// Tell HIP, keepalives and ESP apart (RFC 9028 §5.1, RFC 3948 §2).
+    fn udp(&mut self, socket: &Socket, data: &mut [u8], range: Range<usize>, outer: &Outer) {
+        match &data[range.clone()] {
+            [0xff] => self.counters.add(Counter::Keepalives, 1),
+            [0, 0, 0, 0, packet @ ..] => self.control(socket, packet, outer),
+            _ => self.esp(data, range, outer),
+        }
+    }
+
+    fn esp(&mut self, data: &mut [u8], range: Range<usize>, outer: &Outer) {
+        self.counters.add(Counter::NetRxPackets, 1);
+        self.counters.add(Counter::NetRxBytes, range.len());
+        if let Err(reason) = self.try_esp(data, range, outer) {
+            self.counters.dropped(reason);
+        }
+    }
+
+    fn try_esp(
+        &mut self,
+        data: &mut [u8],
+        range: Range<usize>,
+        outer: &Outer,
+    ) -> Result<(), DropReason> {
+        if range.len() < ESP_FRONT {
+            return Err(DropReason::Runt);
+        }
+        let packet = &mut data[range.clone()];
+        let (spi, sequence_low) = (be32(packet, 0), be32(packet, 4));
+        if self.sas.get(spi).is_none() {
+            // It may have been installed since the batch came in.
+            self.obey();
+        }
+        let Some(sa) = self.sas.get(spi) else {
+            self.report_unknown(spi, outer);
+            return Err(DropReason::UnknownSpi);
+        };
+        let opened = sa.open(packet, sequence_low, self.now_ms)?;
+        if sa.first_data_due {
+            sa.first_data_due = !self.events.push(Event::FirstData { spi });
+        }
+        let payload = range.start + opened.payload.start..range.start + opened.payload.end;
+        match opened.next_header {
+            protocol::NONE => {
+                self.counters.add(Counter::DummyPackets, 1);
+                Ok(())
+            }
+            protocol::FRAGMENT if is_ours(&data[payload.clone()]) => {
+                self.reassemble(spi, &data[payload], outer)
+            }
+            next_header => {
+                let Self {
+                    sas,
+                    segments,
+                    tun,
+                    counters,
+                    now_ms,
+                    ..
+                } = self;
+                let sa = sas.get(spi).ok_or(DropReason::UnknownSpi)?;
+                let place = Place {
+                    buffer: BATCH,
+                    range: payload,
+                };
+                let mut delivery = deliver::Delivery {
+                    segments,
+                    tun: tun.as_mut(),
+                    counters,
+                    now_s: seconds(*now_ms),
+                };
+                delivery.deliver(sa, next_header, data, place, &outer.received)
+            }
+        }
+    }
+
+    /// Add a piece of a payload, and deliver the payload that it completes.
+    fn reassemble(&mut self, spi: u32, piece: &[u8], outer: &Outer) -> Result<(), DropReason> {
+        let Self {
+            sas,
+            segments,
+            tun,
+            counters,
+            now_ms,
+            pool,
+            ..
+        } = self;
+        let sa = sas.get(spi).ok_or(DropReason::UnknownSpi)?;
+        let was_empty = sa.reassembler.is_empty();
+        let whole = sa.reassembler.insert(piece, *now_ms, pool, counters);
+        if was_empty && !sa.reassembler.is_empty() {
+            self.reassembling.push(spi);
+        }
+        let Some(whole) = whole else {
+            return Ok(());
+        };
+        self.whole.push(whole.payload);
+        let buffer = self.whole.len();
+        let payload = &mut self.whole[buffer - 1];
+        let place = Place {
+            buffer: buffer as u32,
+            range: 0..payload.len(),
+        };
+        let mut delivery = deliver::Delivery {
+            segments,
+            tun: tun.as_mut(),
+            counters,
+            now_s: seconds(*now_ms),
+        };
+        delivery.deliver(sa, whole.next_header, payload, place, &outer.received)
+    }
+
+    /// Write everything queued to the devices.
+    fn flush(&mut self, data: &[u8]) {
+        let Self {
+            segments,
+            tun,
+            counters,
+            whole,
+            ..
+        } = self;
+        for segment in segments {
+            segment.flush(data, whole, counters);
+        }
+        if let Some(tun) = tun {
+            tun.flush(data, whole, counters);
+        }
+        for buffer in self.whole.drain(..) {
+            self.pool.give_back(buffer);
+        }
+    }
+}
+
+/// Whether a fragment is to be reassembled here: of Ethernet, or of IPv4 traffic. Those of IPv6
+/// traffic are for the host's own kernel.
+fn is_ours(payload: &[u8]) -> bool {
+    matches!(
+        payload.first(),
+        Some(&protocol::ETHERIP | &protocol::BEET_PSEUDO_HEADER | &protocol::ICMP)
+    )
+}

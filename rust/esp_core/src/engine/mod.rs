@@ -1,0 +1,216 @@
+//! The engine: two data threads, and what the control plane does to them.
+//!
+//! One thread reads the TUN and the TAPs, seals and sends; the other receives, opens and writes.
+//! Each takes a packet from one end to the other by itself (no hand-off, so no reordering), owns
+//! the security associations of its direction, and learns of changes by a queue. What both look at
+//! (MAC tables, LSIs, flows) is read without a lock. So nothing on the packet path waits for the
+//! control plane, nor the other way round.
+
+mod capabilities;
+mod clock;
+mod command;
+mod control;
+mod device;
+mod egress;
+mod error;
+mod hold;
+mod inbound;
+mod ingress;
+mod outbound;
+mod outbox;
+mod peer;
+mod registry;
+mod setup;
+mod socket;
+
+use std::{
+    net::IpAddr,
+    os::fd::RawFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+};
+
+pub use self::{
+    capabilities::capabilities,
+    control::{MacLine, SaLine},
+    error::EngineError,
+    registry::Direction,
+};
+
+use self::{
+    clock::Clock,
+    command::{CommandReceiver, CommandSender, EgressCommand, IngressCommand},
+    device::Device,
+    hold::HoldTable,
+    registry::Registry,
+    socket::Socket,
+};
+use crate::{
+    beet::{Hit, Lsi},
+    events::EventQueue,
+    l2::mac_table::{MacLearner, MacTable},
+    stats::Counters,
+};
+
+/// Octets that the largest packet of a device may have.
+const MTU_RANGE: std::ops::RangeInclusive<usize> = 576..=65_535;
+
+/// The segment numbers that may be used.
+pub const MAX_SEGMENTS: u32 = 4096;
+
+/// Where the packets of a security association come from or go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaPath {
+    /// Own address; the system chooses it if there is none.
+    pub local: Option<IpAddr>,
+    pub remote: IpAddr,
+    pub udp: bool,
+    pub local_port: u16,
+    pub remote_port: u16,
+    /// Octets of the largest packet, counted from the outer IP header; for sending.
+    pub mtu: usize,
+}
+
+/// A security association to install.
+pub struct SaParameters<'a> {
+    pub direction: Direction,
+    pub spi: u32,
+    pub suite: u16,
+    pub encryption_key: &'a [u8],
+    pub authentication_key: &'a [u8],
+    pub local_hit: Hit,
+    pub peer_hit: Hit,
+    pub path: SaPath,
+    /// The segment whose frames it carries, 0 for none.
+    pub segment: u32,
+    pub replay_window: u32,
+}
+
+/// A TAP to carry.
+#[derive(Clone, Copy, Debug)]
+pub struct TapParameters {
+    pub fd: RawFd,
+    /// From 1.
+    pub segment: u32,
+    /// Octets of the largest IP packet in a frame, which has to reach the peers.
+    pub mtu: usize,
+    pub mss_clamp: bool,
+    pub vnet_hdr: bool,
+    pub mac_limit: usize,
+    pub mac_age_s: u32,
+}
+
+/// The TUN to carry.
+#[derive(Clone, Copy, Debug)]
+pub struct TunParameters {
+    pub fd: RawFd,
+    /// Octets of the largest packet.
+    pub mtu: usize,
+    pub local_hit: Hit,
+    pub local_lsi: Lsi,
+    pub vnet_hdr: bool,
+}
+
+struct Segment {
+    number: u32,
+    device: Arc<Device>,
+    mss_clamp: bool,
+    macs: Arc<MacTable>,
+    /// Handed to the receiving thread at the start.
+    learner: Option<MacLearner>,
+}
+
+struct Tun {
+    device: Arc<Device>,
+    local_hit: Hit,
+    local_lsi: Lsi,
+}
+
+enum Phase {
+    /// Sockets and devices may be added.
+    Setup {
+        egress: CommandReceiver<EgressCommand>,
+        ingress: CommandReceiver<IngressCommand>,
+    },
+    Running(Vec<JoinHandle<()>>),
+    Stopped,
+}
+
+struct Inner {
+    phase: Phase,
+    sockets: Vec<Socket>,
+    /// Those sockets, once the threads run.
+    shared_sockets: Arc<[Socket]>,
+    segments: Vec<Segment>,
+    tun: Option<Tun>,
+    registry: Registry,
+}
+
+impl Inner {
+    fn sockets(&self) -> &[Socket] {
+        match self.phase {
+            Phase::Setup { .. } => &self.sockets,
+            _ => &self.shared_sockets,
+        }
+    }
+}
+
+/// The data plane. All methods may be called from any thread.
+pub struct Engine {
+    inner: Mutex<Inner>,
+    egress: Arc<CommandSender<EgressCommand>>,
+    ingress: Arc<CommandSender<IngressCommand>>,
+    events: Arc<EventQueue>,
+    hold: Arc<Mutex<HoldTable>>,
+    clock: Clock,
+    egress_counters: Arc<Counters>,
+    ingress_counters: Arc<Counters>,
+    /// Written by whoever has locked `inner`.
+    control_counters: Counters,
+}
+
+impl Engine {
+    /// An engine without sockets and devices.
+    pub fn new() -> Result<Self, EngineError> {
+        let failed = |error| EngineError::System("make an eventfd", error);
+        let (egress, egress_receiver) = command::queue().map_err(failed)?;
+        let (ingress, ingress_receiver) = command::queue().map_err(failed)?;
+        Ok(Self {
+            inner: Mutex::new(Inner {
+                phase: Phase::Setup {
+                    egress: egress_receiver,
+                    ingress: ingress_receiver,
+                },
+                sockets: Vec::new(),
+                shared_sockets: Arc::new([]),
+                segments: Vec::new(),
+                tun: None,
+                registry: Registry::default(),
+            }),
+            egress: Arc::new(egress),
+            ingress: Arc::new(ingress),
+            events: Arc::new(EventQueue::new().map_err(failed)?),
+            hold: Arc::default(),
+            clock: Clock::default(),
+            egress_counters: Arc::default(),
+            ingress_counters: Arc::default(),
+            control_counters: Counters::default(),
+        })
+    }
+
+    /// The queue of what the control plane is to know.
+    #[must_use]
+    pub fn events(&self) -> &EventQueue {
+        &self.events
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,342 @@
+//! Outbound security associations, and the peers that they lead to.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::peer::{self, Peer, SaCounters};
+use crate::{
+    beet::Hit, drops::DropReason, esp::Sealer, etherip, l2::mac_table::PeerId, sys::send::Route,
+};
+
+/// Where the packets of a security association go.
+#[derive(Clone, Debug)]
+pub(super) struct OutboundPath {
+    /// The engine's socket.
+    pub socket: usize,
+    pub route: Route,
+    /// Octets of the largest ESP packet that fits.
+    pub room: usize,
+}
+
+/// One outbound security association. Belongs to the sending thread.
+pub(super) struct OutboundSa {
+    /// Boxed, so that moving this leaves no copy of the keys behind.
+    sealer: Box<Sealer>,
+    next_sequence: u64,
+    next_fragment: u32,
+    max_payload: usize,
+    pub peer: Arc<Peer>,
+    pub local_hit: Hit,
+    /// Index of the segment whose frames it carries.
+    pub segment: Option<usize>,
+    path: OutboundPath,
+    counters: Arc<SaCounters>,
+}
+
+impl OutboundSa {
+    #[must_use]
+    pub(super) fn new(
+        sealer: Sealer,
+        peer: Arc<Peer>,
+        local_hit: Hit,
+        segment: Option<usize>,
+        path: OutboundPath,
+        counters: Arc<SaCounters>,
+    ) -> Self {
+        Self {
+            max_payload: sealer.max_payload(path.room),
+            sealer: Box::new(sealer),
+            next_sequence: 1,
+            next_fragment: 1,
+            peer,
+            local_hit,
+            segment,
+            path,
+            counters,
+        }
+    }
+
+    #[must_use]
+    pub(super) fn spi(&self) -> u32 {
+        self.sealer.spi()
+    }
+
+    #[must_use]
+    pub(super) fn path(&self) -> &OutboundPath {
+        &self.path
+    }
+
+    pub(super) fn set_path(&mut self, path: OutboundPath) {
+        self.max_payload = self.sealer.max_payload(path.room);
+        self.path = path;
+    }
+
+    /// Octets in front of the payload.
+    #[must_use]
+    pub(super) fn header_len(&self) -> usize {
+        self.sealer.header_len()
+    }
+
+    /// Octets of the packet that carries a payload.
+    #[must_use]
+    pub(super) fn sealed_len(&self, payload_len: usize) -> usize {
+        self.sealer.sealed_len(payload_len)
+    }
+
+    /// Octets of the largest payload that fits the path.
+    #[must_use]
+    pub(super) fn max_payload(&self) -> usize {
+        self.max_payload
+    }
+
+    /// Octets of the largest Ethernet frame that fits the path in one piece.
+    #[must_use]
+    pub(super) fn frame_room(&self) -> usize {
+        self.max_payload.saturating_sub(etherip::HEADER_LEN)
+    }
+
+    /// A number for the pieces of one payload.
+    pub(super) fn fragment_identification(&mut self) -> u32 {
+        let number = self.next_fragment;
+        self.next_fragment = number.wrapping_add(1);
+        number
+    }
+
+    /// Seal the payload at `buf[header_len()..]`; returns the packet's length.
+    pub(super) fn seal(
+        &mut self,
+        next_header: u8,
+        buf: &mut [u8],
+        payload_len: usize,
+        now_ms: u64,
+    ) -> Result<usize, DropReason> {
+        let sequence = self.next_sequence;
+        // The number is used up whatever happens: it must never come twice.
+        self.next_sequence = sequence
+            .checked_add(1)
+            .ok_or(DropReason::SequenceExhausted)?;
+        let len = self
+            .sealer
+            .seal(sequence, next_header, buf, payload_len)
+            .map_err(|_| DropReason::SealFailed)?;
+        self.counters.packet(payload_len, sequence, now_ms);
+        Ok(len)
+    }
+}
+
+/// The security associations of one peer; the newest carries its traffic.
+pub(super) struct OutboundPeer {
+    pub id: PeerId,
+    hit: Hit,
+    sas: Vec<OutboundSa>,
+}
+
+impl OutboundPeer {
+    /// The one in use.
+    pub(super) fn current(&mut self) -> Option<&mut OutboundSa> {
+        self.sas.last_mut()
+    }
+}
+
+/// All peers that can be sent to. Belongs to the sending thread.
+#[derive(Default)]
+pub(super) struct OutboundPeers {
+    places: Vec<Option<OutboundPeer>>,
+    by_hit: HashMap<Hit, usize>,
+    /// For each segment the places of the peers that take its frames.
+    members: Vec<Vec<usize>>,
+}
+
+impl OutboundPeers {
+    #[must_use]
+    pub(super) fn new(segments: usize) -> Self {
+        Self {
+            members: vec![Vec::new(); segments],
+            ..Self::default()
+        }
+    }
+
+    /// Add a security association: it takes over its peer's traffic.
+    pub(super) fn add(&mut self, sa: OutboundSa) -> usize {
+        let place = peer::place(sa.peer.id);
+        if self.places.len() <= place {
+            self.places.resize_with(place + 1, || None);
+        }
+        if self.places[place]
+            .as_ref()
+            .is_some_and(|peer| peer.id != sa.peer.id)
+        {
+            self.clear(place);
+        }
+        self.by_hit.insert(sa.peer.hit, place);
+        let peer = self.places[place].get_or_insert_with(|| OutboundPeer {
+            id: sa.peer.id,
+            hit: sa.peer.hit,
+            sas: Vec::with_capacity(2),
+        });
+        peer.sas.retain(|old| old.spi() != sa.spi());
+        peer.sas.push(sa);
+        self.renew(place);
+        place
+    }
+
+    pub(super) fn set_path(&mut self, hit: &Hit, spi: u32, path: OutboundPath) {
+        let Some(place) = self.find_hit(hit) else {
+            return;
+        };
+        let sas = self.places[place].iter_mut().flat_map(|peer| &mut peer.sas);
+        for sa in sas.filter(|sa| sa.spi() == spi) {
+            sa.set_path(path.clone());
+        }
+        self.renew(place);
+    }
+
+    pub(super) fn remove(&mut self, hit: &Hit, spi: u32) {
+        let Some(place) = self.find_hit(hit) else {
+            return;
+        };
+        if let Some(peer) = &mut self.places[place] {
+            peer.sas.retain(|sa| sa.spi() != spi);
+            if peer.sas.is_empty() {
+                self.clear(place);
+            }
+        }
+        self.renew(place);
+    }
+
+    #[must_use]
+    pub(super) fn find_hit(&self, hit: &Hit) -> Option<usize> {
+        self.by_hit.get(hit).copied()
+    }
+
+    /// The place of a peer, unless another has it by now.
+    #[must_use]
+    pub(super) fn find_id(&self, id: PeerId) -> Option<usize> {
+        let place = peer::place(id);
+        let peer = self.places.get(place)?.as_ref()?;
+        (peer.id == id).then_some(place)
+    }
+
+    /// The peers that take the frames of a segment.
+    #[must_use]
+    pub(super) fn members(&self, segment: usize) -> &[usize] {
+        &self.members[segment]
+    }
+
+    /// The security association that carries the traffic of the peer at a place.
+    pub(super) fn current(&mut self, place: usize) -> Option<&mut OutboundSa> {
+        self.places.get_mut(place)?.as_mut()?.current()
+    }
+
+    fn clear(&mut self, place: usize) {
+        if let Some(peer) = self.places[place].take() {
+            self.by_hit.remove(&peer.hit);
+        }
+    }
+
+    /// A peer's current security association has changed: adjust what follows from it.
+    fn renew(&mut self, place: usize) {
+        let current = self.current(place);
+        let segment = current.as_ref().and_then(|sa| sa.segment);
+        if let Some(sa) = current {
+            sa.peer.set_frame_room(sa.frame_room());
+        }
+        for (index, members) in self.members.iter_mut().enumerate() {
+            members.retain(|member| *member != place);
+            if segment == Some(index) {
+                members.push(place);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::suite::Suite;
+
+    fn sa(peer: &Arc<Peer>, spi: u32, segment: Option<usize>) -> OutboundSa {
+        let sealer = Sealer::new(Suite::AesGcm16, spi, &[7; 20], &[]).unwrap();
+        let path = OutboundPath {
+            socket: 0,
+            route: Route {
+                remote: (Ipv4Addr::LOCALHOST.into(), 10500).into(),
+                v6: false,
+                source: None,
+                traffic_class: None,
+                hop_limit: None,
+            },
+            room: 1472,
+        };
+        let peer = peer.clone();
+        OutboundSa::new(sealer, peer, [1; 16], segment, path, Arc::default())
+    }
+
+    fn peer(place: usize, tenant: u32) -> Arc<Peer> {
+        Arc::new(Peer::new(peer::id(place, tenant), [place as u8 + 1; 16]))
+    }
+
+    #[test]
+    fn the_first_number_is_1_and_none_comes_twice() {
+        let mut sa = sa(&peer(0, 1), 300, None);
+        let mut buf = [0; 200];
+        for expected in 1..4u32 {
+            sa.seal(97, &mut buf, 100, 0).unwrap();
+            assert_eq!(buf[4..8], expected.to_be_bytes());
+        }
+        assert!(sa.seal(97, &mut buf[..50], 100, 0).is_err());
+        sa.seal(97, &mut buf, 100, 0).unwrap();
+        assert_eq!(
+            buf[4..8],
+            5u32.to_be_bytes(),
+            "a failure uses its number up"
+        );
+    }
+
+    #[test]
+    fn it_stops_before_its_numbers_end() {
+        let mut sa = sa(&peer(0, 1), 300, None);
+        sa.next_sequence = u64::MAX - 1;
+        let mut buf = [0; 200];
+        sa.seal(97, &mut buf, 100, 0).unwrap();
+        for _ in 0..3 {
+            assert_eq!(
+                sa.seal(97, &mut buf, 100, 0),
+                Err(DropReason::SequenceExhausted)
+            );
+        }
+    }
+
+    #[test]
+    fn the_newest_takes_over_until_it_goes() {
+        let mut peers = OutboundPeers::new(2);
+        let peer = peer(3, 1);
+        let place = peers.add(sa(&peer, 300, Some(0)));
+        assert_eq!(peers.members(0), [place]);
+        peers.add(sa(&peer, 301, Some(1)));
+        assert_eq!(peers.current(place).unwrap().spi(), 301);
+        assert_eq!(
+            (peers.members(0), peers.members(1)),
+            (&[][..], &[place][..])
+        );
+        peers.remove(&peer.hit, 301);
+        assert_eq!(peers.current(place).unwrap().spi(), 300);
+        assert_eq!(peers.members(0), [place]);
+        peers.remove(&peer.hit, 300);
+        assert_eq!(peers.find_hit(&peer.hit), None);
+        assert_eq!(peers.find_id(peer.id), None);
+        assert!(peers.members(0).is_empty());
+    }
+
+    #[test]
+    fn the_next_tenant_of_a_place_is_somebody_else() {
+        let mut peers = OutboundPeers::new(1);
+        let (first, second) = (peer(3, 1), peer(3, 2));
+        peers.add(sa(&first, 300, Some(0)));
+        peers.add(sa(&second, 301, Some(0)));
+        assert_eq!(peers.find_id(first.id), None);
+        assert_eq!(peers.find_id(second.id), Some(3));
+        assert_eq!(peers.members(0), [3]);
+    }
+}

@@ -1,0 +1,351 @@
+//! Where packets are sealed, and from where they leave in trains.
+//!
+//! One buffer holds a batch: what was read and what was sealed from it. A packet that is read and
+//! sealed as it is stays where it was read; pieces of larger ones are built behind it, each right
+//! behind the other, so that a train of them is a single piece for the kernel.
+
+use std::{io, ops::Range, os::fd::AsFd, sync::Arc};
+
+use super::{device::READ_ROOM, outbound::OutboundSa, socket::Socket};
+use crate::{
+    drops::DropReason,
+    stats::{Counter, Counters},
+    sys::{
+        poll::wait_writable,
+        send::{Route, Sender, Train, MAX_PIECES, MAX_TRAINS},
+    },
+};
+
+/// In front of what is read: room for the ESP header (24 octets at most), a fragment or BEET pseudo
+/// header and the EtherIP header.
+pub(super) const HEADROOM: usize = 64;
+/// Behind what is read: padding, trailer and ICV (17 + 16 octets at most).
+const TAILROOM: usize = 64;
+const CAPACITY: usize = 512 << 10;
+/// A batch leaves when it has this many octets or packets: about one full train, so that the
+/// receiver begins while the next is read, and the buffer stays in the CPU's cache.
+const FULL_BYTES: usize = 96 << 10;
+const FULL_PACKETS: usize = 64;
+
+/// Datagrams in one train (UDP_MAX_SEGMENTS was 64 before Linux 6.9).
+const MAX_SEGMENTS: usize = 64;
+/// Octets in one train: the payload of the largest UDP datagram.
+const MAX_TRAIN_BYTES: usize = 65_507;
+/// How long to wait for a full socket before packets are dropped.
+const SEND_WAIT_MS: u16 = 20;
+
+/// TOS or Traffic Class, and TTL or Hop Limit, of the outer header, if not the socket's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    pub traffic_class: Option<u8>,
+    pub hop_limit: Option<u8>,
+}
+
+#[derive(Clone, Copy)]
+struct Packet {
+    start: usize,
+    len: usize,
+    /// Index in `routes`.
+    route: usize,
+}
+
+impl Packet {
+    fn range(&self) -> Range<usize> {
+        self.start..self.start + self.len
+    }
+}
+
+/// A batch on its way out. Belongs to the sending thread.
+pub(super) struct Outbox {
+    data: Box<[u8]>,
+    used: usize,
+    /// What lies in front is still to be read from.
+    base: usize,
+    packets: Vec<Packet>,
+    routes: Vec<Route>,
+    route_sockets: Vec<usize>,
+    trains: Vec<Train>,
+    train_packets: Vec<Range<usize>>,
+    pieces: Vec<Range<usize>>,
+    sender: Sender,
+    sockets: Arc<[Socket]>,
+    counters: Arc<Counters>,
+    now_ms: u64,
+}
+
+impl Outbox {
+    #[must_use]
+    pub(super) fn new(sockets: Arc<[Socket]>, counters: Arc<Counters>) -> Self {
+        Self {
+            data: vec![0; CAPACITY].into_boxed_slice(),
+            used: 0,
+            base: 0,
+            packets: Vec::with_capacity(1024),
+            routes: Vec::with_capacity(64),
+            route_sockets: Vec::with_capacity(64),
+            trains: Vec::with_capacity(MAX_TRAINS),
+            train_packets: Vec::with_capacity(MAX_TRAINS),
+            pieces: Vec::with_capacity(MAX_PIECES),
+            sender: Sender::new(),
+            sockets,
+            counters,
+            now_ms: 0,
+        }
+    }
+
+    /// Set the time that packets sealed from now on are noted with.
+    pub(super) fn set_time(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+    }
+
+    /// Room for reading one packet, and where it lies in `data`.
+    pub(super) fn read_area(&mut self) -> (usize, &mut [u8]) {
+        if self.used + HEADROOM + READ_ROOM + TAILROOM > self.data.len() {
+            self.flush();
+        }
+        let start = self.used + HEADROOM;
+        (start, &mut self.data[start..start + READ_ROOM])
+    }
+
+    #[must_use]
+    pub(super) fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    pub(super) fn data_mut(&mut self) -> &mut [u8] {
+        &mut self.data
+    }
+
+    /// Keep what was read up to here until `release`: sealed packets come behind it.
+    pub(super) fn keep(&mut self, end: usize) {
+        self.base = end;
+        self.used = self.used.max(end);
+    }
+
+    /// What was kept is not needed any more. A batch that is full leaves.
+    pub(super) fn release(&mut self) {
+        self.base = 0;
+        if self.used >= FULL_BYTES || self.packets.len() >= FULL_PACKETS {
+            self.flush();
+        }
+    }
+
+    /// Seal a payload where it lies; what is in front of it is overwritten.
+    pub(super) fn seal_in_place(
+        &mut self,
+        sa: &mut OutboundSa,
+        next_header: u8,
+        payload: Range<usize>,
+        marks: Marks,
+    ) {
+        let start = payload.start - sa.header_len();
+        let buf = &mut self.data[start..];
+        match sa.seal(next_header, buf, payload.len(), self.now_ms) {
+            Ok(len) => self.push(sa, start, len, marks),
+            Err(reason) => self.counters.dropped(reason),
+        }
+    }
+
+    /// Seal a payload that `build` writes, seeing what is kept.
+    pub(super) fn seal_built(
+        &mut self,
+        sa: &mut OutboundSa,
+        next_header: u8,
+        payload_len: usize,
+        marks: Marks,
+        build: impl FnOnce(&[u8], &mut [u8]),
+    ) {
+        let sealed_len = sa.sealed_len(payload_len);
+        if self.used + sealed_len > self.data.len() {
+            self.flush();
+            if self.used + sealed_len > self.data.len() {
+                self.counters.dropped(DropReason::FrameTooLong);
+                return;
+            }
+        }
+        let start = self.used;
+        let (kept, out) = self.data.split_at_mut(start);
+        let header_len = sa.header_len();
+        build(kept, &mut out[header_len..header_len + payload_len]);
+        match sa.seal(next_header, out, payload_len, self.now_ms) {
+            Ok(len) => self.push(sa, start, len, marks),
+            Err(reason) => self.counters.dropped(reason),
+        }
+    }
+
+    fn push(&mut self, sa: &OutboundSa, start: usize, len: usize, marks: Marks) {
+        let route = self.route(sa, marks);
+        self.packets.push(Packet { start, len, route });
+        self.used = start + len;
+    }
+
+    /// The index of a route, a new one unless it is the last one used.
+    fn route(&mut self, sa: &OutboundSa, marks: Marks) -> usize {
+        let path = sa.path();
+        let route = Route {
+            traffic_class: marks.traffic_class,
+            hop_limit: marks.hop_limit,
+            ..path.route
+        };
+        let same =
+            self.routes.last() == Some(&route) && self.route_sockets.last() == Some(&path.socket);
+        if !same {
+            self.routes.push(route);
+            self.route_sockets.push(path.socket);
+        }
+        self.routes.len() - 1
+    }
+
+    /// Send everything sealed. What is kept stays.
+    pub(super) fn flush(&mut self) {
+        let mut next = 0;
+        while next < self.packets.len() {
+            let socket = self.route_sockets[self.packets[next].route];
+            next = self.assemble(next, socket);
+            self.send(socket);
+        }
+        self.packets.clear();
+        self.routes.clear();
+        self.route_sockets.clear();
+        self.used = self.base;
+    }
+
+    /// Make trains of packets for one socket, as many as one call takes; returns what comes next.
+    fn assemble(&mut self, mut next: usize, socket: usize) -> usize {
+        let gso = self.sockets[socket].gso();
+        self.trains.clear();
+        self.train_packets.clear();
+        self.pieces.clear();
+        while next < self.packets.len()
+            && self.trains.len() < MAX_TRAINS
+            && self.pieces.len() + MAX_SEGMENTS <= MAX_PIECES
+            && self.route_sockets[self.packets[next].route] == socket
+        {
+            let end = if gso { self.train_end(next) } else { next + 1 };
+            let first_piece = self.pieces.len();
+            for packet in &self.packets[next..end] {
+                match self.pieces[first_piece..].last_mut() {
+                    Some(piece) if piece.end == packet.start => piece.end += packet.len,
+                    _ => self.pieces.push(packet.range()),
+                }
+            }
+            let first = self.packets[next];
+            self.trains.push(Train {
+                route: first.route,
+                pieces: first_piece..self.pieces.len(),
+                segment_size: (end - next > 1).then_some(first.len as u16),
+            });
+            self.train_packets.push(next..end);
+            next = end;
+        }
+        next
+    }
+
+    /// Where the run of equal packets ends that begins here; a shorter one may be the last.
+    fn train_end(&self, begin: usize) -> usize {
+        let first = self.packets[begin];
+        let mut bytes = first.len;
+        let mut end = begin + 1;
+        for packet in &self.packets[begin + 1..] {
+            bytes += packet.len;
+            if packet.route != first.route
+                || packet.len > first.len
+                || bytes > MAX_TRAIN_BYTES
+                || end - begin >= MAX_SEGMENTS
+            {
+                break;
+            }
+            end += 1;
+            if packet.len < first.len {
+                break;
+            }
+        }
+        end
+    }
+
+    /// Send the trains that were made, all of them for one socket.
+    fn send(&mut self, socket: usize) {
+        let mut done = 0;
+        let mut waited = false;
+        while done < self.trains.len() {
+            self.counters.add(Counter::SendCalls, 1);
+            let result = self.sender.send(
+                self.sockets[socket].as_fd(),
+                &self.trains[done..],
+                &self.routes,
+                &self.pieces,
+                &self.data,
+            );
+            match result {
+                Ok(count) => {
+                    self.note_sent(done..done + count);
+                    done += count;
+                    waited = false;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !waited => {
+                    waited = true;
+                    // An error shows again when sending.
+                    let _ = wait_writable(self.sockets[socket].as_fd(), SEND_WAIT_MS);
+                }
+                Err(error) => {
+                    self.refused(socket, done, &error);
+                    done += 1;
+                }
+            }
+        }
+    }
+
+    fn note_sent(&self, trains: Range<usize>) {
+        let packets: usize = self.train_packets[trains.clone()]
+            .iter()
+            .map(ExactSizeIterator::len)
+            .sum();
+        let pieces = trains.clone().flat_map(|n| self.trains[n].pieces.clone());
+        let bytes: usize = pieces.map(|piece| self.pieces[piece].len()).sum();
+        self.counters.add(Counter::NetTxPackets, packets);
+        self.counters.add(Counter::NetTxBytes, bytes);
+        let trains = trains.filter(|n| self.trains[*n].segment_size.is_some());
+        self.counters.add(Counter::GsoTrains, trains.count());
+    }
+
+    /// The system refused a train: send its packets one by one, as a device, a route or an IPsec
+    /// policy may be what cannot take trains. A single packet is dropped.
+    fn refused(&mut self, socket: usize, train: usize, error: &io::Error) {
+        let packets = self.train_packets[train].clone();
+        let reason = match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => DropReason::SendQueueFull,
+            _ => DropReason::SendFailed,
+        };
+        if packets.len() == 1 || reason == DropReason::SendQueueFull {
+            self.counters.dropped_many(reason, packets.len());
+            return;
+        }
+        self.counters.add(Counter::GsoFallbacks, 1);
+        if error.raw_os_error() == Some(libc::EIO) {
+            // No checksum offload on the way out: no train will ever pass.
+            self.sockets[socket].disable_gso();
+        }
+        for packet in &self.packets[packets] {
+            self.counters.add(Counter::SendCalls, 1);
+            let single = Train {
+                route: packet.route,
+                pieces: 0..1,
+                segment_size: None,
+            };
+            let result = self.sender.send(
+                self.sockets[socket].as_fd(),
+                &[single],
+                &self.routes,
+                std::slice::from_ref(&packet.range()),
+                &self.data,
+            );
+            if result.is_ok() {
+                self.counters.add(Counter::NetTxPackets, 1);
+                self.counters.add(Counter::NetTxBytes, packet.len);
+            } else {
+                self.counters.dropped(DropReason::SendFailed);
+            }
+        }
+    }
+}

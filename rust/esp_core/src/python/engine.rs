@@ -1,0 +1,366 @@
+//! `hipgw._esp_core.Engine`.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::RawFd,
+};
+
+use pyo3::{
+    import_exception,
+    prelude::*,
+    types::{PyBytes, PyDict, PyList},
+};
+
+use crate::{
+    beet::{Hit, Lsi},
+    drops::DropReason,
+    engine::{self, Direction, EngineError, SaParameters, SaPath, TapParameters, TunParameters},
+    events::Event,
+    stats::Counter,
+};
+
+import_exception!(hipgw.errors, DataPlaneError);
+
+impl From<EngineError> for PyErr {
+    fn from(error: EngineError) -> Self {
+        DataPlaneError::new_err(error.to_string())
+    }
+}
+
+fn refuse<T>(what: impl Into<String>) -> PyResult<T> {
+    Err(DataPlaneError::new_err(what.into()))
+}
+
+/// Threads, queues and tables of the data plane.
+#[pyclass(frozen, module = "hipgw._esp_core")]
+pub(crate) struct Engine(engine::Engine);
+
+#[pymethods]
+impl Engine {
+    #[new]
+    fn new() -> PyResult<Self> {
+        Ok(Self(engine::Engine::new()?))
+    }
+
+    fn fileno(&self) -> RawFd {
+        self.0.events().fileno()
+    }
+
+    fn drain_events<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let events = PyList::empty(py);
+        for event in self.0.events().drain() {
+            events.append(event_dict(py, event)?)?;
+        }
+        Ok(events)
+    }
+
+    fn add_udp_socket(&self, fd: RawFd) -> PyResult<()> {
+        Ok(self.0.add_udp_socket(fd)?)
+    }
+
+    fn add_esp_socket(&self, fd: RawFd) -> PyResult<()> {
+        Ok(self.0.add_esp_socket(fd)?)
+    }
+
+    #[pyo3(signature = (fd, *, mtu, local_hit, local_lsi, vnet_hdr))]
+    fn set_tun(
+        &self,
+        fd: RawFd,
+        mtu: usize,
+        local_hit: &[u8],
+        local_lsi: &[u8],
+        vnet_hdr: bool,
+    ) -> PyResult<()> {
+        Ok(self.0.set_tun(&TunParameters {
+            fd,
+            mtu,
+            local_hit: hit(local_hit)?,
+            local_lsi: lsi(local_lsi)?,
+            vnet_hdr,
+        })?)
+    }
+
+    #[pyo3(signature = (
+        fd, *, segment, mtu, mss_clamp, vnet_hdr, mac_limit = 65536, mac_age_s = 300.0
+    ))]
+    #[allow(clippy::too_many_arguments)]
+    fn add_tap(
+        &self,
+        fd: RawFd,
+        segment: u32,
+        mtu: usize,
+        mss_clamp: bool,
+        vnet_hdr: bool,
+        mac_limit: usize,
+        mac_age_s: f64,
+    ) -> PyResult<()> {
+        Ok(self.0.add_tap(&TapParameters {
+            fd,
+            segment,
+            mtu,
+            mss_clamp,
+            vnet_hdr,
+            mac_limit,
+            mac_age_s: mac_age_s.clamp(1.0, f64::from(u32::MAX)) as u32,
+        })?)
+    }
+
+    fn start(&self) -> PyResult<()> {
+        Ok(self.0.start()?)
+    }
+
+    fn stop(&self, py: Python<'_>) {
+        py.detach(|| self.0.stop());
+    }
+
+    #[pyo3(signature = (
+        *, direction, spi, suite, encryption_key, authentication_key, local_hit, peer_hit, local,
+        remote, udp, local_port, remote_port, segment = 0, path_mtu = 1500, replay_window = 8192
+    ))]
+    #[allow(clippy::too_many_arguments)]
+    fn add_sa(
+        &self,
+        direction: &str,
+        spi: u32,
+        suite: u16,
+        encryption_key: &[u8],
+        authentication_key: &[u8],
+        local_hit: &[u8],
+        peer_hit: &[u8],
+        local: Option<&[u8]>,
+        remote: &[u8],
+        udp: bool,
+        local_port: u16,
+        remote_port: u16,
+        segment: u32,
+        path_mtu: usize,
+        replay_window: u32,
+    ) -> PyResult<()> {
+        Ok(self.0.add_sa(&SaParameters {
+            direction: parse_direction(direction)?,
+            spi,
+            suite,
+            encryption_key,
+            authentication_key,
+            local_hit: hit(local_hit)?,
+            peer_hit: hit(peer_hit)?,
+            path: path(local, remote, udp, (local_port, remote_port), path_mtu)?,
+            segment,
+            replay_window,
+        })?)
+    }
+
+    #[pyo3(signature = (
+        *, spi, peer_hit, local, remote, udp, local_port, remote_port, path_mtu = 1500
+    ))]
+    #[allow(clippy::too_many_arguments)]
+    fn move_sa(
+        &self,
+        spi: u32,
+        peer_hit: &[u8],
+        local: Option<&[u8]>,
+        remote: &[u8],
+        udp: bool,
+        local_port: u16,
+        remote_port: u16,
+        path_mtu: usize,
+    ) -> PyResult<()> {
+        let path = path(local, remote, udp, (local_port, remote_port), path_mtu)?;
+        Ok(self.0.move_sa(spi, hit(peer_hit)?, &path)?)
+    }
+
+    #[pyo3(signature = (*, direction, spi, peer_hit))]
+    fn remove_sa(&self, direction: &str, spi: u32, peer_hit: &[u8]) -> PyResult<()> {
+        self.0
+            .remove_sa(parse_direction(direction)?, spi, hit(peer_hit)?);
+        Ok(())
+    }
+
+    #[pyo3(name = "set_lsi", signature = (lsi, peer_hit))]
+    fn name_by_lsi(&self, lsi: &[u8], peer_hit: &[u8]) -> PyResult<()> {
+        Ok(self.0.set_lsi(self::lsi(lsi)?, hit(peer_hit)?)?)
+    }
+
+    #[pyo3(signature = (lsi))]
+    fn remove_lsi(&self, lsi: &[u8]) -> PyResult<()> {
+        self.0.remove_lsi(self::lsi(lsi)?);
+        Ok(())
+    }
+
+    fn drop_held(&self, destination: &[u8]) -> PyResult<usize> {
+        Ok(self.0.drop_held(address(destination)?))
+    }
+
+    fn security_associations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let lines = PyList::empty(py);
+        for line in self.0.security_associations() {
+            let dict = PyDict::new(py);
+            dict.set_item("spi", line.spi)?;
+            let direction = match line.direction {
+                Direction::In => "in",
+                Direction::Out => "out",
+            };
+            dict.set_item("direction", direction)?;
+            dict.set_item("suite", line.suite)?;
+            dict.set_item("local_hit", PyBytes::new(py, &line.local_hit))?;
+            dict.set_item("peer_hit", PyBytes::new(py, &line.peer_hit))?;
+            let local = line.path.local.map(octets).unwrap_or_default();
+            dict.set_item("local", PyBytes::new(py, &local))?;
+            dict.set_item("remote", PyBytes::new(py, &octets(line.path.remote)))?;
+            dict.set_item("local_port", line.path.local_port)?;
+            dict.set_item("remote_port", line.path.remote_port)?;
+            dict.set_item("udp", line.path.udp)?;
+            dict.set_item("packets", line.numbers.packets)?;
+            dict.set_item("bytes", line.numbers.bytes)?;
+            dict.set_item("sequence", line.numbers.sequence)?;
+            dict.set_item("replayed", line.numbers.replayed)?;
+            dict.set_item("auth_failed", line.numbers.auth_failed)?;
+            dict.set_item("last_used_s", line.last_used_s)?;
+            lines.append(dict)?;
+        }
+        Ok(lines)
+    }
+
+    fn mac_table<'py>(&self, py: Python<'py>, segment: u32) -> PyResult<Bound<'py, PyList>> {
+        let lines = PyList::empty(py);
+        for line in self.0.mac_table(segment)? {
+            let dict = PyDict::new(py);
+            dict.set_item("mac", PyBytes::new(py, &line.mac))?;
+            dict.set_item("vlan", line.vlan)?;
+            dict.set_item("peer_hit", PyBytes::new(py, &line.peer_hit))?;
+            dict.set_item("age_s", f64::from(line.age_s))?;
+            lines.append(dict)?;
+        }
+        Ok(lines)
+    }
+
+    #[pyo3(signature = (segment, peer_hit = None))]
+    fn flush_macs(&self, segment: u32, peer_hit: Option<&[u8]>) -> PyResult<usize> {
+        let peer_hit = peer_hit.map(hit).transpose()?;
+        Ok(self.0.flush_macs(segment, peer_hit)?)
+    }
+
+    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let drops = DropReason::ALL
+            .iter()
+            .map(|reason| self.0.drop_count(*reason));
+        let counters = PyDict::new(py);
+        for counter in Counter::ALL {
+            counters.set_item(counter.name(), self.0.counter(*counter))?;
+        }
+        let statistics = PyDict::new(py);
+        statistics.set_item("drops", drops.collect::<Vec<_>>())?;
+        statistics.set_item("counters", counters)?;
+        Ok(statistics)
+    }
+}
+
+/// What this kernel and CPU offer, by name.
+#[pyfunction]
+pub(crate) fn capabilities(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let capabilities = PyDict::new(py);
+    for (name, available) in engine::capabilities() {
+        capabilities.set_item(name, available)?;
+    }
+    Ok(capabilities)
+}
+
+fn event_dict(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyDict>> {
+    let dict = PyDict::new(py);
+    match event {
+        Event::Control {
+            data,
+            local,
+            remote,
+            local_port,
+            remote_port,
+        } => {
+            dict.set_item("kind", "control")?;
+            dict.set_item("data", PyBytes::new(py, &data))?;
+            dict.set_item("local", PyBytes::new(py, &octets(local)))?;
+            dict.set_item("remote", PyBytes::new(py, &octets(remote)))?;
+            dict.set_item("local_port", local_port)?;
+            dict.set_item("remote_port", remote_port)?;
+        }
+        Event::Acquire { destination } => {
+            dict.set_item("kind", "acquire")?;
+            dict.set_item("destination", PyBytes::new(py, &octets(destination)))?;
+        }
+        Event::FirstData { spi } => {
+            dict.set_item("kind", "first_data")?;
+            dict.set_item("spi", spi)?;
+        }
+        Event::UnknownSpi {
+            spi,
+            remote,
+            remote_port,
+        } => {
+            dict.set_item("kind", "unknown_spi")?;
+            dict.set_item("spi", spi)?;
+            dict.set_item("remote", PyBytes::new(py, &octets(remote)))?;
+            dict.set_item("remote_port", remote_port)?;
+        }
+        Event::Fatal { message } => {
+            dict.set_item("kind", "fatal")?;
+            dict.set_item("message", message)?;
+        }
+    }
+    Ok(dict)
+}
+
+fn parse_direction(name: &str) -> PyResult<Direction> {
+    match name {
+        "in" => Ok(Direction::In),
+        "out" => Ok(Direction::Out),
+        _ => refuse(format!("direction is \"in\" or \"out\", not {name:?}")),
+    }
+}
+
+fn path(
+    local: Option<&[u8]>,
+    remote: &[u8],
+    udp: bool,
+    (local_port, remote_port): (u16, u16),
+    mtu: usize,
+) -> PyResult<SaPath> {
+    Ok(SaPath {
+        local: local.map(address).transpose()?,
+        remote: address(remote)?,
+        udp,
+        local_port,
+        remote_port,
+        mtu,
+    })
+}
+
+fn hit(octets: &[u8]) -> PyResult<Hit> {
+    octets
+        .try_into()
+        .or_else(|_| refuse(format!("a HIT has 16 octets, not {}", octets.len())))
+}
+
+fn lsi(octets: &[u8]) -> PyResult<Lsi> {
+    octets
+        .try_into()
+        .or_else(|_| refuse(format!("an LSI has 4 octets, not {}", octets.len())))
+}
+
+fn address(octets: &[u8]) -> PyResult<IpAddr> {
+    if let Ok(v4) = <[u8; 4]>::try_from(octets) {
+        return Ok(Ipv4Addr::from(v4).into());
+    }
+    if let Ok(v6) = <[u8; 16]>::try_from(octets) {
+        return Ok(Ipv6Addr::from(v6).into());
+    }
+    refuse(format!(
+        "an address has 4 or 16 octets, not {}",
+        octets.len()
+    ))
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
