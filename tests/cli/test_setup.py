@@ -184,7 +184,7 @@ def test_run_hands_the_config_with_its_overrides_to_the_daemon(
     assert run("run", "--config", config_file).exit_code == 7
     assert run("run", "--config", config_file, "-v", "--log-format", "json").exit_code == 7
     (plain, path), (changed, _) = seen
-    assert path == config_file
+    assert path == config_file.absolute()
     assert plain.daemon.log_level is LogLevel.INFO
     assert changed.daemon.log_level is LogLevel.DEBUG
     assert changed.daemon.log_format is LogFormat.JSON

@@ -29,13 +29,8 @@ _FEATURES = {
     "udp_gso": "UDP_SEGMENT: many packets a send (Linux 4.18)",
     "udp_gro": "UDP_GRO: many packets a receive (Linux 5.12)",
     "tun_vnet_hdr": "IFF_VNET_HDR: large packets through TUN and TAP",
-    "tun_uso": "TUN_F_USO: large UDP packets through TUN and TAP (Linux 6.2)",
     "aes": "AES instructions of the CPU",
-    "aesni": "AES instructions of the CPU",
     "vaes": "AES instructions on wide registers",
-    "pclmulqdq": "carry-less multiplication, for GCM",
-    "vpclmulqdq": "carry-less multiplication on wide registers, for GCM",
-    "avx2": "256-bit registers of the CPU",
     "avx512": "512-bit registers of the CPU",
     "sha": "SHA-256 instructions of the CPU",
 }

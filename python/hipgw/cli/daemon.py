@@ -1,6 +1,5 @@
 """The daemon's life: run, stop, check-config."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +57,7 @@ def run(ctx: click.Context, config_file: Path, verbose: bool, log_format: str | 
             f"hipgw is not installed completely: {error}", hint="install it with `pip install .`"
         ) from None
     try:
-        ctx.exit(run_daemon(config, config_file))
+        ctx.exit(run_daemon(config, config_file.absolute()))
     except IdentityError as error:
         raise ConfigError(str(error), hint=error.hint) from None
 
@@ -140,6 +139,8 @@ def _print_good(config_file: Path, config: "Config", identity: "LocalIdentity") 
         ports = ", ".join(config.endbox.ports) or "no port"
         pairs["endbox"] = f"bridge {config.endbox.bridge}: {ports} and {config.endbox.interface}"
     output.print_pairs(pairs)
+    if not config.peers:
+        return
     click.echo()
     sharing = {peer.name for peer in config.endbox_peers}
     output.print_table(
@@ -155,4 +156,3 @@ def _print_good(config_file: Path, config: "Config", identity: "LocalIdentity") 
             for peer in config.peers
         ],
     )
-    sys.stdout.flush()

@@ -38,6 +38,9 @@ from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.states import State
 from hipgw.roles.endbox import SEGMENT
 
+VERSION = version("hipgw")
+"""Read here, because the files it stands in may be out of reach once privileges are dropped."""
+
 UP_STATES = frozenset({State.ESTABLISHED, State.R2_SENT})
 
 
@@ -109,7 +112,7 @@ class ControlService:
             "lsi": lsi,
         }
         return {
-            "version": version("hipgw"),
+            "version": VERSION,
             "pid": os.getpid(),
             "uptime_s": self._loop.time() - self._began,
             "config_file": str(self._config_file),
