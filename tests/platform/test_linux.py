@@ -16,7 +16,7 @@ import uvloop
 
 from hipgw.errors import PlatformError
 from hipgw.lab import Host, Lab
-from hipgw.platform import links, routes, sockets, tuntap
+from hipgw.platform import links, privileges, routes, sockets, tuntap
 from hipgw.platform.journal import FILE_NAME, Journal
 from hipgw.platform.privileges import CAP_NET_ADMIN, CAP_NET_RAW
 from hipgw.protocol.path import Path as HipPath
@@ -298,3 +298,57 @@ except PermissionError:
     assert not lines[0].startswith("0 ")
     assert lines[2:] == ["for good", "reads no shadow"]
     assert os.getuid() == 0
+
+
+def test_threads_from_before_keep_nothing() -> None:
+    """They are no way back: the user changes for all threads, the capabilities stay with one."""
+    program = """
+import ctypes, os, threading
+from hipgw.platform import privileges
+go, done = threading.Event(), threading.Event()
+def look():
+    go.wait()
+    print(os.getuid() != 0,
+          privileges.effective_capabilities(f"self/task/{threading.get_native_id()}"))
+    done.set()
+threading.Thread(target=look).start()
+privileges.drop("nobody")
+go.set(); done.wait()
+print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))  # PR_GET_DUMPABLE
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout.splitlines() == ["True 0", "0"]
+
+
+def test_without_privileges_the_remedy_is_named() -> None:
+    """What an ordinary user sees who starts hipgw."""
+    program = """
+from hipgw.errors import PlatformError
+from hipgw.platform import links, sockets, tuntap
+import os
+os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+for attempt in (
+    lambda: links.create_bridge("br-x", "02:00:00:00:00:01"),
+    lambda: sockets.open_raw(4, 139),
+    lambda: tuntap.open_tap("tap-x"),
+):
+    try:
+        attempt()
+        print("allowed")
+    except PlatformError as error:
+        print(error.hint)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+    )
+    bridge, raw, tap = done.stdout.splitlines()
+    assert "CAP_NET_ADMIN" in bridge
+    assert "CAP_NET_RAW" in raw
+    assert "root" in tap
+
+
+def test_an_unknown_user_is_named() -> None:
+    with pytest.raises(PlatformError, match="nobody-has-this-name"):
+        privileges.user_and_group("nobody-has-this-name")

@@ -21,6 +21,8 @@ from hipgw.platform.netns import Namespace
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
+_IFA_F_NODAD = 0x02
+
 _QUIET = {
     # Addresses are usable at once, and nothing is sent that nobody asked for.
     "net/ipv6/conf/all/accept_dad": 0,
@@ -71,13 +73,11 @@ class Host:
         """Give *interface* the addresses, each as "10.0.0.1/24" or "fd00::1/64"."""
         for text in addresses:
             one = ip_interface(text)
-            self._on(
-                interface,
-                "addr",
-                "replace",
-                address=str(one.ip),
-                prefixlen=one.network.prefixlen,
-            )
+            options = {"address": str(one.ip), "prefixlen": one.network.prefixlen}
+            if one.version == 6:
+                # Without this the kernel considers the address for a moment before it is used.
+                options["flags"] = _IFA_F_NODAD
+            self._on(interface, "addr", "replace", **options)
 
     def remove_address(self, interface: str, address: str) -> None:
         """Take an address, as "10.0.0.1/24", from *interface*."""
@@ -107,6 +107,12 @@ class Host:
         if interface is not None:
             options["oif"] = self.index(interface)
         self._netlink(f"route to {destination}", lambda ip: ip.route("replace", **options))
+
+    def has_carrier(self, interface: str) -> bool:
+        """Whether *interface* is on and so is the other end of its cable."""
+        index = self.index(interface)
+        links = self._netlink(interface, lambda ip: list(ip.get_links(index)))
+        return bool(links[0].get("operstate") == "UP")
 
     def index(self, interface: str) -> int:
         """The number of *interface*; LabError if it does not exist."""

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from hipgw.errors import LabError, PlatformError
 from hipgw.lab import stale
 from hipgw.lab.host import Host, Nat, Router, Switch
+from hipgw.lab.waiting import wait_until
 from hipgw.platform.netlink import with_netlink
 from hipgw.platform.netns import Namespace
 
@@ -111,7 +113,7 @@ class Lab:
         a_mac: str = "",
         b_mac: str = "",
     ) -> None:
-        """Join two hosts by a cable and switch both ends on.
+        """Join two hosts by a cable, switch both ends on and wait until the link is there.
 
         On a switch the interface becomes a port; without a name it gets one. *mtu* is the
         largest IP packet either end sends, in octets.
@@ -141,6 +143,12 @@ class Lab:
             if isinstance(host, Switch):
                 host.enslave(interface)
             host.up(interface)
+        for host, interface in ((a, a_interface), (b, b_interface)):
+            wait_until(
+                functools.partial(host.has_carrier, interface),
+                what=f"the link of {host.name} on {interface}",
+                interval_s=0.002,
+            )
 
     # -- inside ----------------------------------------------------------------------------------
 
