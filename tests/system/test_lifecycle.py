@@ -1,0 +1,114 @@
+"""What a daemon takes from its machine and gives back: privileges, bridges, ports, interfaces."""
+
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hipgw.lab import Host, Lab, wait_until
+from hipgw.lab.topologies import endbox_pair
+from hipgw.platform import links
+from hipgw.platform.privileges import CAP_NET_ADMIN, CAP_NET_RAW
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab("lifecycle") as lab:
+        yield lab
+
+
+def status_of_threads(pid: int) -> list[dict[str, str]]:
+    """The fields of /proc/PID/task/*/status."""
+    return [
+        dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+        for status in Path(f"/proc/{pid}/task").glob("*/status")
+    ]
+
+
+def interfaces(host: Host) -> list[str]:
+    return host.call(links.names)
+
+
+def test_every_thread_of_the_daemon_is_an_ordinary_user(lab: Lab) -> None:
+    network = endbox_pair(lab)
+    network.start()
+    process = network.sites[0].daemon.process
+    assert process is not None
+    threads = status_of_threads(process.pid)
+    assert len(threads) >= 3  # the control plane and both directions of the data plane
+    user = str(pwd.getpwnam("nobody").pw_uid)
+    kept = f"{1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW:016x}"
+    nothing = f"{0:016x}"
+    for thread in threads:
+        assert set(thread["Uid"].split()) == {user}, thread["Name"]
+        assert thread["Groups"].strip() == ""
+        assert thread["NoNewPrivs"] == "1"
+        assert (thread["CapInh"], thread["CapAmb"]) == (nothing, nothing)
+        assert thread["CapEff"] == thread["CapPrm"]
+        assert thread["CapEff"] in {kept, nothing}, thread["Name"]
+
+
+def test_a_stopped_daemon_leaves_nothing(lab: Lab) -> None:
+    network = endbox_pair(lab)
+    gateway, daemon = network.sites[0].gateway, network.sites[0].daemon
+    before = interfaces(gateway)
+    routes = gateway.run(["ip", "route"]).stdout
+    network.start()
+    assert gateway.call(links.master_of, "lan0") == "br-hipgw"
+    assert daemon.stop() == 0
+    assert interfaces(gateway) == before
+    assert gateway.call(links.master_of, "lan0") is None
+    assert not gateway.call(links.is_silent, "lan0")
+    assert gateway.run(["ip", "route"]).stdout == routes
+    assert sorted(path.name for path in daemon.directory.iterdir()) == ["hipgw.toml", "key.pem"]
+
+
+def test_a_killed_daemons_leftovers_go_with_the_next(lab: Lab) -> None:
+    network = endbox_pair(lab)
+    one, two = network.sites
+    before = interfaces(one.gateway)
+    network.start()
+    one.daemon.kill()
+    assert "br-hipgw" in interfaces(one.gateway)
+    one.daemon.start()
+    assert "undid" in one.daemon.output()
+    wait_until(lambda: one.lan.ping(two.lan4, timeout_s=0.5), 15.0, what="the LAN")
+    assert one.daemon.stop() == 0
+    assert interfaces(one.gateway) == before
+    assert one.gateway.call(links.master_of, "lan0") is None
+
+
+def test_an_own_bridge_of_the_machine_is_used_and_kept(lab: Lab) -> None:
+    network = endbox_pair(lab, endbox={"bridge": "br-own"})
+    one, two = network.sites
+    for site in (one, two):
+        site.gateway.run(["ip", "link", "add", "br-own", "type", "bridge", "forward_delay", "0"])
+        site.gateway.up("br-own")
+    one.gateway.run(["ip", "link", "set", "lan0", "master", "br-own"])
+    network.start()
+    assert wait_until(lambda: one.lan.ping(two.lan4, timeout_s=0.5), 10.0, what="the LAN")
+    network.stop()
+    for site in (one, two):
+        assert site.gateway.call(links.exists, "br-own")
+    # What was a port before is one afterwards; what hipgw made one is none.
+    assert one.gateway.call(links.master_of, "lan0") == "br-own"
+    assert two.gateway.call(links.master_of, "lan0") is None
+
+
+def test_a_port_of_another_bridge_is_refused(lab: Lab) -> None:
+    network = endbox_pair(lab)
+    gateway, daemon = network.sites[0].gateway, network.sites[0].daemon
+    gateway.run(["ip", "link", "add", "br-own", "type", "bridge"])
+    gateway.run(["ip", "link", "set", "lan0", "master", "br-own"])
+    before = interfaces(gateway)
+    daemon.start(wait=False)
+    process = daemon.process
+    assert process is not None
+    assert process.wait() == 1
+    assert "lan0 is a port of br-own already" in process.output()
+    assert "Traceback" not in process.output()
+    assert interfaces(gateway) == before
+    assert gateway.call(links.master_of, "lan0") == "br-own"
