@@ -102,12 +102,13 @@ class SmallDaemon:
                 "path": PATH,
                 "initiator": True,
                 "age_s": 12.5,
+                "exchange_s": 0.0215,
+                "peer_identity": "ECDSA P-256",
                 "dh_group": "P-384",
                 "hip_cipher": "AES-256-CBC",
                 "esp_suite": "AES-128-GCM-16",
                 "inbound_spi": 0x1234,
                 "outbound_spi": 0xDEADBEEF,
-                "counters": {"retransmissions": 1},
             }
         ]
 

@@ -24,7 +24,6 @@ from hipgw.cli.main import SECTIONS, cli
 from hipgw.config.load import load
 from hipgw.config.names import LogFormat, LogLevel
 from hipgw.control.api import EVENT_KINDS
-from hipgw.generated import main
 from hipgw.identity.host_identity import KEY_KINDS, HostIdentity
 from hipgw.identity.keyfile import load_key_file
 
@@ -233,7 +232,7 @@ def test_doctor_sees_a_taken_port() -> None:
 
 def test_document_is_up_to_date() -> None:
     document = Path(__file__).parents[2] / "docs" / "cli.md"
-    assert main(reference.render, ["--check", str(document)]) == 0
+    assert document.read_text() == reference.render()
 
 
 def test_every_command_is_in_a_section_and_has_help(run: Run) -> None:

@@ -8,14 +8,13 @@ from hipgw.control import api, reference
 from hipgw.control.api import EVENT_KINDS, ControlApi, EventAnswer
 from hipgw.control.errors import ErrorCode
 from hipgw.control.methods import METHODS
-from hipgw.generated import main
 from small_daemon import SmallDaemon
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "control-api.md"
 
 
 def test_document_is_up_to_date() -> None:
-    assert main(reference.render, ["--check", str(DOCUMENT)]) == 0
+    assert DOCUMENT.read_text() == reference.render()
 
 
 def test_every_method_error_and_shape_is_documented() -> None:

@@ -1,23 +1,21 @@
-"""Writes docs/cli.md from the commands themselves, so that the two never differ.
+"""Makes docs/cli.md from the commands themselves, so that the two never differ.
 
 python -m hipgw.cli.reference docs/cli.md           write it
 python -m hipgw.cli.reference --check docs/cli.md   fail if it is out of date
 """
 
 import inspect
-import sys
 from collections.abc import Iterator
 
 import click
 
 from hipgw.cli.exits import MEANINGS
 from hipgw.cli.main import SECTIONS, cli
-from hipgw.generated import main
 
 _INTRODUCTION = """\
 # Commands
 
-<!-- Made by `python -m hipgw.cli.reference`; edit python/hipgw/cli/ instead. -->
+<!-- Made by `tools/docs.py`; edit python/hipgw/cli/ instead. -->
 
 `hipgw COMMAND --help` shows the same. Commands that ask a running daemon take `--json`, and
 `--socket PATH` (or the environment variable `HIPGW_SOCKET`) when its control socket is not at
@@ -71,7 +69,3 @@ def _command(command: click.Command, parent: click.Context) -> Iterator[str]:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    sys.exit(main(render, sys.argv[1:]))

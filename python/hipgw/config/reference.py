@@ -1,10 +1,9 @@
-"""Writes docs/configuration.md from the schema, so that the two never differ.
+"""Makes docs/configuration.md from the schema, so that the two never differ.
 
 python -m hipgw.config.reference docs/configuration.md           write it
 python -m hipgw.config.reference --check docs/configuration.md   fail if it is out of date
 """
 
-import sys
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -16,7 +15,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from hipgw.config.schema import Config
-from hipgw.generated import main
 
 EXAMPLE = """\
 [identity]
@@ -34,7 +32,7 @@ addresses = ["192.0.2.2", "2001:db8::2"]
 _INTRODUCTION = f"""\
 # Configuration
 
-<!-- Made by `python -m hipgw.config.reference`; edit python/hipgw/config/schema.py instead. -->
+<!-- Made by `tools/docs.py`; edit python/hipgw/config/schema.py instead. -->
 
 `hipgw run --config FILE` reads one TOML file. `hipgw check-config FILE` checks it without starting
 anything and names every mistake: file, key, what is wrong, and what to write instead. A key that is
@@ -143,7 +141,3 @@ def _quoted(value: Any) -> str:
     if isinstance(value, str | Path):
         return f'"{value}"'
     return str(value).removesuffix(".0")
-
-
-if __name__ == "__main__":
-    sys.exit(main(render, sys.argv[1:]))

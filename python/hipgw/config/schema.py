@@ -1,7 +1,7 @@
 """What may stand in hipgw.toml: one frozen model per table, every key with its meaning and bounds.
 
 The models are the only place that knows defaults and ranges; docs/configuration.md is made from
-them (`python -m hipgw.config.reference`). A model that exists has passed every check.
+them (`tools/docs.py`). A model that exists has passed every check.
 """
 
 from pathlib import Path

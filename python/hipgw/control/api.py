@@ -108,12 +108,15 @@ class AssociationAnswer(TypedDict):
     initiator: bool
     age_s: float | None
     """Since it was established."""
+    exchange_s: float | None
+    """How long the base exchange took."""
+    peer_identity: str | None
+    """Kind of the peer's key, such as `ECDSA P-256`."""
     dh_group: str | None
     hip_cipher: str | None
     esp_suite: str | None
     inbound_spi: int | None
     outbound_spi: int | None
-    counters: dict[str, int]
 
 
 class SaAnswer(TypedDict):

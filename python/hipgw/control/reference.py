@@ -1,4 +1,4 @@
-"""Writes docs/control-api.md from the methods and the shapes of answers.
+"""Makes docs/control-api.md from the methods and the shapes of answers.
 
 python -m hipgw.control.reference docs/control-api.md           write it
 python -m hipgw.control.reference --check docs/control-api.md   fail if it is out of date
@@ -6,18 +6,16 @@ python -m hipgw.control.reference --check docs/control-api.md   fail if it is ou
 
 import ast
 import inspect
-import sys
 from collections.abc import Iterator
 
 from hipgw.control import api, connection, errors, server
 from hipgw.control.lines import REQUEST_LIMIT_BYTES
 from hipgw.control.methods import METHODS, Method, Parameter
-from hipgw.generated import main
 
 _INTRODUCTION = f"""\
 # Control API
 
-<!-- Made by `python -m hipgw.control.reference`; edit python/hipgw/control/ instead. -->
+<!-- Made by `tools/docs.py`; edit python/hipgw/control/ instead. -->
 
 The daemon listens at a Unix socket, `daemon.control_socket` (`/run/hipgw/control.sock`), of mode
 0660: root and the members of `daemon.control_group` may use it. Whoever may, may also stop the
@@ -122,7 +120,3 @@ def _documented(module: ast.Module, name: str) -> dict[str, str]:
                     continue
                 found[ast.unparse(target)] = " ".join(str(item.value.value).split())
     return found
-
-
-if __name__ == "__main__":
-    sys.exit(main(render, sys.argv[1:]))

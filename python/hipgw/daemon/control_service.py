@@ -147,12 +147,13 @@ class ControlService:
                 "path": _optional_path(info.path),
                 "initiator": info.initiator,
                 "age_s": None if info.established_at is None else now - info.established_at,
+                "exchange_s": info.exchange_s,
+                "peer_identity": info.peer_identity or None,
                 "dh_group": _name_by_id(DhGroupName, info.dh_group),
                 "hip_cipher": _name_by_id(HipCipherName, info.cipher),
                 "esp_suite": _name_by_id(EspSuiteName, info.esp_suite),
                 "inbound_spi": info.inbound_spi or None,
                 "outbound_spi": info.outbound_spi or None,
-                "counters": {},
             }
             for info in self._driver.machine.associations()
         ]
