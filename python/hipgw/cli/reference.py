@@ -1,8 +1,4 @@
-"""Makes docs/cli.md from the commands themselves, so that the two never differ.
-
-python -m hipgw.cli.reference docs/cli.md           write it
-python -m hipgw.cli.reference --check docs/cli.md   fail if it is out of date
-"""
+"""Makes docs/cli.md from the commands themselves, so that the two never differ."""
 
 import inspect
 from collections.abc import Iterator

@@ -1,8 +1,4 @@
-"""Makes docs/configuration.md from the schema, so that the two never differ.
-
-python -m hipgw.config.reference docs/configuration.md           write it
-python -m hipgw.config.reference --check docs/configuration.md   fail if it is out of date
-"""
+"""Makes docs/configuration.md from the schema, so that the two never differ."""
 
 from collections.abc import Iterator
 from enum import Enum

@@ -1,8 +1,4 @@
-"""Makes docs/control-api.md from the methods and the shapes of answers.
-
-python -m hipgw.control.reference docs/control-api.md           write it
-python -m hipgw.control.reference --check docs/control-api.md   fail if it is out of date
-"""
+"""Makes docs/control-api.md from the methods and the shapes of answers."""
 
 import ast
 import inspect
