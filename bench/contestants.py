@@ -3,9 +3,11 @@
 All of them connect the same way: LAN host, gateway, router, gateway, LAN host, one underlay MTU of
 1500. Tunnels that bridge (hipgw endbox, fastd, tinc, OpenVPN) are measured between the LAN hosts;
 so is wireguard-go, which routes. hipgw's host role has no LAN: it is measured between the gateways,
-which is one hop less on each side.
+which is one hop less on each side, and so are the plain path and wireguard-go a second time, under
+the names that end in "-host".
 """
 
+import itertools
 import os
 import shutil
 import time
@@ -25,6 +27,7 @@ from hipgw.lab.topologies import (
 
 UP_TIMEOUT_S = 30.0
 LAN = ("10.77.0.1", "10.77.0.2")
+_serial = itertools.count(1)
 
 
 @dataclass(slots=True)
@@ -67,6 +70,16 @@ class Plain(Contestant):
         return Ends(network.a, network.b, network.b4)
 
 
+class PlainHost(Contestant):
+    """The two gateways without a tunnel, for what is measured between these."""
+
+    name, prefix, note = "plain-host", "e2e", "as above, gateway to gateway"
+
+    def start(self, lab: Lab) -> Ends:
+        _, gateways = underlay(lab, 2)
+        return _when_reached(Ends(gateways[0], gateways[1], underlay_address(2, 4)))
+
+
 class Endbox(Contestant):
     """hipgw bridging two LANs."""
 
@@ -99,23 +112,33 @@ class WireguardGo(Contestant):
 
     def start(self, lab: Lab) -> Ends:
         gateways, lans = _sites(lab)
+        for n, (gateway, lan) in enumerate(zip(gateways, lans, strict=True), 1):
+            gateway.sysctl("net/ipv4/ip_forward", 1)
+            gateway.address("lan0", f"10.78.{n}.254/24")
+            lan.address("eth0", f"10.78.{n}.1/24")
+            lan.route("default", f"10.78.{n}.254")
+        self.join(gateways)
+        return _when_reached(Ends(lans[0], lans[1], "10.78.2.1"))
+
+    def join(self, gateways: list[Host]) -> None:
+        """Start it on both gateways; each has 10.79.0.N in the tunnel and 10.78.N.0/24 behind."""
         keys = []
         for gateway in gateways:
             private = gateway.run(["wg", "genkey"]).stdout.strip()
             public = gateway.run(["wg", "pubkey"], text=private).stdout.strip()
             keys.append((private, public))
-        for n, (gateway, lan) in enumerate(zip(gateways, lans, strict=True), 1):
+        for n, gateway in enumerate(gateways, 1):
             other = 3 - n
-            gateway.sysctl("net/ipv4/ip_forward", 1)
-            gateway.address("lan0", f"10.78.{n}.254/24")
-            lan.address("eth0", f"10.78.{n}.1/24")
-            lan.route("default", f"10.78.{n}.254")
             # Interfaces of user-space WireGuard have a socket in one folder for all namespaces.
-            device = f"wg{os.getpid()}{n}"
+            device = f"wg{os.getpid()}_{next(_serial)}"
             environment = {**os.environ, "WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD": "1"}
-            gateway.popen(["wireguard-go", "-f", device], environment=environment)
+            gateway.popen([self.program, "-f", device], environment=environment)
             wait_until(
-                lambda g=gateway, d=device: d in g.run(["ip", "-br", "link"]).stdout, what=device
+                lambda g=gateway, d=device: (
+                    d in g.run(["ip", "-br", "link"]).stdout
+                    and Path(f"/run/wireguard/{d}.sock").exists()
+                ),
+                what=device,
             )
             secret = _secret(gateway.directory / f"{device}.key", keys[n - 1][0])
             gateway.run(
@@ -123,13 +146,39 @@ class WireguardGo(Contestant):
                     *("wg", "set", device, "listen-port", "51820", "private-key", secret),
                     *("peer", keys[other - 1][1]),
                     *("endpoint", f"{underlay_address(other, 4)}:51820"),
-                    *("allowed-ips", f"10.78.{other}.0/24"),
+                    *("allowed-ips", f"10.78.{other}.0/24,10.79.0.{other}/32"),
                 ]
             )
+            gateway.address(device, f"10.79.0.{n}/24")
             gateway.mtu(device, 1420)
             gateway.up(device)
             gateway.route(f"10.78.{other}.0/24", interface=device)
-        return _when_reached(Ends(lans[0], lans[1], "10.78.2.1"))
+
+
+class WireguardGoHost(WireguardGo):
+    """The same between the two gateways."""
+
+    name, note = "wireguard-go-host", "as above, gateway to gateway"
+
+    def start(self, lab: Lab) -> Ends:
+        _, gateways = underlay(lab, 2)
+        self.join(gateways)
+        return _when_reached(Ends(gateways[0], gateways[1], "10.79.0.2"))
+
+
+def newer_wireguard(program: str) -> list[Contestant]:
+    """The same two with another build of wireguard-go than Debian's: *program* is its path.
+
+    Debian 12 has that of 2022, without the offloads (GSO and GRO on TUN and UDP) of 2023.
+    """
+    built: list[Contestant] = []
+    for kind in (WireguardGo, WireguardGoHost):
+        contestant = kind()
+        contestant.name = kind.name.replace("wireguard-go", "wireguard-go-new")
+        contestant.program = program
+        contestant.version_command = (program, "--version")
+        built.append(contestant)
+    return built
 
 
 class Fastd(Contestant):
@@ -229,8 +278,8 @@ class OpenVpn(Contestant):
 
 
 ALL: tuple[type[Contestant], ...] = (
-    *(Plain, Endbox, HostRole),
-    *(WireguardGo, Fastd, Tinc, OpenVpn),
+    *(Plain, PlainHost, Endbox, HostRole),
+    *(WireguardGo, WireguardGoHost, Fastd, Tinc, OpenVpn),
 )
 
 
