@@ -5,8 +5,8 @@
 
 iperf3 makes one system call for each datagram, and its control connection starves when a flood
 fills the tunnel. Every datagram here still is a packet of its own to the kernel: no segmentation
-offload. What counts is what arrives in WINDOW_S seconds that begin SKIP_S after the first datagram, so
-neither the start nor what queues give away after the end is in the figure.
+offload. What counts is what arrives in WINDOW_S seconds that begin SKIP_S after the first datagram,
+so neither the start nor what queues give away after the end is in the figure.
 """
 
 import ctypes
