@@ -306,6 +306,12 @@ def add_bad_trailers(group: Group) -> None:
     for pad_len in (31, 32, 255):
         packet = group.seal(22, bytes(30) + bytes([pad_len, 4]))
         group.invalid(f"pad length {pad_len} in 32 octets", "BadPadLength", 22, packet, "Padding")
+    if suite.iv:
+        # The octets of IV and text together are the padding that the length promises.
+        octets = bytes(range(1, suite.iv + 31))
+        text = octets[suite.iv :] + bytes([len(octets), 4])
+        packet = group.seal(24, text, iv=octets[: suite.iv])
+        group.invalid("padding reaches into the IV", "BadPadLength", 24, packet, "Padding")
     if suite.align == 16:
         packet = group.seal(23, group.text(random(30)) + b"\x00\x04")
         group.invalid("two octets over", "PartialBlock", 23, packet, "Malformed")
