@@ -8,8 +8,9 @@ from ipaddress import IPv6Address
 import pytest
 
 from hipgw.identity.lsi import default_lsi
-from hipgw.lab import Host, Lab, wait_until
+from hipgw.lab import Lab, wait_until
 from hipgw.lab.topologies import Family, Site, TransportName, host_pair
+from system.traffic import transfer
 
 pytestmark = pytest.mark.system
 
@@ -24,16 +25,6 @@ def lab() -> Iterator[Lab]:
 
 def names(site: Site) -> tuple[str, str]:
     return str(site.daemon.hit), str(default_lsi(site.daemon.hit))
-
-
-def transfer(client: Host, server: Host, address: str, *options: str) -> float:
-    listener = server.popen(["iperf3", "-s", "-1"])
-    wait_until(lambda: ":5201" in server.run(["ss", "-Hltn"]).stdout, what="iperf3")
-    done = client.run(["iperf3", "-c", address, "-t", "1", "--json", *options], check=False)
-    listener.stop()
-    report = json.loads(done.stdout)
-    assert "error" not in report, report["error"]
-    return float(report["end"].get("sum_received", report["end"]["sum"])["bits_per_second"]) / 1e6
 
 
 @pytest.mark.parametrize(("family", "transport"), UNDERLAYS)

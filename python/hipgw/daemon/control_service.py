@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from importlib.metadata import version
 from ipaddress import IPv6Address
@@ -65,7 +66,7 @@ class ControlService:
         self._directory = directory
         self._request_stop = request_stop
         self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
+        self._began = time.monotonic()
         self._waiting: dict[IPv6Address, set[asyncio.Future[Effect]]] = {}
         self._pings: dict[int, asyncio.Future[PingReply]] = {}
         self._rtts: dict[IPv6Address, float] = {}
@@ -114,7 +115,7 @@ class ControlService:
         return {
             "version": VERSION,
             "pid": os.getpid(),
-            "uptime_s": self._loop.time() - self._began,
+            "uptime_s": time.monotonic() - self._began,
             "config_file": str(self._config_file),
             "roles": list(config.roles),
             "identities": [identity],
@@ -137,7 +138,7 @@ class ControlService:
         return configured + [self._stranger(infos[hit]) for hit in strangers]
 
     def associations(self) -> list[AssociationAnswer]:
-        now = self._loop.time()
+        now = time.monotonic()
         return [
             {
                 "peer": self._name(info.peer_hit),
@@ -169,7 +170,7 @@ class ControlService:
         data = self._dataplane.statistics()
         packets = {f"sent_{name}": count for name, count in control["sent"].items()}
         packets |= {f"received_{name}": count for name, count in control["received"].items()}
-        packets["puzzle_difficulty"] = self._driver.machine.puzzle_difficulty(self._loop.time())
+        packets["puzzle_difficulty"] = self._driver.machine.puzzle_difficulty(time.monotonic())
         packets["send_errors"] = self._driver.send_errors
         return {
             "control": packets,
@@ -189,7 +190,7 @@ class ControlService:
     ) -> AsyncGenerator[PingReplyAnswer, None]:
         hit = self._hit(peer)
         for sequence in range(1, count + 1):
-            began = self._loop.time()
+            began = time.monotonic()
             request = self._driver.ping(hit)
             waiting: asyncio.Future[PingReply] = self._loop.create_future()
             self._pings[request] = waiting
@@ -204,7 +205,7 @@ class ControlService:
                 self._pings.pop(request, None)
             yield answer
             if sequence < count:
-                await asyncio.sleep(max(0.0, began + interval_s - self._loop.time()))
+                await asyncio.sleep(max(0.0, began + interval_s - time.monotonic()))
 
     async def connect(self, peer: str, *, timeout_s: float) -> ConnectAnswer:
         hit = self._hit(peer)
@@ -240,8 +241,8 @@ class ControlService:
         hit = self._hit(peer)
         was_up = self._driver.is_up(hit)
         self._driver.close(hit, "closed by the operator")
-        deadline = self._loop.time() + timeout_s
-        while self._state(hit) == State.CLOSING.value and self._loop.time() < deadline:
+        deadline = time.monotonic() + timeout_s
+        while self._state(hit) == State.CLOSING.value and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         return {
             "peer": self._directory.name_of(hit),
@@ -305,7 +306,7 @@ class ControlService:
             "roles": [],
             "state": info.state.value if info else State.UNASSOCIATED.value,
             "path": _optional_path(info.path) if info else None,
-            "established_s": None if since is None else self._loop.time() - since,
+            "established_s": None if since is None else time.monotonic() - since,
             "rtt_s": self._rtts.get(hit),
             "attempts": self._attempts.get(hit, 0),
             "next_attempt_s": self._driver.retry_in(hit),

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from ipaddress import IPv6Address
 
@@ -30,8 +31,9 @@ _log = logging.getLogger(__name__)
 class HipDriver:
     """Joins the sans-IO machine with the sockets, the data plane and the clock.
 
-    Everything here runs on the event loop's thread. `listener` gets every effect that is news
-    rather than a request (state changes, traces, …).
+    Everything here runs on the event loop's thread. The machine's clock is `time.monotonic`: that
+    of the loop has the same zero but counts whole milliseconds. `listener` gets every effect that
+    is news rather than a request (state changes, traces, …).
     """
 
     def __init__(
@@ -56,15 +58,15 @@ class HipDriver:
 
     def datagram_received(self, data: bytes, path: Path) -> None:
         """A HIP packet came in (without any UDP marker)."""
-        self.perform(self.machine.datagram_received(data, path, self._loop.time()))
+        self.perform(self.machine.datagram_received(data, path, time.monotonic()))
 
     def data_received(self, spi: int) -> None:
         """The first authentic ESP packet of an inbound security association came in."""
-        self.perform(self.machine.data_received(spi, self._loop.time()))
+        self.perform(self.machine.data_received(spi, time.monotonic()))
 
     def traffic_seen(self, hits: Iterable[IPv6Address]) -> None:
         """Data flowed to or from these peers: their associations are in use."""
-        now = self._loop.time()
+        now = time.monotonic()
         for hit in hits:
             self.machine.traffic_seen(hit, now)
         self._arm()
@@ -83,7 +85,7 @@ class HipDriver:
             self._listener(failed)
             return
         try:
-            self.perform(self.machine.connect(peer.hit, paths, self._loop.time()))
+            self.perform(self.machine.connect(peer.hit, paths, time.monotonic()))
         except LocalProtocolError as error:
             self._listener(Failed(self.machine.local_hit, peer.hit, str(error)))
 
@@ -101,7 +103,7 @@ class HipDriver:
     def retry_in(self, hit: IPv6Address) -> float | None:
         """Seconds until a peer is called again, None if that is not planned."""
         waiting = self._retries.get(hit)
-        return None if waiting is None else max(0.0, waiting.when() - self._loop.time())
+        return None if waiting is None else max(0.0, waiting.when() - time.monotonic())
 
     def is_up(self, hit: IPv6Address) -> bool:
         """Whether data can flow to this peer now."""
@@ -109,21 +111,21 @@ class HipDriver:
 
     def close(self, hit: IPv6Address, reason: str) -> None:
         """Close the association with a peer."""
-        self.perform(self.machine.close(hit, self._loop.time(), reason=reason))
+        self.perform(self.machine.close(hit, time.monotonic(), reason=reason))
 
     def close_all(self) -> None:
         """Tell every peer that its association is over."""
         for waiting in self._retries.values():
             waiting.cancel()
         self._retries.clear()
-        self.perform(self.machine.close_all(self._loop.time()))
+        self.perform(self.machine.close_all(time.monotonic()))
 
     def ping(self, hit: IPv6Address) -> int:
         """Send one authenticated HIP echo; a `PingReply` with this number may follow.
 
         Raises LocalProtocolError without an association.
         """
-        request, effects = self.machine.ping(hit, self._loop.time())
+        request, effects = self.machine.ping(hit, time.monotonic())
         self.perform(effects)
         return request
 
@@ -168,7 +170,7 @@ class HipDriver:
                 self._listener(effect)
 
     def _puzzle_solved(self, request: int, j: bytes | None) -> None:
-        self.perform(self.machine.puzzle_solved(request, j, self._loop.time()))
+        self.perform(self.machine.puzzle_solved(request, j, time.monotonic()))
 
     def _retry(self, peer: Peer) -> None:
         self._retries.pop(peer.hit, None)
@@ -187,4 +189,4 @@ class HipDriver:
 
     def _timer_expired(self) -> None:
         self._timer = None
-        self.perform(self.machine.timer_expired(self._loop.time()))
+        self.perform(self.machine.timer_expired(time.monotonic()))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ class PuzzleRunner:
         deadline = puzzle.deadline
 
         def run() -> bytes | None:
-            return search.run(max(0.0, deadline - self._loop.time()))
+            return search.run(max(0.0, deadline - time.monotonic()))
 
         done = self._loop.run_in_executor(self._threads, run)
         done.add_done_callback(lambda future: self._finished(puzzle.request, future))

@@ -99,7 +99,7 @@ class Service:
         server_slot = contextlib.AsyncExitStack()
         await stack.enter_async_context(server_slot)
         self._driver = driver = HipDriver(
-            HipMachine(self._machine_config(directory), [identity], os.urandom, loop.time()),
+            HipMachine(self._machine_config(directory), [identity], os.urandom, time.monotonic()),
             transport,
             SecurityAssociations(
                 dataplane,
@@ -299,9 +299,8 @@ class Service:
     async def _say_goodbye(self) -> None:
         """Close all associations, so that the peers need not find out by themselves."""
         _log.info("hipgw is stopping")
-        loop = asyncio.get_running_loop()
         self._roles.clear()
         self._driver.close_all()
-        deadline = loop.time() + CLOSE_PATIENCE_S
-        while self._driver.machine.associations() and loop.time() < deadline:
+        deadline = time.monotonic() + CLOSE_PATIENCE_S
+        while self._driver.machine.associations() and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
