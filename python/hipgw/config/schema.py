@@ -136,7 +136,7 @@ class HipConfig(_Table):
         le=604800.0,
         json_schema_extra=_SECONDS,
         description="Unused Association Lifetime: an association without traffic for this long is "
-        "closed (RFC 7401 §4.4.4).",
+        "closed (RFC 7401 §4.4.4). Those between endboxes are kept.",
     )
 
 

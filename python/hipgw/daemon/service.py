@@ -288,13 +288,14 @@ class Service:
     async def _look_at_traffic(self) -> None:
         while True:
             await asyncio.sleep(TRAFFIC_LOOK_S)
-            self._driver.traffic_seen(
-                {
-                    entry.peer_hit
-                    for entry in self._dataplane.security_associations()
-                    if entry.last_used_s is not None and entry.last_used_s < TRAFFIC_LOOK_S
-                }
-            )
+            used = {
+                entry.peer_hit
+                for entry in self._dataplane.security_associations()
+                if entry.last_used_s is not None and entry.last_used_s < TRAFFIC_LOOK_S
+            }
+            for role in self._roles:
+                used.update(role.kept())
+            self._driver.traffic_seen(used)
 
     async def _say_goodbye(self) -> None:
         """Close all associations, so that the peers need not find out by themselves."""

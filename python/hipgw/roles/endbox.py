@@ -60,6 +60,10 @@ class EndboxRole:
             case _:
                 pass
 
+    def kept(self) -> Iterable[IPv6Address]:
+        """All of them: the first frame on a silent LAN is not to wait for a base exchange."""
+        return self._peers
+
     def acquire(self, _destination: IPv4Address | IPv6Address) -> bool:
         """Frames never wait for an association: the LAN's own protocols repeat what matters."""
         return False

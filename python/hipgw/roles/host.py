@@ -1,6 +1,7 @@
 """The host: reachable by its HIT and LSI, and reaching others by theirs."""
 
 import logging
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 
 from hipgw.dataplane.backend import DataPlane
@@ -36,6 +37,10 @@ class HostRole:
                 self._drop_held(hit)
             case _:
                 pass
+
+    def kept(self) -> Iterable[IPv6Address]:
+        """None: the next packet makes the association anew."""
+        return ()
 
     def acquire(self, destination: IPv4Address | IPv6Address) -> bool:
         peer = self._directory.by_destination(destination)

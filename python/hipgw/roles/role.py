@@ -1,5 +1,6 @@
 """What every role offers the daemon, and what the daemon offers every role."""
 
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
@@ -30,6 +31,9 @@ class Role(Protocol):
 
     def handle_event(self, event: Effect) -> None:
         """Something happened to an association (StateChanged, Established, Closed, Failed, …)."""
+
+    def kept(self) -> Iterable[IPv6Address]:
+        """Peers whose associations are not to be closed for want of traffic."""
 
     def acquire(self, destination: IPv4Address | IPv6Address, /) -> bool:
         """A packet for a HIT or LSI waits; True if this role looks after it."""
