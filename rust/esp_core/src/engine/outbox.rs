@@ -29,8 +29,9 @@ const FULL_PACKETS: usize = 64;
 
 /// Datagrams in one train (UDP_MAX_SEGMENTS was 64 before Linux 6.9).
 const MAX_SEGMENTS: usize = 64;
-/// Octets in one train: the payload of the largest UDP datagram.
-const MAX_TRAIN_BYTES: usize = 65_507;
+/// Octets in one train. With all headers it has to stay below 65,536 (GSO_LEGACY_MAX_SIZE), or the
+/// kernel cuts it in software before the device.
+const MAX_TRAIN_BYTES: usize = 65_000;
 /// How long to wait for a full socket before packets are dropped.
 const SEND_WAIT_MS: u16 = 20;
 
