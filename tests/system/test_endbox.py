@@ -187,6 +187,19 @@ def test_a_restarted_daemon_heals(lab: Lab, crash: bool, which: int) -> None:
     assert one.lan.ping(two.lan4, count=5, interval_s=0.05).received == 5
 
 
+def test_a_crashed_peer_that_cannot_call_back_is_called_again(lab: Lab) -> None:
+    """The other side has no address for it: only unanswered traffic tells that it is gone."""
+    network = endbox_pair(lab)
+    one, two = network.sites
+    text = two.daemon.config_file.read_text()
+    silent = [line for line in text.splitlines() if not line.startswith("addresses")]
+    two.daemon.config_file.write_text("\n".join(silent))
+    network.start()
+    assert one.lan.ping(two.lan4).received == 1
+    two.daemon.restart(crash=True)
+    wait_until(lambda: one.lan.ping(two.lan4, timeout_s=0.3), 2 * HEAL_S, what="the LAN to heal")
+
+
 def test_the_lan_comes_back_after_the_underlay_was_away(lab: Lab) -> None:
     network = endbox_pair(lab)
     network.start()

@@ -34,16 +34,15 @@ from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.platform import privileges, sockets
 from hipgw.platform.journal import Journal
 from hipgw.protocol.config import MachineConfig
-from hipgw.protocol.effects import Closed, Effect, Established, Failed
+from hipgw.protocol.effects import Closed, Effect, Established, Failed, PingReply
 from hipgw.protocol.machine import HipMachine
 from hipgw.protocol.path import Path, Transport
+from hipgw.roles.dead_peers import LOOK_S, DeadPeerDetection
 from hipgw.roles.endbox import EndboxRole
 from hipgw.roles.host import HostRole
 from hipgw.roles.role import Role
-from hipgw.roles.security_associations import SecurityAssociations
+from hipgw.roles.security_associations import SecurityAssociations, traffic
 
-TRAFFIC_LOOK_S = 5.0
-"""How often the machine is told which associations carry data."""
 CLOSE_PATIENCE_S = 1.0
 """How long a stopping daemon waits for CLOSE_ACK."""
 
@@ -61,6 +60,7 @@ class Service:
         self._stop = asyncio.Event()
         self._status = 0
         self._roles: list[Role] = []
+        self._dead_peers = DeadPeerDetection()
 
     async def run(self) -> int:
         """Run until told to stop (SIGTERM, SIGINT or `hipgw stop`); returns the exit status.
@@ -257,6 +257,8 @@ class Service:
     def _handle_event(self, event: Effect) -> None:
         """News from the HIP machine: to the roles, the log and the subscribers."""
         self._control.handle_event(event)
+        if isinstance(event, PingReply):
+            self._dead_peers.answered(event.peer_hit)
         for role in self._roles:
             role.handle_event(event)
         match event:
@@ -287,15 +289,19 @@ class Service:
 
     async def _look_at_traffic(self) -> None:
         while True:
-            await asyncio.sleep(TRAFFIC_LOOK_S)
-            used = {
-                entry.peer_hit
-                for entry in self._dataplane.security_associations()
-                if entry.last_used_s is not None and entry.last_used_s < TRAFFIC_LOOK_S
-            }
+            await asyncio.sleep(LOOK_S)
+            flowing = traffic(self._dataplane.security_associations())
+            times = ((entry.peer_hit, (entry.sent_s, entry.received_s)) for entry in flowing)
+            used = {hit for hit, ages in times if any(s is not None and s < LOOK_S for s in ages)}
             for role in self._roles:
                 used.update(role.kept())
             self._driver.traffic_seen(used)
+            up = [entry for entry in flowing if self._driver.is_up(entry.peer_hit)]
+            ask, dead = self._dead_peers.look(up)
+            for hit in ask:
+                self._driver.ping(hit)
+            for hit in dead:
+                self._driver.close(hit, "it does not answer any more")
 
     async def _say_goodbye(self) -> None:
         """Close all associations, so that the peers need not find out by themselves."""

@@ -1,11 +1,24 @@
 """Carries security associations from the HIP machine into the data plane."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address
 
-from hipgw.dataplane.backend import DataPlane
+from hipgw.dataplane.backend import DataPlane, SecurityAssociation
 from hipgw.protocol.effects import Direction, InstallSA, MoveSA, RemoveSA
 from hipgw.protocol.path import Path, Transport
+from hipgw.roles.dead_peers import Traffic
+
+
+def traffic(entries: Iterable[SecurityAssociation]) -> list[Traffic]:
+    """When packets went to and came from each peer last."""
+    times: dict[tuple[IPv6Address, str], float] = {}
+    peers: dict[IPv6Address, None] = {}
+    for entry in entries:
+        peers[entry.peer_hit] = None
+        if entry.last_used_s is not None:
+            key = (entry.peer_hit, entry.direction)
+            times[key] = min(entry.last_used_s, times.get(key, entry.last_used_s))
+    return [Traffic(hit, times.get((hit, "out")), times.get((hit, "in"))) for hit in peers]
 
 
 class SecurityAssociations:
