@@ -34,6 +34,19 @@ FIGURES = (
     Figure("ping_us", "ping", "us", 0, more_is_better=False),
 )
 RATIOS = "of plain, of best peer"
+HEADLINES = (
+    "micro.rust.seal.AES-128-GCM-16.1400",
+    "micro.rust.open.AES-128-GCM-16.1400",
+    "micro.rust.seal.AES-128-CBC-SHA256.1400",
+    "micro.rust.open.AES-128-CBC-SHA256.1400",
+    "micro.rust.spi_table",
+    "micro.rust.mac_table.lookup",
+    "micro.python.parse",
+    "micro.python.emit",
+    "micro.python.answer_i1",
+    "micro.python.base_exchange",
+)
+"""How the names of those micro benches begin that a terminal shows; the documents have all."""
 
 
 def rows(latest: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -72,6 +85,17 @@ def terminal_table(latest: dict[str, Any]) -> Table:
         table.add_column(title, justify="right" if right else "left", no_wrap=n == 0)
     for row in body:
         table.add_row(*row, style="bold cyan" if row[0] in {"endbox", "host"} else "")
+    return table
+
+
+def terminal_micro_table(latest: dict[str, Any]) -> Table:
+    """The micro benches that tell most, for a terminal."""
+    table = Table(title="Pieces", title_style="bold", header_style="bold")
+    table.add_column("micro bench")
+    table.add_column("median", justify="right")
+    for result in latest["results"]:
+        if result["name"].startswith(HEADLINES):
+            table.add_row(result["name"], f"{result['value']:,.3g} {result['unit']}")
     return table
 
 

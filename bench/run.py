@@ -23,8 +23,8 @@ from contestants import ALL, Contestant, newer_wireguard
 from hipgw.errors import HipgwError
 from hipgw.lab import Lab
 from measure import ping_us, tcp_gbps, udp64_kpps
-from micro import micro_results
-from report import FIGURES, terminal_table
+from micro import MicroBenchError, micro_results
+from report import FIGURES, terminal_micro_table, terminal_table
 
 ROOT = Path(__file__).resolve().parents[1]
 LATEST = ROOT / "build" / "bench" / "latest.json"
@@ -33,7 +33,7 @@ TABLE_WIDTH = 200
 
 
 def main() -> int:
-    """Run everything; 1 if a contestant has no figures."""
+    """Run everything; 1 if a contestant has no figures or the micro benches failed."""
     options = _options()
     console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
     chosen: list[Contestant] = [kind() for kind in ALL]
@@ -58,7 +58,10 @@ def main() -> int:
     ]
     if not options.no_micro:
         console.print("micro benches")
-        results += micro_results(ROOT)
+        try:
+            results += micro_results(ROOT)
+        except MicroBenchError as error:
+            failed["micro"] = f"micro benches: {error}"
     latest = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
@@ -69,12 +72,15 @@ def main() -> int:
     }
     LATEST.parent.mkdir(parents=True, exist_ok=True)
     LATEST.write_text(json.dumps(latest, indent=1) + "\n")
+    if not options.no_micro:
+        console.print(terminal_micro_table(latest))
     console.print(terminal_table(latest))
     for trouble in failed.values():
         console.print(trouble, style="red", markup=False)
     console.print(f"{LATEST.relative_to(ROOT)} has all runs.")
     measured = {name.split(".")[1] for name in runs}
-    return 1 if any(contestant.name not in measured for contestant in chosen) else 0
+    complete = all(contestant.name in measured for contestant in chosen)
+    return 0 if complete and "micro" not in failed else 1
 
 
 def end_to_end(
