@@ -39,7 +39,7 @@ HEADLINES = (
     "micro.rust.open.AES-128-GCM-16.1400",
     "micro.rust.seal.AES-128-CBC-SHA256.1400",
     "micro.rust.open.AES-128-CBC-SHA256.1400",
-    "micro.rust.spi_table",
+    "micro.rust.spi_lookup",
     "micro.rust.mac_table.lookup",
     "micro.python.parse",
     "micro.python.emit",
