@@ -44,7 +44,7 @@ named! {
         NotAPeerAddress = "not_a_peer_address",
         /// From an address that is not this host's HIT or LSI.
         WrongSource = "wrong_source",
-        /// An IPv4 fragment, which BEET mode cannot carry.
+        /// An IPv4 fragment from the TUN while those of too many packets wait for their rest.
         InnerFragment = "inner_fragment",
         /// A protocol that means something else inside ESP (dummy, EtherIP, …).
         InnerProtocol = "inner_protocol",

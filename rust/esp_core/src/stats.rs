@@ -27,6 +27,7 @@ named! {
         /// Copies made of broadcast, multicast and unknown unicast frames.
         FloodedFrames = "flooded_frames",
         FragmentsSent = "fragments_sent",
+        /// Pieces from peers, and IPv4 fragments from the TUN.
         FragmentsReceived = "fragments_received",
         Reassembled = "reassembled",
         /// Super-packets read from a device and split.

@@ -17,7 +17,8 @@ pub enum Destination {
 }
 
 /// Read the header of a packet from the TUN: it has to be between one of this host's names and one
-/// of a peer's.
+/// of a peer's. An IPv4 fragment cannot be sent before the rest of it is there, as its transport
+/// checksum counts other addresses on the wire.
 pub fn classify(
     packet: &[u8],
     local_hit: &Hit,
@@ -47,10 +48,6 @@ pub fn classify(
 
 /// Refuse what would mean something else inside ESP, and what BEET mode cannot carry.
 fn check_protocol(header: &Header, packet: &[u8]) -> Result<(), DropReason> {
-    if header.fragment {
-        // Its transport checksum cannot be translated without the rest.
-        return Err(DropReason::InnerFragment);
-    }
     let special = |number| {
         matches!(
             number,

@@ -205,6 +205,34 @@ fn large_ipv4_packets_pass_if_they_may_be_fragmented() {
 }
 
 #[test]
+fn ipv4_fragments_are_joined_before_they_are_sealed() {
+    let (a, b) = pair();
+    let mut whole = datagram(false, 1, 2, &[7; 5000]);
+    whole[6] = 0;
+    // As the kernel cuts it for a TUN with an MTU of 1400, out of order.
+    let pieces: Vec<_> = whole[20..]
+        .chunks(1376)
+        .enumerate()
+        .map(|(n, payload)| {
+            let last = n == 3;
+            let mut packet = whole[..20].to_vec();
+            let field = (n * 1376 / 8) as u16 | if last { 0 } else { 0x2000 };
+            packet[2..4].copy_from_slice(&(20 + payload.len() as u16).to_be_bytes());
+            packet[6..8].copy_from_slice(&field.to_be_bytes());
+            esp_core::packet::ip::store_v4_checksum(&mut packet);
+            packet.extend_from_slice(payload);
+            packet
+        })
+        .collect();
+    for n in [1, 0, 3, 2] {
+        a.tun.send(&pieces[n]).unwrap();
+    }
+    let got = receive(&b.tun);
+    assert_eq!(got[20..], whole[20..]);
+    assert_eq!(checksum::fold(transport_sum(&got)), 0xffff);
+}
+
+#[test]
 fn strangers_and_nonsense_stay_out() {
     let (a, _b) = pair();
     let mut elsewhere = datagram(true, 1, 2, b"x");

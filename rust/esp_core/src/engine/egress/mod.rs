@@ -1,6 +1,7 @@
 //! The thread that reads the TUN and the TAPs, seals, and sends.
 
 mod frames;
+mod inner_fragments;
 mod packets;
 
 use std::{
@@ -9,6 +10,8 @@ use std::{
     os::fd::AsFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use inner_fragments::InnerFragments;
 
 use super::{
     clock::Clock,
@@ -76,6 +79,7 @@ pub(super) struct Egress {
     counters: Arc<Counters>,
     clock: Clock,
     now_ms: u64,
+    inner_fragments: InnerFragments,
     /// Peers that a frame goes to.
     targets: Vec<usize>,
     /// A payload on its way to being fragmented.
@@ -98,6 +102,7 @@ impl Egress {
             counters: parts.counters,
             clock: parts.clock,
             now_ms: 0,
+            inner_fragments: InnerFragments::default(),
             targets: Vec::with_capacity(64),
             scratch: Vec::with_capacity(MAX_PAYLOAD),
         }
@@ -128,7 +133,8 @@ impl Egress {
             self.expire();
             if idle {
                 self.counters.add(Counter::PollCalls, 1);
-                poll.wait(self.holding.then_some(TICK_MS))
+                let waiting = self.holding || !self.inner_fragments.is_empty();
+                poll.wait(waiting.then_some(TICK_MS))
                     .map_err(|error| format!("cannot wait for packets: {error}"))?;
                 if poll.is_ready(signal) {
                     self.commands.clear_signal();
@@ -225,6 +231,7 @@ impl Egress {
     }
 
     fn expire(&mut self) {
+        self.inner_fragments.expire(self.now_ms, &self.counters);
         if !self.holding {
             return;
         }

@@ -41,6 +41,10 @@ impl Egress {
         let (local_hit, local_lsi) = (tun.local_hit, tun.local_lsi);
         let packet = &mut self.outbox.data_mut()[range.clone()];
         let (header, destination) = classify(packet, &local_hit, local_lsi)?;
+        if header.fragment {
+            self.inner_fragment(range, &header);
+            return Ok(());
+        }
         if vnet.kind == GsoKind::None {
             vnet.complete_checksum(packet)?;
             vnet = VnetHeader::default();
