@@ -4,6 +4,7 @@ import json
 import random
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hipgw.platform.sockets import ESP_PROTOCOL, HIP_PROTOCOL
 
 pytestmark = pytest.mark.system
 
+HIPGW = (sys.executable, "-m", "hipgw.cli.main")
 ROUNDS = 3000
 GROWTH_KIB = 24 * 1024
 """Far less than a leak of every packet's size would make, and more than caches take."""
@@ -195,7 +197,7 @@ def test_in_the_configuration(lab: Lab, text: str) -> None:
     network = endbox_pair(lab)
     daemon = network.sites[0].daemon
     daemon.config_file.write_text(text)
-    done = daemon.host.run(["hipgw", "run", "--config", daemon.config_file], check=False)
+    done = daemon.host.run([*HIPGW, "run", "--config", daemon.config_file], check=False)
     assert done.returncode not in {0, -9, -11}
     assert "Traceback" not in done.stderr
     assert done.stderr.strip()

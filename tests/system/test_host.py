@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from ipaddress import IPv6Address
 
@@ -108,7 +109,7 @@ def test_the_command_line_tells_what_goes_on(lab: Lab) -> None:
     network = host_pair(lab)
     network.start()
     one, two = network.sites
-    hipgw = ["hipgw"]
+    hipgw = [sys.executable, "-m", "hipgw.cli.main"]
     socket = ["--socket", str(one.daemon.control_socket)]
     ping = one.gateway.run([*hipgw, "ping", "g2", "-c", "2", *socket], check=False)
     connect = one.gateway.run([*hipgw, "connect", "g2", *socket])
