@@ -48,6 +48,7 @@ if [ "$purpose" = bench ]; then
     want fastd fastd
     want tincd tinc
     want openvpn openvpn
+    want openssl openssl
 fi
 if [ "${#wanted[@]}" -gt 0 ]; then
     command -v apt-get >/dev/null || fail "please install the packages that provide: ${wanted[*]}"
