@@ -40,7 +40,6 @@ if [ "$purpose" != run ]; then
     want tcpdump tcpdump
     want dnsmasq dnsmasq-base
     want busybox busybox
-    want arping iputils-arping
 fi
 if [ "$purpose" = bench ]; then
     want wireguard-go wireguard-go
