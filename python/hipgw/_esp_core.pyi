@@ -12,7 +12,10 @@ ESP_SUITES: dict[int, tuple[str, int, int]]
 """Suite id -> (name, octets of encryption key with salt, octets of authentication key)."""
 
 def capabilities() -> dict[str, bool]:
-    """What this kernel and CPU offer: "udp_gso", "udp_gro", "tun_vnet_hdr", "vaes", …"""
+    """What this kernel and CPU offer.
+
+    "udp_gso", "udp_gro", "tun_vnet_hdr"; "aes", "vaes", "avx512", "sha". Nothing of it is needed.
+    """
 
 @final
 class PuzzleSolver:
@@ -65,6 +68,7 @@ class SaStatistics(TypedDict):
     local_hit: bytes
     peer_hit: bytes
     local: bytes
+    """Empty if the system chooses it."""
     remote: bytes
     local_port: int
     remote_port: int
@@ -95,7 +99,9 @@ class EngineStatistics(TypedDict):
 class Engine:
     """Threads, queues and tables of the data plane. Thread-safe.
 
-    File descriptors handed over are duplicated; the caller keeps and closes its own.
+    What it refuses raises `hipgw.errors.DataPlaneError`. File descriptors handed over are
+    duplicated; the caller keeps and closes its own. The engine sets their open files non-blocking
+    (TUN, TAP), and their options to what it needs (sockets).
     """
 
     def __new__(cls) -> Engine: ...
@@ -103,7 +109,10 @@ class Engine:
         """An eventfd that is readable while events wait."""
     def drain_events(self) -> list[Event]: ...
     def add_udp_socket(self, fd: int) -> None:
-        """A UDP socket bound to a port of any address, IPv4 or IPv6; before `start`."""
+        """A UDP socket bound to a port of any address, IPv4 or IPv6; before `start`.
+
+        The engine receives on it, so nobody else may; anybody may send.
+        """
     def add_esp_socket(self, fd: int) -> None:
         """A raw socket of protocol 50, IPv4 or IPv6; before `start`."""
     def set_tun(
@@ -148,6 +157,9 @@ class Engine:
 
         A new outbound one takes over its peer's traffic; older ones stay until removed.
         `segment` 0 carries no Ethernet; BEET (host) traffic is carried when a TUN is set.
+        Installing one that is there, with the same keys, only gives it the new path: its sequence
+        numbers and window go on. `path_mtu` (576 to 65535) counts from the outer IP header and
+        is for outbound ones, `replay_window` (packets) for inbound ones.
         """
     def move_sa(
         self,
@@ -160,8 +172,10 @@ class Engine:
         local_port: int,
         remote_port: int,
         path_mtu: int = 1500,
-    ) -> None: ...
-    def remove_sa(self, *, direction: Literal["in", "out"], spi: int, peer_hit: bytes) -> None: ...
+    ) -> None:
+        """Send the packets of an outbound security association along another path."""
+    def remove_sa(self, *, direction: Literal["in", "out"], spi: int, peer_hit: bytes) -> None:
+        """Remove a security association and wipe its keys, if it is there."""
     def set_lsi(self, lsi: bytes, peer_hit: bytes) -> None:
         """Name a peer's HIT by a 4-octet LSI (replaces what either had)."""
     def remove_lsi(self, lsi: bytes) -> None: ...

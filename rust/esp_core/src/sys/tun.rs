@@ -14,6 +14,7 @@ const TUNGETFEATURES: libc::c_ulong = 0x8004_54cf;
 const TUN_F_CSUM: libc::c_uint = 0x01;
 const TUN_F_TSO4: libc::c_uint = 0x02;
 const TUN_F_TSO6: libc::c_uint = 0x04;
+const TUN_F_TSO_ECN: libc::c_uint = 0x08;
 const TUN_F_USO4: libc::c_uint = 0x20;
 const TUN_F_USO6: libc::c_uint = 0x40;
 const IFF_VNET_HDR: libc::c_uint = 0x4000;
@@ -24,7 +25,7 @@ pub fn enable_offload(fd: BorrowedFd<'_>, header_len: usize) -> io::Result<bool>
     let size = header_len as libc::c_int;
     // SAFETY: the request reads one int, which lives through the call.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETVNETHDRSZ as _, &raw const size) })?;
-    let tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
+    let tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
     if set_offload(fd, tcp | TUN_F_USO4 | TUN_F_USO6).is_ok() {
         return Ok(true);
     }
