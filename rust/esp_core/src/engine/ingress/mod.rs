@@ -38,6 +38,9 @@ const ESP_SLOT_LEN: usize = 16_384;
 const TURN: usize = 4;
 /// How often time is looked at while something waits for it.
 const TICK_MS: u32 = 500;
+/// Packets opened before the first of them is looked into. What the cipher has just written is
+/// still on its way to the cache, and reading it across its stores would stall the CPU.
+const LAG: usize = 8;
 /// Octets of SPI and sequence number.
 const ESP_FRONT: usize = 8;
 
@@ -71,8 +74,18 @@ pub(super) struct Ingress {
     pool: Pool,
     /// Security associations with pieces that wait for the rest.
     reassembling: Vec<u32>,
+    /// Packets that were opened and are still to be delivered.
+    opened: Vec<Payload>,
     /// Payloads reassembled in this batch; buffer n + 1 of what is queued for the devices.
     whole: Vec<Vec<u8>>,
+}
+
+/// What an opened packet carries.
+struct Payload {
+    spi: u32,
+    next_header: u8,
+    /// Where it lies in the batch.
+    range: Range<usize>,
 }
 
 /// What came with a packet from outside.
@@ -99,6 +112,7 @@ impl Ingress {
             unknown: UnknownSpis::new(),
             pool: Pool::default(),
             reassembling: Vec::new(),
+            opened: Vec::with_capacity(LAG),
             whole: Vec::with_capacity(64),
         }
     }
@@ -239,6 +253,7 @@ impl Ingress {
                 self.esp(data, start + header.len..start + header.total, &outer);
             }
         }
+        self.deliver(data, &outer);
     }
 
     /// Tell HIP, keepalives and ESP apart (RFC 9028 §5.1, RFC 3948 §2).
@@ -281,38 +296,65 @@ impl Ingress {
         if sa.first_data_due {
             sa.first_data_due = !self.events.push(Event::FirstData { spi });
         }
-        let payload = range.start + opened.payload.start..range.start + opened.payload.end;
-        match opened.next_header {
-            protocol::NONE => {
-                self.counters.add(Counter::DummyPackets, 1);
-                Ok(())
-            }
-            protocol::FRAGMENT if is_ours(&data[payload.clone()]) => {
-                self.reassemble(spi, &data[payload], outer)
-            }
-            next_header => {
-                let Self {
-                    sas,
-                    segments,
-                    tun,
-                    counters,
-                    now_ms,
-                    ..
-                } = self;
-                let sa = sas.get(spi).ok_or(DropReason::UnknownSpi)?;
-                let place = Place {
-                    buffer: BATCH,
-                    range: payload,
-                };
-                let mut delivery = deliver::Delivery {
-                    segments,
-                    tun: tun.as_mut(),
-                    counters,
-                    now_s: seconds(*now_ms),
-                };
-                delivery.deliver(sa, next_header, data, place, &outer.received)
+        self.opened.push(Payload {
+            spi,
+            next_header: opened.next_header,
+            range: range.start + opened.payload.start..range.start + opened.payload.end,
+        });
+        if self.opened.len() == LAG {
+            self.deliver(data, outer);
+        }
+        Ok(())
+    }
+
+    /// Deliver what was opened, in order.
+    fn deliver(&mut self, data: &mut [u8], outer: &Outer) {
+        let mut opened = std::mem::take(&mut self.opened);
+        for payload in opened.drain(..) {
+            if let Err(reason) = self.deliver_one(data, payload, outer) {
+                self.counters.dropped(reason);
             }
         }
+        self.opened = opened;
+    }
+
+    fn deliver_one(
+        &mut self,
+        data: &mut [u8],
+        payload: Payload,
+        outer: &Outer,
+    ) -> Result<(), DropReason> {
+        match payload.next_header {
+            protocol::NONE => {
+                self.counters.add(Counter::DummyPackets, 1);
+                return Ok(());
+            }
+            protocol::FRAGMENT if is_ours(&data[payload.range.clone()]) => {
+                return self.reassemble(payload.spi, &data[payload.range], outer);
+            }
+            _ => {}
+        }
+        let Self {
+            sas,
+            segments,
+            tun,
+            counters,
+            now_ms,
+            ..
+        } = self;
+        // It may have been removed just now, while one behind it was looked up.
+        let sa = sas.get(payload.spi).ok_or(DropReason::UnknownSpi)?;
+        let place = Place {
+            buffer: BATCH,
+            range: payload.range,
+        };
+        let mut delivery = deliver::Delivery {
+            segments,
+            tun: tun.as_mut(),
+            counters,
+            now_s: seconds(*now_ms),
+        };
+        delivery.deliver(sa, payload.next_header, data, place, &outer.received)
     }
 
     /// Add a piece of a payload, and deliver the payload that it completes.
