@@ -175,6 +175,7 @@ def newer_wireguard(program: str) -> list[Contestant]:
     for kind in (WireguardGo, WireguardGoHost):
         contestant = kind()
         contestant.name = kind.name.replace("wireguard-go", "wireguard-go-new")
+        contestant.note = f"{kind.name} in a newer build than Debian's"
         contestant.program = program
         contestant.version_command = (program, "--version")
         built.append(contestant)

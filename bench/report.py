@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
 LATEST = ROOT / "build" / "bench" / "latest.json"
@@ -95,7 +96,8 @@ def terminal_micro_table(latest: dict[str, Any]) -> Table:
     table.add_column("median", justify="right")
     for result in latest["results"]:
         if result["name"].startswith(HEADLINES):
-            table.add_row(result["name"], f"{result['value']:,.3g} {result['unit']}")
+            name = Text(result["name"])  # as Text, for its brackets are no markup
+            table.add_row(name, _short(result))
     return table
 
 
@@ -120,7 +122,7 @@ def micro_table(latest: dict[str, Any]) -> str:
     for result in latest["results"]:
         if result["name"].startswith("micro."):
             name = result["name"].removeprefix("micro.")
-            lines.append(f"| `{name}` | {result['value']:,.3g} {result['unit']} |")
+            lines.append(f"| `{name}` | {_short(result)} |")
     return "\n".join(lines)
 
 
@@ -136,6 +138,11 @@ def main() -> int:
         f"{machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}, "
         f"{latest['date'][:10]}. Medians; in brackets the least and the greatest run."
     )
+    if "wireguard-go-new" in latest["versions"]:
+        head += (
+            " wireguard-go-new is a build newer than Debian's,"
+            " measured with `bench/run.py --wireguard-go PATH`."
+        )
     not_measured = "".join(
         f"\n\n{name}: {trouble.splitlines()[0]}" for name, trouble in latest["failed"].items()
     )
@@ -167,6 +174,11 @@ share its cores, so compare the rows and not the absolute figures. The plain pat
         after = rest.partition(END)[2]
         readme.write_text(f"{before}{BEGIN}\n{markdown_table(latest)}\n\n{head}\n{END}{after}")
     return 0
+
+
+def _short(result: dict[str, Any]) -> str:
+    value = result["value"]
+    return f"{value:,.0f} {result['unit']}" if value >= 100 else f"{value:.3g} {result['unit']}"
 
 
 def _best(values: dict[str, Any], figure: Figure) -> float | None:
