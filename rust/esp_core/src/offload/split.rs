@@ -130,10 +130,11 @@ impl SuperPacket {
         let start = self.payload + n * self.segment;
         let (headers, payload) = out[..len - skip].split_at_mut(self.payload - skip);
         headers.copy_from_slice(&packet[skip..self.payload]);
-        // Summed where it was, as reading what is just being written would stall the CPU.
+        // Summed where it came from: copying has brought that into the cache, while reading what
+        // is just being written would stall the CPU.
         let source = &packet[start..][..payload.len()];
-        let payload_sum = checksum::add(0, source);
         payload.copy_from_slice(source);
+        let payload_sum = checksum::add(0, source);
         if skip <= self.ip {
             self.finish_ip(&mut headers[self.ip - skip..self.transport - skip], n, len);
         }

@@ -19,14 +19,14 @@ pub fn add(sum: u64, bytes: &[u8]) -> u64 {
     }
     let mut total = sum;
     for lane in lanes {
-        total = add_carry(total, lane);
+        total = join(total, lane);
     }
     let mut words = chunks.remainder().chunks_exact(2);
     for word in &mut words {
-        total = add_carry(total, u64::from(u16::from_ne_bytes([word[0], word[1]])));
+        total = join(total, u64::from(u16::from_ne_bytes([word[0], word[1]])));
     }
     if let [last] = words.remainder() {
-        total = add_carry(total, u64::from(u16::from_ne_bytes([*last, 0])));
+        total = join(total, u64::from(u16::from_ne_bytes([*last, 0])));
     }
     total
 }
@@ -34,10 +34,12 @@ pub fn add(sum: u64, bytes: &[u8]) -> u64 {
 /// Add a 16-bit number in host order, such as a length or a protocol number.
 #[must_use]
 pub fn add_number(sum: u64, number: u16) -> u64 {
-    add_carry(sum, u64::from(number.to_be()))
+    join(sum, u64::from(number.to_be()))
 }
 
-fn add_carry(a: u64, b: u64) -> u64 {
+/// The sum of two sums.
+#[must_use]
+pub fn join(a: u64, b: u64) -> u64 {
     let (sum, carry) = a.overflowing_add(b);
     sum.wrapping_add(u64::from(carry))
 }
