@@ -130,7 +130,11 @@ impl SuperPacket {
         let start = self.payload + n * self.segment;
         let (headers, payload) = out[..len - skip].split_at_mut(self.payload - skip);
         headers.copy_from_slice(&packet[skip..self.payload]);
-        payload.copy_from_slice(&packet[start..][..payload.len()]);
+        // Summed where it came from: copying has brought that into the cache, while reading what
+        // is just being written would stall the CPU.
+        let source = &packet[start..][..payload.len()];
+        payload.copy_from_slice(source);
+        let payload_sum = checksum::add(0, source);
         if skip <= self.ip {
             self.finish_ip(&mut headers[self.ip - skip..self.transport - skip], n, len);
         }
@@ -141,7 +145,7 @@ impl SuperPacket {
         } else {
             put16(transport, 4, (UDP_HEADER_LEN + payload.len()) as u16);
         }
-        self.finish_checksum(transport, payload);
+        self.finish_checksum(transport, payload.len(), payload_sum);
     }
 
     fn finish_ip(&self, header: &mut [u8], n: usize, len: usize) {
@@ -156,18 +160,18 @@ impl SuperPacket {
         }
     }
 
-    fn finish_checksum(&self, transport: &mut [u8], payload: &[u8]) {
+    fn finish_checksum(&self, transport: &mut [u8], payload_len: usize, payload_sum: u64) {
         let (protocol, offset) = if self.tcp {
             (protocol::TCP, TCP_CHECKSUM)
         } else {
             (protocol::UDP, UDP_CHECKSUM)
         };
         put16(transport, offset, 0);
-        let len = transport.len() + payload.len();
+        let len = transport.len() + payload_len;
         let sum = checksum::add_number(self.addresses, u16::from(protocol));
         let sum = checksum::add_number(sum, len as u16);
         // The header has an even length, so the sums of the two add up.
-        let sum = checksum::add(checksum::add(sum, transport), payload);
+        let sum = checksum::join(checksum::add(sum, transport), payload_sum);
         if self.tcp {
             checksum::store(transport, offset, sum);
         } else {
