@@ -235,6 +235,8 @@ def test_stop_is_quick_and_final(make: Callable[[int], Node]) -> None:
     assert a.dataplane.security_associations() == []
     with pytest.raises(DataPlaneError):
         a.dataplane.start()
+    with pytest.raises(DataPlaneError, match="stopped"):
+        install(a, "out", b, 1003)
 
 
 def test_capabilities_are_named() -> None:

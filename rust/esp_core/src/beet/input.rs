@@ -64,7 +64,7 @@ pub fn rebuild(
         protocol::ICMP => {
             let lsis = lsis(endpoints)?;
             rename_in_error(payload, lsis);
-            Ok(v4(next_header, payload.len(), &[], endpoints, lsis, 0))
+            v4(next_header, payload.len(), &[], endpoints, lsis, 0)
         }
         protocol::HOP_BY_HOP | protocol::NONE | protocol::ETHERIP => Err(DropReason::BadBeet),
         _ if lsi => {
@@ -72,7 +72,7 @@ pub fn rebuild(
             translation(endpoints, lsis)
                 .to_lsis(next_header, payload)
                 .ok_or(DropReason::BadBeet)?;
-            Ok(v4(next_header, payload.len(), &[], endpoints, lsis, 0))
+            v4(next_header, payload.len(), &[], endpoints, lsis, 0)
         }
         _ => Ok(v6(next_header, payload.len(), endpoints)),
     }
@@ -119,17 +119,7 @@ fn marked(payload: &mut [u8], endpoints: &Endpoints) -> Result<Rebuilt, DropReas
         .to_lsis(next_header, segment)
         .ok_or(DropReason::BadBeet)?;
     let options = &front[4 + padding..];
-    if V4_HEADER_LEN + options.len() + segment.len() > usize::from(u16::MAX) {
-        return Err(DropReason::BadBeet);
-    }
-    Ok(v4(
-        next_header,
-        segment.len(),
-        options,
-        endpoints,
-        lsis,
-        len,
-    ))
+    v4(next_header, segment.len(), options, endpoints, lsis, len)
 }
 
 /// Source and destination of a packet from the peer, by LSI.
@@ -149,7 +139,10 @@ fn v4(
     endpoints: &Endpoints,
     lsis: (Lsi, Lsi),
     rest: usize,
-) -> Rebuilt {
+) -> Result<Rebuilt, DropReason> {
+    if V4_HEADER_LEN + options.len() + payload_len > usize::from(u16::MAX) {
+        return Err(DropReason::BadBeet);
+    }
     let mut header = [0; MAX_HEADER];
     let header_len = V4 {
         traffic_class: endpoints.traffic_class,
@@ -163,11 +156,11 @@ fn v4(
         payload_len,
     }
     .emit(&mut header, options);
-    Rebuilt {
+    Ok(Rebuilt {
         header,
         header_len,
         rest,
-    }
+    })
 }
 
 /// An ICMP error quotes a packet of ours with the LSIs that the peer knows us by; they become those

@@ -227,6 +227,14 @@ fn bad_pseudo_headers() {
         );
     }
     assert_eq!(delivered(59, &[], false), Err(DropReason::BadBeet));
+    // Reassembled, they could be longer than IPv4 packets are.
+    for next_header in [1, 17] {
+        let long = vec![0xff; 65_535];
+        assert_eq!(
+            delivered(next_header, &long, true),
+            Err(DropReason::BadBeet)
+        );
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{
     peer::SaNumbers,
     registry::{Direction, SaKey},
     socket::SocketKind,
-    Engine, Inner, SaParameters, SaPath,
+    Engine, Inner, Phase, SaParameters, SaPath,
 };
 use crate::{
     beet::{Hit, Lsi},
@@ -54,6 +54,13 @@ pub struct MacLine {
 }
 
 impl Inner {
+    fn check_not_stopped(&self) -> Result<(), EngineError> {
+        match self.phase {
+            Phase::Stopped => Err(EngineError::State("the engine is stopped")),
+            _ => Ok(()),
+        }
+    }
+
     /// The engine's socket for a path, and everything else that sending needs.
     fn outbound_path(&self, path: &SaPath) -> Result<OutboundPath, EngineError> {
         let v6 = path.remote.is_ipv6();
@@ -126,6 +133,7 @@ impl Engine {
     pub fn add_sa(&self, sa: &SaParameters<'_>) -> Result<(), EngineError> {
         let suite = Suite::from_id(sa.suite).ok_or(Error::UnknownSuite(sa.suite))?;
         let mut inner = self.lock();
+        inner.check_not_stopped()?;
         let segment = inner.segment(sa.segment)?;
         if inner.registry.is_installed(sa) {
             return self.repeat_sa(&mut inner, sa);
@@ -216,6 +224,7 @@ impl Engine {
             return Err(EngineError::Invalid("an LSI is in 1.0.0.0/8".into()));
         }
         let mut inner = self.lock();
+        inner.check_not_stopped()?;
         let peer = inner.registry.set_lsi(lsi, peer_hit)?;
         self.egress.send(EgressCommand::SetLsi { lsi, peer });
         Ok(())
