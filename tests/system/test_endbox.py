@@ -3,6 +3,7 @@
 import itertools
 import re
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from ipaddress import IPv6Address
@@ -240,6 +241,17 @@ def test_nothing_is_left_behind(lab: Lab) -> None:
     network.sites[1].daemon.start()
     network.sites[1].daemon.stop()
     assert "br-hipgw" not in other.run(["ip", "-br", "link"]).stdout
+
+
+def test_a_second_daemon_leaves_the_first_alone(lab: Lab) -> None:
+    network = endbox_pair(lab)
+    network.start()
+    one, two = network.sites
+    command = [sys.executable, "-m", "hipgw.cli.main", "run", "--config", one.daemon.config_file]
+    second = one.gateway.run(command, check=False)
+    assert second.returncode != 0
+    assert "Another hipgw is running" in second.stderr
+    assert one.lan.ping(two.lan4, count=3, interval_s=0.05).received == 3
 
 
 def test_it_runs_with_few_privileges(lab: Lab) -> None:

@@ -32,6 +32,7 @@ from hipgw.identity.lsi import LsiTable
 from hipgw.logs import packet_path_logger
 from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.platform import privileges, sockets
+from hipgw.platform.instance import InstanceLock
 from hipgw.platform.journal import Journal
 from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.effects import Closed, Effect, Established, Failed, PingReply
@@ -78,6 +79,9 @@ class Service:
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         config, identity = self._config, self._identity
         loop = asyncio.get_running_loop()
+        # Before anything is undone: what stands there may be in use by a living daemon.
+        lock = InstanceLock(config.daemon.state_dir)
+        stack.callback(lock.release)
         journal = Journal(config.daemon.state_dir)
         if count := journal.recover():
             _log.warning("undid what an earlier run left behind", extra={"changes": count})
