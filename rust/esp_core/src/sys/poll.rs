@@ -1,4 +1,8 @@
 //! Waiting for a few descriptors, used only when there is nothing to do.
+//!
+//! With poll(2) and not epoll: epoll is called back for every packet that comes in, also while its
+//! thread is busy, which was measured to cost a tenth of the throughput. poll(2) is in the way only
+//! while it waits.
 
 use std::{
     io,

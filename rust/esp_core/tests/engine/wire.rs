@@ -57,6 +57,16 @@ fn etherip(number: u8) -> Vec<u8> {
     payload
 }
 
+/// Numbers that look random, and are the same in every run.
+fn generator(mut state: u64) -> impl FnMut() -> u32 {
+    move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as u32
+    }
+}
+
 fn drops(node: &Node) -> u64 {
     DropReason::ALL
         .iter()
@@ -223,13 +233,7 @@ fn garbage_disturbs_nothing() {
     connect(&a, &b, &Sa::new(300), &Sa::new(301));
     let attacker = UdpSocket::bind("127.0.0.1:0").unwrap();
     attacker.connect(b.address).unwrap();
-    let mut state = 1u64;
-    let mut random = move || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (state >> 33) as u32
-    };
+    let mut random = generator(1);
     for round in 0..200u8 {
         for _ in 0..30 {
             let len = random() as usize % 1500;
@@ -256,6 +260,102 @@ fn garbage_disturbs_nothing() {
         .any(|event| matches!(event, Event::Fatal { .. })));
     let unknown = |event: &&Event| matches!(event, Event::UnknownSpi { .. });
     assert!(events.iter().filter(unknown).count() < 20, "rate-limited");
+}
+
+#[test]
+fn authentic_garbage_disturbs_nothing() {
+    // A peer that has the keys, and loses its mind.
+    let mut node = Node::with(
+        1,
+        Options {
+            mss_clamp: true,
+            ..Options::default()
+        },
+    );
+    let peer = Stranger::new(&node, 600);
+    node.engine.set_lsi([1, 0, 0, 9], hit(9)).unwrap();
+    let mut random = generator(7);
+    for sequence in 1..8_000u64 {
+        let len = random() as usize % 200;
+        let mut payload: Vec<u8> = (0..len).map(|_| random() as u8).collect();
+        let next_header = [97, 44, 94, 1, 6, 17, 58, 60, 0, 59, random() as u8];
+        let next_header = next_header[random() as usize % next_header.len()];
+        if len >= 30 {
+            match next_header {
+                97 => {
+                    payload[..2].copy_from_slice(&[0x30, 0]);
+                    payload[2] &= 0xfe;
+                    payload[8] &= 0xfe;
+                    let types = [[0x08, 0x00], [0x86, 0xdd], [0x81, 0x00], [0x88, 0xa8]];
+                    payload[14..16].copy_from_slice(&types[random() as usize % 4]);
+                    payload[16] = [0x45, 0x60, 0x46][random() as usize % 3];
+                }
+                44 => {
+                    payload[0] = [97, 94, 1, 17][random() as usize % 4];
+                    // Few packets, so that their pieces meet.
+                    payload[2] &= 0x03;
+                    payload[4..8].copy_from_slice(&[0, 0, 0, random() as u8 % 4]);
+                }
+                94 => payload[1..3].copy_from_slice(&[random() as u8 % 6, random() as u8 & 4]),
+                _ => {}
+            }
+        }
+        peer.send(sequence, next_header, &payload);
+        if sequence % 16 == 0 {
+            for device in [&node.tap, &node.tun] {
+                device.set_nonblocking(true).unwrap();
+                while device.recv(&mut [0; 2048]).is_ok() {}
+                device.set_nonblocking(false).unwrap();
+            }
+        }
+    }
+    node.wait_counter(Counter::NetRxPackets, 7_000);
+    peer.send(8_000, 97, &etherip(42));
+    eventually("the frame after the garbage", || {
+        (receive(&node.tap).last() == Some(&42)).then_some(())
+    });
+    let fatal = |event: &Event| matches!(event, Event::Fatal { .. });
+    assert!(!node.events().iter().any(fatal));
+}
+
+#[test]
+fn garbage_from_the_devices_disturbs_nothing() {
+    let (mut a, b) = (Node::new(1), Node::new(2));
+    connect(&a, &b, &Sa::new(300), &Sa::new(301));
+    let mut random = generator(11);
+    for _ in 0..5_000 {
+        let len = random() as usize % 120;
+        let mut packet: Vec<u8> = (0..len).map(|_| random() as u8).collect();
+        if len > 40 && random() % 4 > 0 {
+            if random() % 2 == 0 {
+                packet[0] = 0x60;
+                packet[4] = 0;
+                packet[5] %= 80;
+                packet[8..24].copy_from_slice(&a.hit);
+                packet[24..40].copy_from_slice(&b.hit);
+            } else {
+                packet[0] = 0x45;
+                packet[2] = 0;
+                packet[12..16].copy_from_slice(&a.lsi);
+                packet[16..20].copy_from_slice(&b.lsi);
+            }
+        }
+        a.tun.send(&packet).unwrap();
+        a.tap.send(&packet).unwrap();
+    }
+    for device in [&b.tap, &b.tun] {
+        device.set_nonblocking(true).unwrap();
+        while device.recv(&mut [0; 2048]).is_ok() {}
+        device.set_nonblocking(false).unwrap();
+    }
+    let mut sent = vec![0xff; 6];
+    sent.extend([2, 0, 0, 0, 0, 1, 0x88, 0xb5, 42]);
+    a.tap.send(&sent).unwrap();
+    eventually("the frame after the garbage", || {
+        (receive(&b.tap) == sent).then_some(())
+    });
+    let fatal = |event: &Event| matches!(event, Event::Fatal { .. });
+    assert!(!a.events().iter().any(fatal));
 }
 
 #[test]
