@@ -79,6 +79,11 @@ impl<C> CommandSender<C> {
         }
     }
 
+    /// Have the thread look for what is new.
+    pub(super) fn wake(&self) {
+        self.shared.signal.raise();
+    }
+
     /// Ask the thread to end.
     pub(super) fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
@@ -91,20 +96,30 @@ impl<C> CommandReceiver<C> {
     pub(super) fn next(&self) -> Option<C> {
         self.receiver.try_recv().ok()
     }
+}
 
+/// What a thread has to look at, whatever its commands are.
+pub(super) trait Signalled {
     /// Whether the thread is asked to end.
-    #[must_use]
-    pub(super) fn stopped(&self) -> bool {
+    fn stopped(&self) -> bool;
+
+    /// The signal was seen; call it before looking for commands.
+    fn clear_signal(&self);
+
+    /// Readable while there may be commands.
+    fn signal(&self) -> BorrowedFd<'_>;
+}
+
+impl<C> Signalled for CommandReceiver<C> {
+    fn stopped(&self) -> bool {
         self.shared.stop.load(Ordering::Acquire)
     }
 
-    /// The signal was seen; call it before looking for commands.
-    pub(super) fn clear_signal(&self) {
+    fn clear_signal(&self) {
         self.shared.signal.clear();
     }
 
-    #[must_use]
-    pub(super) fn signal(&self) -> BorrowedFd<'_> {
+    fn signal(&self) -> BorrowedFd<'_> {
         self.shared.signal.as_fd()
     }
 }

@@ -1,10 +1,11 @@
-//! The engine: two data threads, and what the control plane does to them.
+//! The engine: two directions, the threads that run them, and what the control plane does to them.
 //!
-//! One thread reads the TUN and the TAPs, seals and sends; the other receives, opens and writes.
-//! Each takes a packet from one end to the other by itself (no hand-off, so no reordering), owns
-//! the security associations of its direction, and learns of changes by a queue. What both look at
-//! (MAC tables, LSIs, flows) is read without a lock. So nothing on the packet path waits for the
-//! control plane, nor the other way round.
+//! One direction (`egress`) reads the TUN and the TAPs, seals and sends; the other (`ingress`)
+//! receives, opens and writes. Each takes a packet from one end to the other by itself (no hand-off,
+//! so no reordering), owns the security associations of its direction, and learns of changes by a
+//! queue. What both look at (MAC tables, LSIs, flows) is read without a lock. So nothing on the
+//! packet path waits for the control plane, nor the other way round. One thread runs both while it
+//! can, two when it is too much for one (`threads`).
 
 mod capabilities;
 mod clock;
@@ -22,6 +23,8 @@ mod peer;
 mod registry;
 mod setup;
 mod socket;
+mod threads;
+mod worker;
 
 use std::{
     net::IpAddr,

@@ -15,7 +15,8 @@ use super::{
     ingress::{Ingress, IngressParts, IngressSegment, IngressTun},
     outbox::Outbox,
     socket::{Socket, SocketKind},
-    Engine, Inner, Phase, Segment, TapParameters, Tun, TunParameters, MAX_SEGMENTS, MTU_RANGE,
+    threads, Engine, Inner, Phase, Segment, TapParameters, Tun, TunParameters, MAX_SEGMENTS,
+    MTU_RANGE,
 };
 use crate::{
     beet::flows::FlowMemory,
@@ -142,23 +143,23 @@ impl Engine {
             counters: self.ingress_counters.clone(),
             clock: self.clock,
         };
-        // Buffers are made by the thread that uses them.
-        let counters = self.egress_counters.clone();
-        let egress = self.spawn("hipgw-egress", move || {
-            Egress::new(outgoing, Outbox::new(sockets, counters)).run()
-        });
-        let ingress = self.spawn("hipgw-ingress", move || Ingress::new(incoming).run());
-        match (egress, ingress) {
-            (Ok(egress), Ok(ingress)) => {
-                inner.phase = Phase::Running(vec![egress, ingress]);
-                Ok(())
-            }
-            (egress, ingress) => {
-                self.signal_stop();
-                inner.phase = Phase::Running([egress, ingress].into_iter().flatten().collect());
-                Err(EngineError::State("the system gave no threads"))
-            }
+        let outbox = Outbox::new(sockets, self.egress_counters.clone());
+        let (lead, helper) = threads::prepare(
+            Box::new(Egress::new(outgoing, outbox)),
+            Box::new(Ingress::new(incoming)),
+            self.egress.clone(),
+        );
+        let threads = [
+            self.spawn("hipgw-data", move || lead.run()),
+            self.spawn("hipgw-data-2", move || helper.run()),
+        ];
+        let failed = threads.iter().any(Result::is_err);
+        inner.phase = Phase::Running(threads.into_iter().flatten().collect());
+        if failed {
+            self.signal_stop();
+            return Err(EngineError::State("the system gave no threads"));
         }
+        Ok(())
     }
 
     /// Run a data thread; its end, unless asked for, is a fatal event and ends the other as well.

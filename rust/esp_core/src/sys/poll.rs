@@ -1,4 +1,4 @@
-//! Waiting for a few descriptors, used only when there is nothing to do.
+//! Waiting for a few descriptors.
 //!
 //! With poll(2) and not epoll: epoll is called back for every packet that comes in, also while its
 //! thread is busy, which was measured to cost a tenth of the throughput. poll(2) is in the way only
@@ -23,8 +23,8 @@ impl Poll {
         Self::default()
     }
 
-    /// Wait for input on this descriptor too. A descriptor that is closed meanwhile is only
-    /// reported as ready, so the set need not borrow it.
+    /// Wait for input on this descriptor too; returns its key. Keys count from 0. A descriptor that
+    /// is closed meanwhile is only reported as ready, so the set need not borrow it.
     pub fn add(&mut self, fd: BorrowedFd<'_>) -> usize {
         self.fds.push(libc::pollfd {
             fd: fd.as_raw_fd(),
@@ -40,10 +40,10 @@ impl Poll {
         wait(&mut self.fds, timeout)
     }
 
-    /// Whether the descriptor that `add` gave this key was ready when `wait` returned.
-    #[must_use]
-    pub fn is_ready(&self, key: usize) -> bool {
-        self.fds[key].revents != 0
+    /// The keys of the descriptors that were ready when `wait` returned.
+    pub fn ready(&self) -> impl Iterator<Item = usize> + '_ {
+        let fds = self.fds.iter().enumerate();
+        fds.filter(|(_, fd)| fd.revents != 0).map(|(key, _)| key)
     }
 }
 

@@ -37,6 +37,10 @@ pub struct ReceiveBatch {
     controls: Vec<ControlBuffer>,
 }
 
+// SAFETY: the pointers in it lead to memory that self owns and that does not move with it; they are
+// made anew in each call, and only the kernel follows them, during the call.
+unsafe impl Send for ReceiveBatch {}
+
 impl ReceiveBatch {
     /// A batch of `slots` datagrams of at most `slot_len` octets.
     #[must_use]

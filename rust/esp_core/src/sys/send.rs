@@ -46,6 +46,10 @@ pub struct Sender {
     controls: Vec<ControlBuffer>,
 }
 
+// SAFETY: the pointers in it are made anew in each call from what is borrowed or owned then, and are
+// not looked at between calls; all else may be moved to another thread.
+unsafe impl Send for Sender {}
+
 impl Default for Sender {
     fn default() -> Self {
         Self::new()

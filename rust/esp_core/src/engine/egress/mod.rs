@@ -7,7 +7,7 @@ mod packets;
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -15,12 +15,13 @@ use inner_fragments::InnerFragments;
 
 use super::{
     clock::Clock,
-    command::{CommandReceiver, EgressCommand},
+    command::{CommandReceiver, EgressCommand, Signalled},
     device::{Device, ReadResult},
     hold::HoldTable,
     outbound::{OutboundPeers, OutboundSa},
     outbox::{Marks, Outbox},
     peer::Peer,
+    worker::Worker,
 };
 use crate::{
     beet::{flows::FlowMemory, Hit, Lsi},
@@ -30,13 +31,10 @@ use crate::{
     l2::mac_table::MacTable,
     packet::{ip::FRAGMENT_HEADER_LEN, protocol},
     stats::{Counter, Counters},
-    sys::poll::Poll,
 };
 
 /// Packets read from one device before the next one has its turn.
 const TURN: usize = 64;
-/// How often time is looked at while something waits for it.
-const TICK_MS: u32 = 500;
 
 /// One Ethernet segment as this thread sees it.
 pub(super) struct EgressSegment {
@@ -106,42 +104,6 @@ impl Egress {
             targets: Vec::with_capacity(64),
             scratch: Vec::with_capacity(MAX_PAYLOAD),
         }
-    }
-
-    /// Carry packets until asked to stop; the error says why it cannot go on.
-    pub(super) fn run(mut self) -> Result<(), String> {
-        let mut poll = Poll::new();
-        let signal = poll.add(self.commands.signal());
-        for segment in &self.segments {
-            poll.add(segment.device.as_fd());
-        }
-        if let Some(tun) = &self.tun {
-            poll.add(tun.device.as_fd());
-        }
-        while !self.commands.stopped() {
-            self.now_ms = self.clock.now_ms();
-            self.outbox.set_time(self.now_ms);
-            self.obey();
-            let mut idle = true;
-            for index in 0..self.segments.len() {
-                idle &= self.drain_tap(index)?;
-            }
-            if self.tun.is_some() {
-                idle &= self.drain_tun()?;
-            }
-            self.outbox.flush();
-            self.expire();
-            if idle {
-                self.counters.add(Counter::PollCalls, 1);
-                let waiting = self.holding || !self.inner_fragments.is_empty();
-                poll.wait(waiting.then_some(TICK_MS))
-                    .map_err(|error| format!("cannot wait for packets: {error}"))?;
-                if poll.is_ready(signal) {
-                    self.commands.clear_signal();
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Read frames; true if there are no more for now.
@@ -272,6 +234,47 @@ fn seal_fragments(
         });
     }
     counters.add(Counter::FragmentsSent, count);
+}
+
+impl Worker for Egress {
+    fn commands(&self) -> &dyn Signalled {
+        &self.commands
+    }
+
+    fn sources<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>)) {
+        for segment in &self.segments {
+            add(segment.device.as_fd());
+        }
+        if let Some(tun) = &self.tun {
+            add(tun.device.as_fd());
+        }
+    }
+
+    fn begin(&mut self) {
+        self.now_ms = self.clock.now_ms();
+        self.outbox.set_time(self.now_ms);
+        self.obey();
+        self.outbox.flush();
+        self.expire();
+    }
+
+    fn drain(&mut self, source: usize) -> Result<bool, String> {
+        let drained = if source < self.segments.len() {
+            self.drain_tap(source)
+        } else {
+            self.drain_tun()
+        };
+        self.outbox.flush();
+        drained
+    }
+
+    fn awaits_time(&self) -> bool {
+        self.holding || !self.inner_fragments.is_empty()
+    }
+
+    fn polled(&self) {
+        self.counters.add(Counter::PollCalls, 1);
+    }
 }
 
 fn lock(hold: &Mutex<HoldTable>) -> MutexGuard<'_, HoldTable> {

@@ -3,16 +3,23 @@
 mod deliver;
 mod report;
 
-use std::{io, net::SocketAddr, ops::Range, os::fd::AsFd, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    ops::Range,
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+};
 
 pub(super) use deliver::{IngressSegment, IngressTun};
 use report::UnknownSpis;
 
 use super::{
     clock::{seconds, Clock},
-    command::{CommandReceiver, IngressCommand},
+    command::{CommandReceiver, IngressCommand, Signalled},
     inbound::InboundSas,
     socket::{Socket, SocketKind},
+    worker::{Worker, TICK_MS},
 };
 use crate::{
     drops::DropReason,
@@ -23,7 +30,6 @@ use crate::{
     stats::{Counter, Counters},
     sys::{
         control_message::Received,
-        poll::Poll,
         receive::{Datagram, ReceiveBatch},
     },
 };
@@ -36,8 +42,6 @@ const ESP_SLOTS: usize = 64;
 const ESP_SLOT_LEN: usize = 16_384;
 /// Batches received from one socket before the next one has its turn.
 const TURN: usize = 4;
-/// How often time is looked at while something waits for it.
-const TICK_MS: u32 = 500;
 /// Packets opened before the first of them is looked into. What the cipher has just written is
 /// still on its way to the cache, and reading it across its stores would stall the CPU.
 const LAG: usize = 8;
@@ -71,6 +75,9 @@ pub(super) struct Ingress {
     now_ms: u64,
     last_tick_ms: u64,
     unknown: UnknownSpis,
+    /// Lent to `receive`, so never there while it runs.
+    udp: Option<ReceiveBatch>,
+    esp: Option<ReceiveBatch>,
     pool: Pool,
     /// Security associations with pieces that wait for the rest.
     reassembling: Vec<u32>,
@@ -110,47 +117,13 @@ impl Ingress {
             now_ms: 0,
             last_tick_ms: 0,
             unknown: UnknownSpis::new(),
+            udp: Some(ReceiveBatch::new(UDP_SLOTS, UDP_SLOT_LEN)),
+            esp: Some(ReceiveBatch::new(ESP_SLOTS, ESP_SLOT_LEN)),
             pool: Pool::default(),
             reassembling: Vec::new(),
             opened: Vec::with_capacity(LAG),
             whole: Vec::with_capacity(64),
         }
-    }
-
-    /// Carry packets until asked to stop; the error says why it cannot go on.
-    pub(super) fn run(mut self) -> Result<(), String> {
-        let sockets = self.sockets.clone();
-        let mut udp = ReceiveBatch::new(UDP_SLOTS, UDP_SLOT_LEN);
-        let mut esp = ReceiveBatch::new(ESP_SLOTS, ESP_SLOT_LEN);
-        let mut poll = Poll::new();
-        let signal = poll.add(self.commands.signal());
-        for socket in &*sockets {
-            poll.add(socket.as_fd());
-        }
-        while !self.commands.stopped() {
-            self.now_ms = self.clock.now_ms();
-            self.obey();
-            self.tick();
-            let mut idle = true;
-            for socket in &*sockets {
-                let batch = match socket.kind {
-                    SocketKind::Udp => &mut udp,
-                    SocketKind::Esp => &mut esp,
-                };
-                idle &= self.drain(socket, batch);
-            }
-            if idle {
-                self.counters.add(Counter::PollCalls, 1);
-                let waiting = !self.reassembling.is_empty()
-                    || self.segments.iter().any(IngressSegment::is_ageing);
-                poll.wait(waiting.then_some(TICK_MS))
-                    .map_err(|error| format!("cannot wait for packets: {error}"))?;
-                if poll.is_ready(signal) {
-                    self.commands.clear_signal();
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Carry out what the control plane asks for.
@@ -192,7 +165,7 @@ impl Ingress {
     }
 
     /// Receive from a socket; true if there is no more for now.
-    fn drain(&mut self, socket: &Socket, batch: &mut ReceiveBatch) -> bool {
+    fn receive(&mut self, socket: &Socket, batch: &mut ReceiveBatch) -> bool {
         for _ in 0..TURN {
             self.counters.add(Counter::ReceiveCalls, 1);
             let count = match batch.receive(socket.as_fd()) {
@@ -411,6 +384,49 @@ impl Ingress {
         for buffer in self.whole.drain(..) {
             self.pool.give_back(buffer);
         }
+    }
+}
+
+impl Worker for Ingress {
+    fn commands(&self) -> &dyn Signalled {
+        &self.commands
+    }
+
+    fn sources<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>)) {
+        for socket in &*self.sockets {
+            add(socket.as_fd());
+        }
+    }
+
+    fn begin(&mut self) {
+        self.now_ms = self.clock.now_ms();
+        self.obey();
+        self.tick();
+    }
+
+    fn drain(&mut self, source: usize) -> Result<bool, String> {
+        let sockets = self.sockets.clone();
+        let socket = &sockets[source];
+        let mut lent = match socket.kind {
+            SocketKind::Udp => self.udp.take(),
+            SocketKind::Esp => self.esp.take(),
+        };
+        let drained = lent
+            .as_mut()
+            .is_none_or(|batch| self.receive(socket, batch));
+        match socket.kind {
+            SocketKind::Udp => self.udp = lent,
+            SocketKind::Esp => self.esp = lent,
+        }
+        Ok(drained)
+    }
+
+    fn awaits_time(&self) -> bool {
+        !self.reassembling.is_empty() || self.segments.iter().any(IngressSegment::is_ageing)
+    }
+
+    fn polled(&self) {
+        self.counters.add(Counter::PollCalls, 1);
     }
 }
 

@@ -1,0 +1,171 @@
+//! The loop of a data thread.
+
+use std::{
+    os::fd::BorrowedFd,
+    time::{Duration, Instant},
+};
+
+use super::command::Signalled;
+use crate::sys::poll::Poll;
+
+/// How often time is looked at while something waits for it.
+pub(super) const TICK_MS: u32 = 500;
+/// How long a thread's load is measured for.
+pub(super) const WINDOW: Duration = Duration::from_millis(20);
+
+/// One direction of the data path. Its sources (devices, sockets) are numbered from 0.
+pub(super) trait Worker: Send {
+    /// Where commands come from.
+    fn commands(&self) -> &dyn Signalled;
+
+    /// Call `add` with every source.
+    fn sources<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>));
+
+    /// Look at the time and carry out what the control plane asks for.
+    fn begin(&mut self);
+
+    /// Carry packets from a source for a while; true if it has no more for now. The error says why
+    /// it cannot go on.
+    fn drain(&mut self, source: usize) -> Result<bool, String>;
+
+    /// Whether something waits for the time to pass.
+    fn awaits_time(&self) -> bool;
+
+    /// The loop has asked the kernel for more.
+    fn polled(&self);
+}
+
+/// What a source is to the loop.
+struct Source {
+    worker: usize,
+    /// Its number to the worker, or none for the signal.
+    number: Option<usize>,
+    /// It may have something.
+    ready: bool,
+}
+
+/// A thread's workers, one or both, and what they wait for.
+///
+/// A source is read until it has no more, and then left alone until the kernel says that it has:
+/// while packets flow the thread does not sleep, and it asks no idle source.
+pub(super) struct Loop {
+    workers: Vec<Box<dyn Worker>>,
+    poll: Poll,
+    sources: Vec<Source>,
+    turn_began: Instant,
+    window_began: Instant,
+    busy: Duration,
+}
+
+impl Loop {
+    pub(super) fn new(workers: Vec<Box<dyn Worker>>) -> Self {
+        let now = Instant::now();
+        let mut new = Self {
+            workers,
+            poll: Poll::new(),
+            sources: Vec::new(),
+            turn_began: now,
+            window_began: now,
+            busy: Duration::ZERO,
+        };
+        new.wire();
+        new
+    }
+
+    /// Take over another worker.
+    pub(super) fn push(&mut self, worker: Box<dyn Worker>) {
+        self.workers.push(worker);
+        self.wire();
+    }
+
+    /// Give away the last worker, if there is more than one.
+    pub(super) fn pop(&mut self) -> Option<Box<dyn Worker>> {
+        if self.workers.len() < 2 {
+            return None;
+        }
+        let worker = self.workers.pop();
+        self.wire();
+        worker
+    }
+
+    /// Give away all workers.
+    pub(super) fn into_workers(self) -> Vec<Box<dyn Worker>> {
+        self.workers
+    }
+
+    /// Whether a worker is asked to end.
+    pub(super) fn stopped(&self) -> bool {
+        self.workers
+            .iter()
+            .any(|worker| worker.commands().stopped())
+    }
+
+    /// Find out anew what there is to wait for.
+    fn wire(&mut self) {
+        self.poll = Poll::new();
+        self.sources.clear();
+        for (index, worker) in self.workers.iter().enumerate() {
+            let mut fds = vec![worker.commands().signal()];
+            worker.sources(&mut |fd| fds.push(fd));
+            for (n, fd) in fds.into_iter().enumerate() {
+                self.poll.add(fd);
+                self.sources.push(Source {
+                    worker: index,
+                    number: n.checked_sub(1),
+                    // It is asked first, and then when the kernel says so.
+                    ready: true,
+                });
+            }
+        }
+    }
+
+    /// Carry packets, and wait if there are none, `longest_ms` at most. The error says why this
+    /// cannot go on.
+    pub(super) fn turn(&mut self, longest_ms: Option<u32>) -> Result<(), String> {
+        for worker in &mut self.workers {
+            worker.begin();
+        }
+        let mut idle = true;
+        for source in self.sources.iter_mut().filter(|source| source.ready) {
+            let worker = &mut self.workers[source.worker];
+            source.ready = match source.number {
+                Some(number) => !worker.drain(number)?,
+                None => {
+                    worker.commands().clear_signal();
+                    // What was asked for just before is carried out in the next turn.
+                    idle = false;
+                    false
+                }
+            };
+            idle &= !source.ready;
+        }
+        let timeout = if !idle {
+            Some(0)
+        } else if self.workers.iter().any(|worker| worker.awaits_time()) {
+            Some(longest_ms.map_or(TICK_MS, |longest| longest.min(TICK_MS)))
+        } else {
+            longest_ms
+        };
+        self.busy += self.turn_began.elapsed();
+        let waited = self.poll.wait(timeout);
+        self.turn_began = Instant::now();
+        waited.map_err(|error| format!("cannot wait for packets: {error}"))?;
+        for key in self.poll.ready() {
+            self.sources[key].ready = true;
+        }
+        self.workers.iter().for_each(|worker| worker.polled());
+        Ok(())
+    }
+
+    /// The share of the time that was not spent waiting, in percent, once a window has passed.
+    pub(super) fn load(&mut self) -> Option<u32> {
+        let passed = self.turn_began - self.window_began;
+        if passed < WINDOW {
+            return None;
+        }
+        let percent = self.busy.as_micros() * 100 / passed.as_micros().max(1);
+        self.window_began = self.turn_began;
+        self.busy = Duration::ZERO;
+        Some(percent.min(100) as u32)
+    }
+}
