@@ -76,7 +76,7 @@ impl InboundSa {
         match opened {
             Ok((payload, next_header)) => {
                 self.counters
-                    .packet(payload.len(), self.window.highest(), now_ms);
+                    .packets(1, payload.len(), self.window.highest(), now_ms);
                 Ok(Opened {
                     payload,
                     next_header,

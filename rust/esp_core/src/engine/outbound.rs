@@ -4,7 +4,12 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::peer::{self, Peer, SaCounters};
 use crate::{
-    beet::Hit, drops::DropReason, esp::Sealer, etherip, l2::mac_table::PeerId, sys::send::Route,
+    beet::Hit,
+    drops::DropReason,
+    esp::{Sealer, Unsealed},
+    etherip,
+    l2::mac_table::PeerId,
+    sys::send::Route,
 };
 
 /// Where the packets of a security association go.
@@ -101,25 +106,37 @@ impl OutboundSa {
         number
     }
 
-    /// Seal the payload at `buf[header_len()..]`; returns the packet's length.
-    pub(super) fn seal(
+    /// Seal the payloads that lie behind `header_len()` octets in their buffers and have the lengths
+    /// beside them; all or none. Each packet is `sealed_len` octets long then.
+    pub(crate) fn seal<const N: usize>(
         &mut self,
         next_header: u8,
-        buf: &mut [u8],
-        payload_len: usize,
+        payloads: [(&mut [u8], usize); N],
         now_ms: u64,
-    ) -> Result<usize, DropReason> {
-        let sequence = self.next_sequence;
-        // The number is used up whatever happens: it must never come twice.
-        self.next_sequence = sequence
-            .checked_add(1)
+    ) -> Result<(), DropReason> {
+        let first = self.next_sequence;
+        // The numbers are used up whatever happens: none may ever come twice.
+        self.next_sequence = first
+            .checked_add(N as u64)
             .ok_or(DropReason::SequenceExhausted)?;
-        let len = self
-            .sealer
-            .seal(sequence, next_header, buf, payload_len)
+        let mut sequence = first;
+        let mut octets = 0;
+        let mut packets = payloads.map(|(buf, payload_len)| {
+            let packet = Unsealed {
+                seq: sequence,
+                next_header,
+                buf,
+                payload_len,
+            };
+            sequence += 1;
+            octets += payload_len;
+            packet
+        });
+        self.sealer
+            .seal_batch(&mut packets)
             .map_err(|_| DropReason::SealFailed)?;
-        self.counters.packet(payload_len, sequence, now_ms);
-        Ok(len)
+        self.counters.packets(N, octets, sequence - 1, now_ms);
+        Ok(())
     }
 }
 
@@ -280,17 +297,18 @@ mod tests {
     #[test]
     fn the_first_number_is_1_and_none_comes_twice() {
         let mut sa = sa(&peer(0, 1), 300, None);
-        let mut buf = [0; 200];
-        for expected in 1..4u32 {
-            sa.seal(97, &mut buf, 100, 0).unwrap();
-            assert_eq!(buf[4..8], expected.to_be_bytes());
-        }
-        assert!(sa.seal(97, &mut buf[..50], 100, 0).is_err());
-        sa.seal(97, &mut buf, 100, 0).unwrap();
+        let (mut a, mut b) = ([0; 200], [0; 200]);
+        sa.seal(97, [(&mut a, 100)], 0).unwrap();
+        assert_eq!(a[4..8], 1u32.to_be_bytes());
+        sa.seal(97, [(&mut a, 100), (&mut b, 7)], 0).unwrap();
+        assert_eq!((a[7], b[7]), (2, 3));
+        assert!(sa.seal(97, [(&mut a[..50], 100)], 0).is_err());
+        sa.seal(97, [(&mut a, 100)], 0).unwrap();
+        assert_eq!(a[7], 5, "a failure uses its number up");
+        let numbers = sa.counters.read();
         assert_eq!(
-            buf[4..8],
-            5u32.to_be_bytes(),
-            "a failure uses its number up"
+            (numbers.packets, numbers.bytes, numbers.sequence),
+            (4, 307, 5)
         );
     }
 
@@ -299,10 +317,10 @@ mod tests {
         let mut sa = sa(&peer(0, 1), 300, None);
         sa.next_sequence = u64::MAX - 1;
         let mut buf = [0; 200];
-        sa.seal(97, &mut buf, 100, 0).unwrap();
+        sa.seal(97, [(&mut buf, 100)], 0).unwrap();
         for _ in 0..3 {
             assert_eq!(
-                sa.seal(97, &mut buf, 100, 0),
+                sa.seal(97, [(&mut buf, 100)], 0),
                 Err(DropReason::SequenceExhausted)
             );
         }

@@ -99,8 +99,8 @@ pub struct SaNumbers {
 }
 
 impl SaCounters {
-    pub(super) fn packet(&self, bytes: usize, sequence: u64, now_ms: u64) {
-        bump(&self.packets, 1);
+    pub(super) fn packets(&self, count: usize, bytes: usize, sequence: u64, now_ms: u64) {
+        bump(&self.packets, count as u64);
         bump(&self.bytes, bytes as u64);
         self.sequence.store(sequence, Ordering::Relaxed);
         self.last_used.store(now_ms + 1, Ordering::Relaxed);

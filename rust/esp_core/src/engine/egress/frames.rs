@@ -5,7 +5,10 @@ use std::ops::Range;
 use super::{seal_fragments, Egress};
 use crate::{
     drops::DropReason,
-    engine::{clock::seconds, outbox::Marks},
+    engine::{
+        clock::seconds,
+        outbox::{Marks, Run},
+    },
     etherip,
     fragment::FragmentHeader,
     l2::mss,
@@ -133,7 +136,7 @@ impl Egress {
             let len = payload.len();
             self.outbox
                 .seal_built(sa, protocol::ETHERIP, len, marks, |kept, out| {
-                    out.copy_from_slice(&kept[payload]);
+                    out.copy_from_slice(&kept[payload.clone()]);
                 });
         }
     }
@@ -144,24 +147,25 @@ impl Egress {
             return;
         };
         let marks = Marks::default();
-        let fits = whole.limit(sa.frame_room());
+        if whole.limit(sa.frame_room()) {
+            let run = Run {
+                next_header: protocol::ETHERIP,
+                marks,
+                payload_len: |n| etherip::HEADER_LEN + whole.packet_len(n),
+                build: |n, kept: &[u8], out: &mut [u8]| {
+                    emit_frame(&whole, &kept[range.clone()], n, out);
+                },
+            };
+            self.outbox.seal_run(sa, whole.count(), &run);
+            return;
+        }
+        // Datagrams cannot be cut smaller, so each is fragmented.
         for n in 0..whole.count() {
-            let len = etherip::HEADER_LEN + whole.packet_len(n);
-            if fits {
-                self.outbox
-                    .seal_built(sa, protocol::ETHERIP, len, marks, |kept, out| {
-                        let (front, frame) = out.split_at_mut(etherip::HEADER_LEN);
-                        front.copy_from_slice(&etherip::HEADER);
-                        whole.emit(&kept[range.clone()], n, 0, frame);
-                    });
-                continue;
-            }
-            // Datagrams cannot be cut smaller, so each is fragmented.
             self.scratch.clear();
-            self.scratch.resize(len, 0);
-            let (front, frame) = self.scratch.split_at_mut(etherip::HEADER_LEN);
-            front.copy_from_slice(&etherip::HEADER);
-            whole.emit(&self.outbox.data()[range.clone()], n, 0, frame);
+            self.scratch
+                .resize(etherip::HEADER_LEN + whole.packet_len(n), 0);
+            let frame = &self.outbox.data()[range.clone()];
+            emit_frame(&whole, frame, n, &mut self.scratch);
             let header = FragmentHeader {
                 next_header: protocol::ETHERIP,
                 offset: 0,
@@ -178,4 +182,11 @@ impl Egress {
             );
         }
     }
+}
+
+/// Write the n-th frame of a super-packet, behind an EtherIP header.
+fn emit_frame(whole: &SuperPacket, packet: &[u8], n: usize, out: &mut [u8]) {
+    let (front, frame) = out.split_at_mut(etherip::HEADER_LEN);
+    front.copy_from_slice(&etherip::HEADER);
+    whole.emit(packet, n, 0, frame);
 }

@@ -11,10 +11,13 @@ use crate::{
         flows::Flow,
         output::{classify, mark, payload_len, strip, Destination},
         too_big::{self, MAX_ANSWER, V6_MIN_MTU},
-        Translation,
+        Translation, PSEUDO_HEADER_LEN,
     },
     drops::DropReason,
-    engine::{clock::seconds, outbox::Marks},
+    engine::{
+        clock::seconds,
+        outbox::{Marks, Run},
+    },
     events::Event,
     fragment::FragmentHeader,
     offload::{split::SuperPacket, GsoKind, VnetHeader},
@@ -202,19 +205,20 @@ impl Egress {
             return self.refuse(range, header, max_payload);
         }
         self.counters.add(Counter::SplitPackets, 1);
-        let marks = marks(header);
-        let mut unused = [0; 8];
+        let mut unused = [0; PSEUDO_HEADER_LEN];
         let next_header = mark(header, &mut unused[..front]);
         self.outbox.keep(range.end);
-        for n in 0..whole.count() {
-            let len = front + whole.packet_len(n) - skip;
-            self.outbox
-                .seal_built(sa, next_header, len, marks, |kept, out| {
-                    let (before, rest) = out.split_at_mut(front);
-                    mark(header, before);
-                    whole.emit(&kept[range.clone()], n, skip, rest);
-                });
-        }
+        let run = Run {
+            next_header,
+            marks: marks(header),
+            payload_len: |n| front + whole.packet_len(n) - skip,
+            build: |n, kept: &[u8], out: &mut [u8]| {
+                let (before, rest) = out.split_at_mut(front);
+                mark(header, before);
+                whole.emit(&kept[range.clone()], n, skip, rest);
+            },
+        };
+        self.outbox.seal_run(sa, whole.count(), &run);
         Ok(())
     }
 
