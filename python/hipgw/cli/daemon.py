@@ -22,7 +22,7 @@ LOG_FORMATS = ("auto", "human", "text", "json")
 @click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     required=True,
     metavar="FILE",
     help="The configuration, hipgw.toml.",
@@ -89,7 +89,7 @@ def stop(ctx: click.Context, timeout_s: float, socket_path: Path | None) -> None
 
 
 @click.command("check-config")
-@click.argument("config_file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("config_file", metavar="FILE", type=click.Path(path_type=Path, readable=False))
 @json_option
 @click.pass_context
 def check_config(ctx: click.Context, config_file: Path, as_json: bool) -> None:

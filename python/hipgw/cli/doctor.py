@@ -19,7 +19,7 @@ _MARKS = {
 @click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
     help="Check also what this configuration needs.",
 )

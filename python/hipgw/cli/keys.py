@@ -29,7 +29,7 @@ _ELSEWHERE = (("192.0.2.1", socket.AF_INET), ("2001:db8::1", socket.AF_INET6))
 
 
 @click.command()
-@click.argument("key_file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("key_file", metavar="FILE", type=click.Path(path_type=Path, readable=False))
 @click.option(
     "-t",
     "--type",
@@ -61,11 +61,13 @@ def keygen(key_file: Path, kind: str, force: bool) -> None:
 
 
 @click.command("id")
-@click.argument("key_file", metavar="[KEYFILE]", type=click.Path(path_type=Path), required=False)
+@click.argument(
+    "key_file", metavar="[KEYFILE]", type=click.Path(path_type=Path, readable=False), required=False
+)
 @click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
     help="Show the identity that this configuration names.",
 )

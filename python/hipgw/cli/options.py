@@ -20,7 +20,7 @@ def socket_option(command: Command) -> Command:
     return click.option(
         "--socket",
         "socket_path",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         envvar="HIPGW_SOCKET",
         show_envvar=True,
         metavar="PATH",

@@ -129,6 +129,7 @@ def run(console: Console, *, keep_going_s: float = 0.0) -> int:
             time.sleep(keep_going_s)
         story.step = ""
         live.stop()
+        console.print()
         console.print(_summary(story))
     return 0
 

@@ -114,7 +114,8 @@ def end_processes(namespace: str) -> None:
 def _in_use(lab: str) -> bool:
     # The lock, and not the process id: that may have been given to another process since.
     try:
-        descriptor = os.open(LOCKS / lab, os.O_RDWR | os.O_CLOEXEC)
+        # Reading is enough for a lock, and anybody may ask.
+        descriptor = os.open(LOCKS / lab, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

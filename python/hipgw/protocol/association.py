@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 
-from hipgw.identity.dh import DhKeyPair
 from hipgw.identity.host_identity import HostIdentity, LocalIdentity
 from hipgw.identity.keymat import EspKeys, HipKeys
 from hipgw.identity.rhash import Rhash
@@ -111,7 +110,6 @@ class Association:
     last_traffic: float = 0.0
     established_at: float | None = None
     exchange_s: float | None = None
-    own_dh: DhKeyPair | None = None
 
     @property
     def local_hit(self) -> IPv6Address:

@@ -24,6 +24,13 @@ from hipgw.wire.errors import (
 )
 from hipgw.wire.packet import HipPacket, PacketType
 
+_REASONS = {
+    ChecksumError: DropReason.CHECKSUM,
+    UnsupportedVersionError: DropReason.VERSION,
+    UnknownPacketTypeError: DropReason.UNKNOWN_TYPE,
+    UnknownCriticalParameterError: DropReason.UNKNOWN_CRITICAL,
+}
+"""Format errors that are counted by themselves; all others are MALFORMED."""
 _NO_NEW_EXCHANGE = UP | {State.I1_SENT, State.I2_SENT}
 
 
@@ -241,16 +248,8 @@ class HipMachine:
             pseudo = PseudoHeader(path.remote, path.local)
         try:
             return HipPacket.parse(data, pseudo)
-        except ChecksumError:
-            raise Dropped(DropReason.CHECKSUM) from None
-        except UnsupportedVersionError:
-            raise Dropped(DropReason.VERSION) from None
-        except UnknownPacketTypeError:
-            raise Dropped(DropReason.UNKNOWN_TYPE) from None
-        except UnknownCriticalParameterError:
-            raise Dropped(DropReason.UNKNOWN_CRITICAL) from None
-        except PacketFormatError:
-            raise Dropped(DropReason.MALFORMED) from None
+        except PacketFormatError as error:
+            raise Dropped(_REASONS.get(type(error), DropReason.MALFORMED)) from None
 
     def _dispatch(self, packet: HipPacket, path: Path, now: float) -> None:
         core = self._core
