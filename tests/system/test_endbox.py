@@ -254,6 +254,18 @@ def test_a_second_daemon_leaves_the_first_alone(lab: Lab) -> None:
     assert one.lan.ping(two.lan4, count=3, interval_s=0.05).received == 3
 
 
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_way_to_a_peer_is_no_lan_port(lab: Lab, family: Family) -> None:
+    network = endbox_pair(lab, family=family, endbox={"ports": ["lan0", "wan0"]})
+    gateway, daemon = network.sites[0].gateway, network.sites[0].daemon
+    command = [sys.executable, "-m", "hipgw.cli.main", "run", "--config", daemon.config_file]
+    refused = gateway.run(command, check=False)
+    assert refused.returncode != 0
+    assert "wan0 is the way to e2" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "master" not in gateway.run(["ip", "link", "show", "wan0"]).stdout
+
+
 def test_it_runs_with_few_privileges(lab: Lab) -> None:
     network = endbox_pair(lab)
     network.start()

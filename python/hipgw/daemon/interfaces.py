@@ -5,6 +5,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from hipgw.config.schema import Config, EndboxConfig, HostConfig
 from hipgw.dataplane.backend import DataPlane
+from hipgw.errors import PlatformError
 from hipgw.identity.hit import HIT_PREFIX
 from hipgw.identity.lsi import LSI_PREFIX
 from hipgw.platform import links, routes, tuntap
@@ -84,6 +85,23 @@ def open_endbox(config: EndboxConfig, dataplane: DataPlane, journal: Journal) ->
         },
     )
     return device
+
+
+def check_ports(config: Config) -> None:
+    """Refuse a LAN port by which a peer is reached: in the bridge it would lose its addresses' use.
+
+    Raises PlatformError.
+    """
+    ports = config.endbox.ports if config.endbox is not None else ()
+    for peer in config.peers if ports else ():
+        for address in peer.addresses:
+            interface = routes.interface_to(address)
+            if interface in ports:
+                raise PlatformError(
+                    f"The LAN port {interface} is the way to {peer.name} ({address}).",
+                    hint="`endbox.ports` takes the interfaces of the LAN only; the way to the"
+                    " peers has to be another one.",
+                )
 
 
 def smallest_path_mtu(config: Config) -> int:

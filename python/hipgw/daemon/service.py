@@ -92,6 +92,7 @@ class Service:
         own_lsi = lsis.assign(identity.hit, config.host.lsi if config.host else None)
         transport = self._open_sockets(dataplane)
         stack.callback(transport.stop, loop)
+        interfaces.check_ports(config)
         mtu = interfaces.smallest_path_mtu(config)
         if config.host is not None:
             device = interfaces.open_host(config.host, dataplane, identity.hit, own_lsi, mtu)

@@ -46,6 +46,7 @@ def claim(lab: str) -> tuple[int, Path]:
     directory.chmod(0o755)
     descriptor, draft = tempfile.mkstemp(dir=LOCKS, prefix=".")
     try:
+        os.fchmod(descriptor, 0o644)
         os.write(descriptor, bytes(directory))
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # It appears under its name only now that it is locked.

@@ -48,6 +48,21 @@ def source_address(destination: IPAddress) -> IPAddress | None:
         return ip_address(sock.getsockname()[0].partition("%")[0])
 
 
+def interface_to(destination: IPAddress) -> str | None:
+    """The interface that packets to *destination* leave by; None without a route."""
+
+    def look(ip: Netlink) -> str | None:
+        for route in ip.route("get", dst=str(destination)):
+            for link in ip.get_links(route.get("oif")):
+                return str(link.get("ifname"))
+        return None
+
+    try:
+        return with_netlink(look)
+    except NetlinkError:
+        return None
+
+
 def route_mtu(destination: IPAddress) -> int:
     """Octets of the largest IP packet that fits the route to *destination*, as far as known.
 
