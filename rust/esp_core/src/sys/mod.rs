@@ -1,4 +1,4 @@
-//! System calls that the standard library does not offer, behind safe functions.
+//! System calls and instructions that the standard library does not offer, behind safe functions.
 //!
 //! This is the one module with unsafe code. What it hands out borrows or owns whatever a pointer
 //! given to the kernel refers to, and no pointer outlives the call it was made for.
@@ -11,6 +11,7 @@ pub mod poll;
 pub mod receive;
 pub mod send;
 pub mod socket;
+pub mod sum;
 pub mod tun;
 
 use std::io;
