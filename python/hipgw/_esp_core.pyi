@@ -131,7 +131,7 @@ class Engine:
         mac_age_s: float = 300.0,
     ) -> None:
         """The TAP of an endbox segment (IFF_NO_PI), numbered from 1; before `start`."""
-    def start(self) -> None: ...
+    def start(self, *, busy_poll_us: int = 0) -> None: ...
     def stop(self) -> None:
         """Join all threads (up to a second, GIL released) and wipe all keys."""
     def add_sa(

@@ -126,7 +126,7 @@ class Service:
         server_slot.push_async_callback(self._server.stop)
 
         self._drop_privileges(journal)
-        dataplane.start()
+        dataplane.start(busy_poll_us=config.esp.busy_poll_us)
         stack.callback(dataplane.stop)
         loop.add_reader(dataplane.fileno(), self._dataplane_readable)
         stack.callback(loop.remove_reader, dataplane.fileno())

@@ -156,8 +156,8 @@ class DataPlane(Protocol):
     ) -> None:
         """Carry the TAP (IFF_NO_PI) of an Ethernet segment, numbered from 1; before `start`."""
 
-    def start(self) -> None:
-        """Begin to carry packets."""
+    def start(self, *, busy_poll_us: int = 0) -> None:
+        """Begin to carry packets; look for more during *busy_poll_us* before each sleep."""
 
     def stop(self) -> None:
         """End all threads and wipe all keys; takes up to a second."""

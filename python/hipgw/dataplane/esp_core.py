@@ -85,8 +85,8 @@ class EspCoreDataPlane:
             mac_age_s=mac_age_s,
         )
 
-    def start(self) -> None:
-        self._engine.start()
+    def start(self, *, busy_poll_us: int = 0) -> None:
+        self._engine.start(busy_poll_us=busy_poll_us)
 
     def stop(self) -> None:
         self._engine.stop()

@@ -1,12 +1,17 @@
 //! Where packets are sealed, and from where they leave in trains.
 //!
-//! One buffer holds a batch: what was read and what was sealed from it. A packet that is read and
-//! sealed as it is stays where it was read; pieces of larger ones are built behind it, each right
-//! behind the other, so that a train of them is a single piece for the kernel.
+//! One buffer holds a batch. Packets are read to its first part, and those that are sealed as they
+//! are stay there. What is cut from larger ones is built in the second part, each right behind the
+//! other, so that a train of them is a single piece for the kernel; the place where the larger one was
+//! read is free again, and still in the CPU's cache for the next.
 
 use std::{io, ops::Range, os::fd::AsFd, sync::Arc};
 
-use super::{device::READ_ROOM, outbound::OutboundSa, socket::Socket};
+use super::{
+    device::READ_ROOM,
+    outbound::OutboundSa,
+    socket::{Socket, MAX_SEGMENTS},
+};
 use crate::{
     drops::DropReason,
     stats::{Counter, Counters},
@@ -21,14 +26,11 @@ use crate::{
 pub(super) const HEADROOM: usize = 64;
 /// Behind what is read: padding, trailer and ICV (17 + 16 octets at most).
 const TAILROOM: usize = 64;
-const CAPACITY: usize = 512 << 10;
-/// A batch leaves when it has this many octets or packets: about one full train, so that the
-/// receiver begins while the next is read, and the buffer stays in the CPU's cache.
-const FULL_BYTES: usize = 96 << 10;
-const FULL_PACKETS: usize = 64;
+/// Octets of the part for reading.
+const READ_PART: usize = 256 << 10;
+/// Octets of the part for building: a train that is not complete yet, and what a super-packet makes.
+const BUILT_PART: usize = 256 << 10;
 
-/// Datagrams in one train (UDP_MAX_SEGMENTS was 64 before Linux 6.9).
-const MAX_SEGMENTS: usize = 64;
 /// Octets in one train. With all headers it has to stay below 65,536 (GSO_LEGACY_MAX_SIZE), or the
 /// kernel cuts it in software before the device.
 const MAX_TRAIN_BYTES: usize = 65_000;
@@ -48,7 +50,7 @@ pub(super) struct Run<Len, Build> {
     pub(super) marks: Marks,
     /// Octets of the n-th payload; none is longer than the one before it.
     pub(super) payload_len: Len,
-    /// Writes the n-th payload, seeing what is kept.
+    /// Writes the n-th payload, seeing what was read.
     pub(super) build: Build,
 }
 
@@ -69,9 +71,10 @@ impl Packet {
 /// A batch on its way out. Belongs to the sending thread.
 pub(super) struct Outbox {
     data: Box<[u8]>,
-    used: usize,
-    /// What lies in front is still to be read from.
-    base: usize,
+    /// Where the next packet may be read to.
+    read_at: usize,
+    /// Where the next packet is built.
+    built_at: usize,
     packets: Vec<Packet>,
     routes: Vec<Route>,
     route_sockets: Vec<usize>,
@@ -88,9 +91,9 @@ impl Outbox {
     #[must_use]
     pub(super) fn new(sockets: Arc<[Socket]>, counters: Arc<Counters>) -> Self {
         Self {
-            data: vec![0; CAPACITY].into_boxed_slice(),
-            used: 0,
-            base: 0,
+            data: vec![0; READ_PART + BUILT_PART].into_boxed_slice(),
+            read_at: 0,
+            built_at: READ_PART,
             packets: Vec::with_capacity(1024),
             routes: Vec::with_capacity(64),
             route_sockets: Vec::with_capacity(64),
@@ -111,10 +114,10 @@ impl Outbox {
 
     /// Room for reading one packet, and where it lies in `data`.
     pub(super) fn read_area(&mut self) -> (usize, &mut [u8]) {
-        if self.used + HEADROOM + READ_ROOM + TAILROOM > self.data.len() {
+        if self.read_at + HEADROOM + READ_ROOM + TAILROOM > READ_PART {
             self.flush();
         }
-        let start = self.used + HEADROOM;
+        let start = self.read_at + HEADROOM;
         (start, &mut self.data[start..start + READ_ROOM])
     }
 
@@ -127,17 +130,14 @@ impl Outbox {
         &mut self.data
     }
 
-    /// Keep what was read up to here until `release`: sealed packets come behind it.
-    pub(super) fn keep(&mut self, end: usize) {
-        self.base = end;
-        self.used = self.used.max(end);
-    }
-
-    /// What was kept is not needed any more. A batch that is full leaves.
-    pub(super) fn release(&mut self) {
-        self.base = 0;
-        if self.used >= FULL_BYTES || self.packets.len() >= FULL_PACKETS {
+    /// What was read last is not needed any more. Trains that are complete leave, and so does the first
+    /// small packet after a pause, as nothing says that more will come.
+    pub(super) fn release(&mut self, first: bool) {
+        if first && self.built_at == READ_PART {
             self.flush();
+        } else if self.built_at - READ_PART >= MAX_TRAIN_BYTES || self.packets.len() >= MAX_SEGMENTS
+        {
+            self.flush_complete();
         }
     }
 
@@ -153,12 +153,15 @@ impl Outbox {
         let len = sa.sealed_len(payload.len());
         let buf = &mut self.data[start..start + len];
         match sa.seal(next_header, [(buf, payload.len())], self.now_ms) {
-            Ok(()) => self.push(sa, start, len, marks),
+            Ok(()) => {
+                self.push(sa, start, len, marks);
+                self.read_at = start + len;
+            }
             Err(reason) => self.counters.dropped(reason),
         }
     }
 
-    /// Seal a payload that `build` writes, seeing what is kept.
+    /// Seal a payload that `build` writes, seeing what was read.
     pub(super) fn seal_built(
         &mut self,
         sa: &mut OutboundSa,
@@ -171,7 +174,7 @@ impl Outbox {
             next_header,
             marks,
             payload_len: |_| payload_len,
-            build: |_, kept: &[u8], out: &mut [u8]| build(kept, out),
+            build: |_, read: &[u8], out: &mut [u8]| build(read, out),
         };
         self.seal_lanes::<1>(sa, 0, &run);
     }
@@ -188,7 +191,7 @@ impl Outbox {
         while n < count {
             // Jumbo packets are too large for many of them to lie here.
             let longest = sa.sealed_len((run.payload_len)(n));
-            let room = (self.data.len() - self.base) / longest;
+            let room = BUILT_PART / longest;
             n += match room.min(count - n) {
                 8.. => self.seal_lanes::<8>(sa, n, run),
                 4.. => self.seal_lanes::<4>(sa, n, run),
@@ -208,21 +211,21 @@ impl Outbox {
         let payload_lens: [usize; N] = std::array::from_fn(|lane| (run.payload_len)(n + lane));
         let lens = payload_lens.map(|len| sa.sealed_len(len));
         let total: usize = lens.iter().sum();
-        if self.used + total > self.data.len() {
-            self.flush();
-            if self.used + total > self.data.len() {
+        if self.built_at + total > self.data.len() {
+            self.send_all();
+            if self.built_at + total > self.data.len() {
                 self.counters.dropped_many(DropReason::FrameTooLong, N);
                 return N;
             }
         }
-        let mut start = self.used;
-        let (kept, mut rest) = self.data.split_at_mut(start);
+        let mut start = self.built_at;
+        let (read, mut rest) = self.data.split_at_mut(start);
         let header_len = sa.header_len();
         let packets = std::array::from_fn(|lane| {
             let (packet, behind) = std::mem::take(&mut rest).split_at_mut(lens[lane]);
             rest = behind;
             let payload = &mut packet[header_len..header_len + payload_lens[lane]];
-            (run.build)(n + lane, kept, payload);
+            (run.build)(n + lane, read, payload);
             (packet, payload_lens[lane])
         });
         match sa.seal::<N>(run.next_header, packets, self.now_ms) {
@@ -231,6 +234,7 @@ impl Outbox {
                     self.push(sa, start, len, run.marks);
                     start += len;
                 }
+                self.built_at = start;
             }
             Err(reason) => self.counters.dropped_many(reason, N),
         }
@@ -240,7 +244,6 @@ impl Outbox {
     fn push(&mut self, sa: &OutboundSa, start: usize, len: usize, marks: Marks) {
         let route = self.route(sa, marks);
         self.packets.push(Packet { start, len, route });
-        self.used = start + len;
     }
 
     /// The index of a route, a new one unless it is the last one used.
@@ -260,32 +263,95 @@ impl Outbox {
         self.routes.len() - 1
     }
 
-    /// Send everything sealed. What is kept stays.
+    /// Send everything sealed, and begin anew.
     pub(super) fn flush(&mut self) {
-        let mut next = 0;
-        while next < self.packets.len() {
-            let socket = self.route_sockets[self.packets[next].route];
-            next = self.assemble(next, socket);
-            self.send(socket);
-        }
+        self.send_all();
+        self.read_at = 0;
+    }
+
+    /// Send everything sealed; what was read last stays.
+    fn send_all(&mut self) {
+        self.send_to(self.packets.len());
         self.packets.clear();
         self.routes.clear();
         self.route_sockets.clear();
-        self.used = self.base;
+        self.built_at = READ_PART;
+    }
+
+    /// Send everything sealed but a last train that has room for more of its kind: they may come next,
+    /// and the kernel's work for a train hardly depends on its length.
+    fn flush_complete(&mut self) {
+        let open = self.open_train();
+        let Some(first) = self.packets.get(open).copied() else {
+            self.flush();
+            return;
+        };
+        self.send_to(open);
+        self.data.copy_within(first.start..self.built_at, READ_PART);
+        self.packets.drain(..open);
+        let moved = first.start - READ_PART;
+        for packet in &mut self.packets {
+            packet.start -= moved;
+            packet.route = 0;
+        }
+        self.routes.swap(0, first.route);
+        self.routes.truncate(1);
+        self.route_sockets.swap(0, first.route);
+        self.route_sockets.truncate(1);
+        self.built_at -= moved;
+        self.read_at = 0;
+    }
+
+    /// Where the last train begins, if it was built and may be continued; else the end.
+    fn open_train(&self) -> usize {
+        let end = self.packets.len();
+        let mut begin = 0;
+        let mut next = 0;
+        while next < end {
+            begin = next;
+            next = self.train_end(begin);
+        }
+        let train = &self.packets[begin..];
+        let open = train.first().is_some_and(|first| {
+            train.len() < self.train_limit(first)
+                && (train.len() + 1) * first.len <= MAX_TRAIN_BYTES
+                && train
+                    .iter()
+                    .all(|packet| packet.len == first.len && packet.start >= READ_PART)
+        });
+        if open {
+            begin
+        } else {
+            end
+        }
+    }
+
+    /// Packets in the longest train that the socket of this packet takes.
+    fn train_limit(&self, packet: &Packet) -> usize {
+        self.sockets[self.route_sockets[packet.route]].train_limit()
+    }
+
+    /// Send the packets in front of this one.
+    fn send_to(&mut self, end: usize) {
+        let mut next = 0;
+        while next < end {
+            let socket = self.route_sockets[self.packets[next].route];
+            next = self.assemble(next, end, socket);
+            self.send(socket);
+        }
     }
 
     /// Make trains of packets for one socket, as many as one call takes; returns what comes next.
-    fn assemble(&mut self, mut next: usize, socket: usize) -> usize {
-        let gso = self.sockets[socket].gso();
+    fn assemble(&mut self, mut next: usize, last: usize, socket: usize) -> usize {
         self.trains.clear();
         self.train_packets.clear();
         self.pieces.clear();
-        while next < self.packets.len()
+        while next < last
             && self.trains.len() < MAX_TRAINS
             && self.pieces.len() + MAX_SEGMENTS <= MAX_PIECES
             && self.route_sockets[self.packets[next].route] == socket
         {
-            let end = if gso { self.train_end(next) } else { next + 1 };
+            let end = self.train_end(next);
             let first_piece = self.pieces.len();
             for packet in &self.packets[next..end] {
                 match self.pieces[first_piece..].last_mut() {
@@ -308,6 +374,7 @@ impl Outbox {
     /// Where the run of equal packets ends that begins here; a shorter one may be the last.
     fn train_end(&self, begin: usize) -> usize {
         let first = self.packets[begin];
+        let limit = self.train_limit(&first);
         let mut bytes = first.len;
         let mut end = begin + 1;
         for packet in &self.packets[begin + 1..] {
@@ -315,7 +382,7 @@ impl Outbox {
             if packet.route != first.route
                 || packet.len > first.len
                 || bytes > MAX_TRAIN_BYTES
-                || end - begin >= MAX_SEGMENTS
+                || end - begin >= limit
             {
                 break;
             }
@@ -386,10 +453,7 @@ impl Outbox {
             return;
         }
         self.counters.add(Counter::GsoFallbacks, 1);
-        if error.raw_os_error() == Some(libc::EIO) {
-            // No checksum offload on the way out: no train will ever pass.
-            self.sockets[socket].disable_gso();
-        }
+        self.sockets[socket].train_refused(packets.len(), error);
         for packet in &self.packets[packets] {
             self.counters.add(Counter::SendCalls, 1);
             let single = Train {

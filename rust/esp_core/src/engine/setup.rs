@@ -102,8 +102,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Start the data threads.
-    pub fn start(&self) -> Result<(), EngineError> {
+    /// Start the data threads. They look for more packets during `busy_poll` before they sleep, which
+    /// keeps the time of waking up out of the latency, and a CPU busy.
+    pub fn start(&self, busy_poll: Duration) -> Result<(), EngineError> {
         let mut inner = self.lock();
         inner.check_setup()?;
         inner.shared_sockets = std::mem::take(&mut inner.sockets).into();
@@ -148,6 +149,7 @@ impl Engine {
             Box::new(Egress::new(outgoing, outbox)),
             Box::new(Ingress::new(incoming)),
             self.egress.clone(),
+            busy_poll,
         );
         let threads = [
             self.spawn("hipgw-data", move || lead.run()),

@@ -1,8 +1,9 @@
 //! The sockets that ESP leaves and comes in by.
 
 use std::{
+    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use super::error::EngineError;
@@ -17,6 +18,10 @@ pub(super) enum SocketKind {
     Esp,
 }
 
+/// Datagrams in the longest train that a kernel takes (UDP_MAX_SEGMENTS), and before Linux 6.9.
+pub(super) const MAX_SEGMENTS: usize = 128;
+const OLD_MAX_SEGMENTS: usize = 64;
+
 /// A socket; any thread may send or receive.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -25,7 +30,7 @@ pub(super) struct Socket {
     pub v6: bool,
     /// 0 for `Esp`.
     pub port: u16,
-    gso: AtomicBool,
+    train_limit: AtomicUsize,
 }
 
 impl Socket {
@@ -60,8 +65,9 @@ impl Socket {
             // Without it trains come in one by one, which works as well.
             socket::enable_udp_gro(borrowed);
         }
+        let gso = udp && socket::has_udp_gso(borrowed);
         Ok(Self {
-            gso: AtomicBool::new(udp && socket::has_udp_gso(borrowed)),
+            train_limit: AtomicUsize::new(if gso { MAX_SEGMENTS } else { 1 }),
             fd,
             kind,
             v6,
@@ -69,15 +75,21 @@ impl Socket {
         })
     }
 
-    /// Whether trains may be sent.
+    /// Datagrams in the longest train that may be sent; 1 for none.
     #[must_use]
-    pub(super) fn gso(&self) -> bool {
-        self.gso.load(Ordering::Relaxed)
+    pub(super) fn train_limit(&self) -> usize {
+        self.train_limit.load(Ordering::Relaxed)
     }
 
-    /// The system took trains, but the device or route cannot: send no more.
-    pub(super) fn disable_gso(&self) {
-        self.gso.store(false, Ordering::Relaxed);
+    /// The system refused a train of this length: send none that it would refuse again.
+    pub(super) fn train_refused(&self, len: usize, error: &io::Error) {
+        let limit = match error.raw_os_error() {
+            // No checksum offload on the way out: no train will ever pass.
+            Some(libc::EIO) => 1,
+            Some(libc::EINVAL) if len > OLD_MAX_SEGMENTS => OLD_MAX_SEGMENTS,
+            _ => return,
+        };
+        self.train_limit.fetch_min(limit, Ordering::Relaxed);
     }
 }
 

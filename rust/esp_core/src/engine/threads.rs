@@ -6,10 +6,13 @@
 //! it gives the receiving direction to the helping thread, which gives it back when there is little
 //! to do. A direction is always run by one thread as a whole, so nothing needs a lock.
 
-use std::sync::{
-    atomic::{AtomicU32, Ordering},
-    mpsc::{self, Receiver, Sender},
-    Arc,
+use std::{
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc::{self, Receiver, Sender},
+        Arc,
+    },
+    time::Duration,
 };
 
 use super::{
@@ -39,6 +42,7 @@ pub(super) struct Helper {
     from_lead: Receiver<Direction>,
     to_lead: Sender<Direction>,
     lead_load: Arc<AtomicU32>,
+    busy_poll: Duration,
     /// Wakes the leading thread.
     wake_lead: Arc<CommandSender<EgressCommand>>,
 }
@@ -49,13 +53,14 @@ pub(super) fn prepare(
     egress: Direction,
     ingress: Direction,
     wake_lead: Arc<CommandSender<EgressCommand>>,
+    busy_poll: Duration,
 ) -> (Lead, Helper) {
     let several = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1);
     let (to_helper, from_lead) = mpsc::channel();
     let (to_lead, from_helper) = mpsc::channel();
     let load = Arc::new(AtomicU32::new(0));
     let lead = Lead {
-        workers: Loop::new(vec![egress, ingress]),
+        workers: Loop::new(vec![egress, ingress], busy_poll),
         to_helper: several.then_some(to_helper),
         from_helper,
         load: load.clone(),
@@ -64,6 +69,7 @@ pub(super) fn prepare(
         from_lead,
         to_lead,
         lead_load: load,
+        busy_poll,
         wake_lead,
     };
     (lead, helper)
@@ -118,7 +124,7 @@ impl Helper {
     /// why it cannot go on.
     pub(super) fn run(self) -> Result<(), String> {
         while let Ok(direction) = self.from_lead.recv() {
-            let mut workers = Loop::new(vec![direction]);
+            let mut workers = Loop::new(vec![direction], self.busy_poll);
             let mut quiet = 0;
             while quiet < JOIN_WINDOWS {
                 if workers.stopped() {
@@ -146,7 +152,7 @@ mod tests {
         os::fd::{AsFd, BorrowedFd},
         sync::Mutex,
         thread::{self, ThreadId},
-        time::{Duration, Instant},
+        time::Instant,
     };
 
     use super::*;
@@ -185,6 +191,8 @@ mod tests {
             Ok(true)
         }
 
+        fn provoked(&mut self, _: &mut dyn FnMut(usize)) {}
+
         fn awaits_time(&self) -> bool {
             false
         }
@@ -214,7 +222,7 @@ mod tests {
         let to_egress = Arc::new(to_egress);
         let (egress, one) = pretended(egress_commands);
         let (ingress, other) = pretended(ingress_commands);
-        let (lead, helper) = prepare(egress, ingress, to_egress.clone());
+        let (lead, helper) = prepare(egress, ingress, to_egress.clone(), Duration::ZERO);
         let threads = [
             thread::spawn(move || lead.run()),
             thread::spawn(move || helper.run()),

@@ -1,6 +1,7 @@
 //! The loop of a data thread.
 
 use std::{
+    io,
     os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
@@ -28,6 +29,11 @@ pub(super) trait Worker: Send {
     /// it cannot go on.
     fn drain(&mut self, source: usize) -> Result<bool, String>;
 
+    /// Call `look` with the number of each device that was written to since the last call. What that
+    /// provoked (an acknowledgement, an echo) may be there already; both directions number the
+    /// devices alike.
+    fn provoked(&mut self, look: &mut dyn FnMut(usize));
+
     /// Whether something waits for the time to pass.
     fn awaits_time(&self) -> bool;
 
@@ -52,18 +58,21 @@ pub(super) struct Loop {
     workers: Vec<Box<dyn Worker>>,
     poll: Poll,
     sources: Vec<Source>,
+    /// How long to look for more before sleeping.
+    busy_poll: Duration,
     turn_began: Instant,
     window_began: Instant,
     busy: Duration,
 }
 
 impl Loop {
-    pub(super) fn new(workers: Vec<Box<dyn Worker>>) -> Self {
+    pub(super) fn new(workers: Vec<Box<dyn Worker>>, busy_poll: Duration) -> Self {
         let now = Instant::now();
         let mut new = Self {
             workers,
             poll: Poll::new(),
             sources: Vec::new(),
+            busy_poll,
             turn_began: now,
             window_began: now,
             busy: Duration::ZERO,
@@ -125,6 +134,30 @@ impl Loop {
         for worker in &mut self.workers {
             worker.begin();
         }
+        let mut idle = self.drain()?;
+        if self.look_at_provoked() {
+            idle &= self.drain()?;
+        }
+        let timeout = if !idle {
+            Some(0)
+        } else if self.workers.iter().any(|worker| worker.awaits_time()) {
+            Some(longest_ms.map_or(TICK_MS, |longest| longest.min(TICK_MS)))
+        } else {
+            longest_ms
+        };
+        self.busy += self.turn_began.elapsed();
+        let waited = self.wait(timeout);
+        self.turn_began = Instant::now();
+        waited.map_err(|error| format!("cannot wait for packets: {error}"))?;
+        for key in self.poll.ready() {
+            self.sources[key].ready = true;
+        }
+        self.workers.iter().for_each(|worker| worker.polled());
+        Ok(())
+    }
+
+    /// Read all sources that may have something; true if none has more.
+    fn drain(&mut self) -> Result<bool, String> {
         let mut idle = true;
         for source in self.sources.iter_mut().filter(|source| source.ready) {
             let worker = &mut self.workers[source.worker];
@@ -139,22 +172,45 @@ impl Loop {
             };
             idle &= !source.ready;
         }
-        let timeout = if !idle {
-            Some(0)
-        } else if self.workers.iter().any(|worker| worker.awaits_time()) {
-            Some(longest_ms.map_or(TICK_MS, |longest| longest.min(TICK_MS)))
-        } else {
-            longest_ms
-        };
-        self.busy += self.turn_began.elapsed();
-        let waited = self.poll.wait(timeout);
-        self.turn_began = Instant::now();
-        waited.map_err(|error| format!("cannot wait for packets: {error}"))?;
-        for key in self.poll.ready() {
-            self.sources[key].ready = true;
+        Ok(idle)
+    }
+
+    /// Mark the devices that one direction has written to as ready for the other, if it is run here
+    /// as well; true if there are any. So the kernel need not be asked about them first.
+    fn look_at_provoked(&mut self) -> bool {
+        let mut any = false;
+        let Self {
+            workers, sources, ..
+        } = self;
+        let several = workers.len() > 1;
+        for (index, worker) in workers.iter_mut().enumerate() {
+            worker.provoked(&mut |device| {
+                let others = sources
+                    .iter_mut()
+                    .filter(|source| source.worker != index && source.number == Some(device));
+                for source in others.filter(|_| several) {
+                    source.ready = true;
+                    any = true;
+                }
+            });
         }
-        self.workers.iter().for_each(|worker| worker.polled());
-        Ok(())
+        any
+    }
+
+    /// Ask the kernel which sources have something, and sleep until one has: after having looked for
+    /// a while, if asked to.
+    fn wait(&mut self, timeout_ms: Option<u32>) -> io::Result<()> {
+        if timeout_ms != Some(0) && !self.busy_poll.is_zero() {
+            let began = Instant::now();
+            while began.elapsed() < self.busy_poll {
+                self.poll.wait(Some(0))?;
+                if self.poll.ready().next().is_some() {
+                    return Ok(());
+                }
+                std::hint::spin_loop();
+            }
+        }
+        self.poll.wait(timeout_ms)
     }
 
     /// The share of the time that was not spent waiting, in percent, once a window has passed.

@@ -2,7 +2,8 @@
 //!
 //! The bytes of the payloads stay where they are: a queue keeps places, and a copy of each item's
 //! headers, which it changes. Only what a receiver could not tell from what was sent is joined:
-//! same headers, next in sequence, equal size (the last may be shorter), right checksum.
+//! same headers, next in sequence, equal size (the last may be shorter), right checksum. Pushes
+//! (RFC 9293 §3.9.1) may be joined as well: what is pushed is delivered at once, and more follows.
 
 use std::ops::Range;
 
@@ -188,8 +189,7 @@ impl Coalescer {
             last_piece: self.pieces.len() as u32,
             packets: 1,
             payload_len: place.range.len(),
-            closed: flow
-                .is_some_and(|flow| flow.tcp && headers[flow.transport + 13] & TCP_PSH != 0),
+            closed: false,
             flow,
         };
         item.headers[..headers.len()].copy_from_slice(headers);
@@ -310,7 +310,7 @@ impl Item {
         if next.tcp {
             self.headers[flags] |= headers[flags] & TCP_PSH;
         }
-        self.closed = next.segment < flow.segment || (next.tcp && headers[flags] & TCP_PSH != 0);
+        self.closed = next.segment < flow.segment;
         self.packets += 1;
         self.payload_len += next.segment;
         true

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::RawFd,
+    time::Duration,
 };
 
 use pyo3::{
@@ -105,8 +106,9 @@ impl Engine {
         })?)
     }
 
-    fn start(&self) -> PyResult<()> {
-        Ok(self.0.start()?)
+    #[pyo3(signature = (*, busy_poll_us = 0))]
+    fn start(&self, busy_poll_us: u64) -> PyResult<()> {
+        Ok(self.0.start(Duration::from_micros(busy_poll_us))?)
     }
 
     fn stop(&self, py: Python<'_>) {

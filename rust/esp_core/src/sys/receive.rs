@@ -60,12 +60,12 @@ impl ReceiveBatch {
         self.names.len()
     }
 
-    /// Replace the content by what waits in the socket, without waiting; returns how many slots
-    /// are filled. Nothing there is `WouldBlock`.
-    pub fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+    /// Replace the content by what waits in the socket, without waiting, using this many slots at
+    /// most; returns how many are filled. Nothing there is `WouldBlock`.
+    pub fn receive(&mut self, fd: BorrowedFd<'_>, slots: usize) -> io::Result<usize> {
         self.headers.clear();
         self.vectors.clear();
-        for slot in self.data.chunks_exact_mut(self.slot_len + SKEW) {
+        for slot in self.data.chunks_exact_mut(self.slot_len + SKEW).take(slots) {
             self.vectors.push(libc::iovec {
                 iov_base: slot.as_mut_ptr().cast(),
                 iov_len: self.slot_len,
@@ -157,7 +157,7 @@ mod tests {
         let mut batch = ReceiveBatch::new(8, 65536);
         let mut datagrams = Vec::new();
         for _ in 0..1000 {
-            if let Ok(count) = batch.receive(socket.as_fd()) {
+            if let Ok(count) = batch.receive(socket.as_fd(), 8) {
                 for slot in 0..count {
                     let datagram = batch.datagram(slot);
                     datagrams.push((batch.data()[datagram.range.clone()].to_vec(), datagram));
@@ -242,7 +242,7 @@ mod tests {
     fn nothing_there() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let error = ReceiveBatch::new(2, 64)
-            .receive(socket.as_fd())
+            .receive(socket.as_fd(), 2)
             .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
@@ -254,7 +254,7 @@ mod tests {
             .send_to(&[1; 100], receiver.local_addr().unwrap())
             .unwrap();
         let mut batch = ReceiveBatch::new(2, 64);
-        assert_eq!(batch.receive(receiver.as_fd()).unwrap(), 1);
+        assert_eq!(batch.receive(receiver.as_fd(), 2).unwrap(), 1);
         let datagram = batch.datagram(0);
         assert!(datagram.truncated);
         assert_eq!(datagram.range.len(), 64);

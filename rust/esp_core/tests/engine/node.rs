@@ -105,7 +105,7 @@ impl Node {
                 })
                 .unwrap();
         }
-        engine.start().unwrap();
+        engine.start(Duration::ZERO).unwrap();
         Self {
             engine,
             hit: hit(number),

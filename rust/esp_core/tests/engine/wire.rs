@@ -3,6 +3,7 @@
 use std::{
     net::UdpSocket,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use esp_core::{
@@ -427,8 +428,8 @@ fn what_cannot_be_used_is_refused() {
     assert!(engine.add_udp_socket(file).is_err());
     assert!(engine.add_esp_socket(file).is_err());
     assert!(duplicate(file).is_ok());
-    engine.start().unwrap();
-    assert!(engine.start().is_err());
+    engine.start(Duration::ZERO).unwrap();
+    assert!(engine.start(Duration::ZERO).is_err());
     engine.stop();
     engine.stop();
 }

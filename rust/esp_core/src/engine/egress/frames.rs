@@ -65,7 +65,6 @@ impl Egress {
         let frame = &self.outbox.data()[range.clone()];
         let whole = SuperPacket::parse(frame, header.len, vnet)?;
         self.counters.add(Counter::SplitPackets, 1);
-        self.outbox.keep(range.end);
         for place in &*targets {
             self.send_super_frame(*place, range.clone(), whole);
         }
@@ -119,7 +118,6 @@ impl Egress {
                 more: false,
                 identification: sa.fragment_identification(),
             };
-            self.outbox.keep(payload.end);
             seal_fragments(
                 &mut self.outbox,
                 &self.counters,
@@ -132,11 +130,10 @@ impl Egress {
             self.outbox
                 .seal_in_place(sa, protocol::ETHERIP, payload, marks);
         } else {
-            self.outbox.keep(payload.end);
             let len = payload.len();
             self.outbox
-                .seal_built(sa, protocol::ETHERIP, len, marks, |kept, out| {
-                    out.copy_from_slice(&kept[payload.clone()]);
+                .seal_built(sa, protocol::ETHERIP, len, marks, |read, out| {
+                    out.copy_from_slice(&read[payload.clone()]);
                 });
         }
     }
@@ -152,8 +149,8 @@ impl Egress {
                 next_header: protocol::ETHERIP,
                 marks,
                 payload_len: |n| etherip::HEADER_LEN + whole.packet_len(n),
-                build: |n, kept: &[u8], out: &mut [u8]| {
-                    emit_frame(&whole, &kept[range.clone()], n, out);
+                build: |n, read: &[u8], out: &mut [u8]| {
+                    emit_frame(&whole, &read[range.clone()], n, out);
                 },
             };
             self.outbox.seal_run(sa, whole.count(), &run);

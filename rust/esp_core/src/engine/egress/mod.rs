@@ -108,7 +108,7 @@ impl Egress {
 
     /// Read frames; true if there are no more for now.
     fn drain_tap(&mut self, index: usize) -> Result<bool, String> {
-        for _ in 0..TURN {
+        for n in 0..TURN {
             let (start, area) = self.outbox.read_area();
             self.counters.add(Counter::ReadCalls, 1);
             let result = self.segments[index].device.read(area);
@@ -119,7 +119,7 @@ impl Egress {
                     self.counters.add(Counter::TapRxFrames, 1);
                     self.counters.add(Counter::TapRxBytes, len);
                     self.frame(index, start..start + len, vnet);
-                    self.outbox.release();
+                    self.outbox.release(n == 0);
                 }
             }
         }
@@ -128,7 +128,7 @@ impl Egress {
 
     /// Read packets; true if there are no more for now.
     fn drain_tun(&mut self) -> Result<bool, String> {
-        for _ in 0..TURN {
+        for n in 0..TURN {
             let Some(tun) = &self.tun else {
                 return Ok(true);
             };
@@ -142,7 +142,7 @@ impl Egress {
                     self.counters.add(Counter::TunRxPackets, 1);
                     self.counters.add(Counter::TunRxBytes, len);
                     self.packet(start..start + len, vnet);
-                    self.outbox.release();
+                    self.outbox.release(n == 0);
                 }
             }
         }
@@ -188,7 +188,7 @@ impl Egress {
             let (start, area) = self.outbox.read_area();
             area[..held.packet.len()].copy_from_slice(&held.packet);
             self.packet(start..start + held.packet.len(), held.vnet);
-            self.outbox.release();
+            self.outbox.release(false);
         }
     }
 
@@ -267,6 +267,8 @@ impl Worker for Egress {
         self.outbox.flush();
         drained
     }
+
+    fn provoked(&mut self, _: &mut dyn FnMut(usize)) {}
 
     fn awaits_time(&self) -> bool {
         self.holding || !self.inner_fragments.is_empty()

@@ -172,7 +172,6 @@ impl Egress {
             }
         };
         self.scratch.extend_from_slice(&payload_bytes[skip..]);
-        self.outbox.keep(start + header.total);
         seal_fragments(
             &mut self.outbox,
             &self.counters,
@@ -207,15 +206,14 @@ impl Egress {
         self.counters.add(Counter::SplitPackets, 1);
         let mut unused = [0; PSEUDO_HEADER_LEN];
         let next_header = mark(header, &mut unused[..front]);
-        self.outbox.keep(range.end);
         let run = Run {
             next_header,
             marks: marks(header),
             payload_len: |n| front + whole.packet_len(n) - skip,
-            build: |n, kept: &[u8], out: &mut [u8]| {
+            build: |n, read: &[u8], out: &mut [u8]| {
                 let (before, rest) = out.split_at_mut(front);
                 mark(header, before);
-                whole.emit(&kept[range.clone()], n, skip, rest);
+                whole.emit(&read[range.clone()], n, skip, rest);
             },
         };
         self.outbox.seal_run(sa, whole.count(), &run);

@@ -33,6 +33,7 @@ pub(crate) struct IngressSegment {
     macs: MacLearner,
     mss_clamp: bool,
     queue: Coalescer,
+    written: bool,
 }
 
 impl IngressSegment {
@@ -44,6 +45,7 @@ impl IngressSegment {
             macs,
             mss_clamp,
             queue,
+            written: false,
         }
     }
 
@@ -58,7 +60,7 @@ impl IngressSegment {
 
     pub(super) fn flush(&mut self, data: &[u8], whole: &[Vec<u8>], counters: &Counters) {
         let counted = (Counter::TapTxFrames, Counter::TapTxBytes);
-        write_all(
+        self.written |= write_all(
             &mut self.queue,
             &self.device,
             data,
@@ -66,6 +68,11 @@ impl IngressSegment {
             counters,
             counted,
         );
+    }
+
+    /// Whether the device was written to since the last call.
+    pub(super) fn take_written(&mut self) -> bool {
+        std::mem::take(&mut self.written)
     }
 
     /// Queue a frame that came from a peer.
@@ -114,6 +121,7 @@ pub(crate) struct IngressTun {
     local_hit: Hit,
     flows: Arc<FlowMemory>,
     queue: Coalescer,
+    written: bool,
 }
 
 impl IngressTun {
@@ -131,12 +139,13 @@ impl IngressTun {
             local_hit,
             flows,
             queue,
+            written: false,
         }
     }
 
     pub(super) fn flush(&mut self, data: &[u8], whole: &[Vec<u8>], counters: &Counters) {
         let counted = (Counter::TunTxPackets, Counter::TunTxBytes);
-        write_all(
+        self.written |= write_all(
             &mut self.queue,
             &self.device,
             data,
@@ -144,6 +153,11 @@ impl IngressTun {
             counters,
             counted,
         );
+    }
+
+    /// Whether the device was written to since the last call.
+    pub(super) fn take_written(&mut self) -> bool {
+        std::mem::take(&mut self.written)
     }
 
     /// Queue a packet that came from a peer.
@@ -217,7 +231,7 @@ impl Delivery<'_> {
     }
 }
 
-/// Write what is queued for a device, and begin anew.
+/// Write what is queued for a device, and begin anew; true if there was something.
 fn write_all(
     queue: &mut Coalescer,
     device: &Device,
@@ -225,9 +239,9 @@ fn write_all(
     whole: &[Vec<u8>],
     counters: &Counters,
     (packets, bytes): (Counter, Counter),
-) {
+) -> bool {
     if queue.is_empty() {
-        return;
+        return false;
     }
     for output in queue.outputs() {
         let (vnet, headers, count) = (output.vnet, output.headers, output.packets);
@@ -251,4 +265,5 @@ fn write_all(
     }
     counters.add(Counter::CoalescedPackets, queue.take_joined());
     queue.clear();
+    true
 }

@@ -35,13 +35,17 @@ use crate::{
 };
 
 /// Trains, or single datagrams where the kernel joins none, received at once over UDP.
-const UDP_SLOTS: usize = 16;
+const UDP_SLOTS: usize = 64;
 const UDP_SLOT_LEN: usize = 65_536;
 /// Packets received at once over IP, where the kernel never joins them.
 const ESP_SLOTS: usize = 64;
 const ESP_SLOT_LEN: usize = 16_384;
-/// Batches received from one socket before the next one has its turn.
-const TURN: usize = 4;
+/// Octets to receive at once: what is opened and written should still be in the CPU's cache.
+const BATCH_BYTES: usize = 128 << 10;
+/// Octets received from one socket before the next one has its turn.
+const TURN_BYTES: usize = 1 << 20;
+/// Batches, likewise.
+const TURN: usize = 16;
 /// Packets opened before the first of them is looked into. What the cipher has just written is
 /// still on its way to the cache, and reading it across its stores would stall the CPU.
 const LAG: usize = 8;
@@ -78,6 +82,8 @@ pub(super) struct Ingress {
     /// Lent to `receive`, so never there while it runs.
     udp: Option<ReceiveBatch>,
     esp: Option<ReceiveBatch>,
+    /// Octets of a datagram or train that came in last, on average.
+    mean_bytes: usize,
     pool: Pool,
     /// Security associations with pieces that wait for the rest.
     reassembling: Vec<u32>,
@@ -119,6 +125,7 @@ impl Ingress {
             unknown: UnknownSpis::new(),
             udp: Some(ReceiveBatch::new(UDP_SLOTS, UDP_SLOT_LEN)),
             esp: Some(ReceiveBatch::new(ESP_SLOTS, ESP_SLOT_LEN)),
+            mean_bytes: 0,
             pool: Pool::default(),
             reassembling: Vec::new(),
             opened: Vec::with_capacity(LAG),
@@ -166,21 +173,30 @@ impl Ingress {
 
     /// Receive from a socket; true if there is no more for now.
     fn receive(&mut self, socket: &Socket, batch: &mut ReceiveBatch) -> bool {
+        let mut turn_bytes = 0;
         for _ in 0..TURN {
+            let slots = (BATCH_BYTES / self.mean_bytes.max(1)).clamp(1, batch.slots());
             self.counters.add(Counter::ReceiveCalls, 1);
-            let count = match batch.receive(socket.as_fd()) {
+            let count = match batch.receive(socket.as_fd(), slots) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 // Other errors are about packets sent before; the socket lives on.
                 Err(_) => return true,
             };
+            let mut bytes = 0;
             for slot in 0..count {
                 let datagram = batch.datagram(slot);
+                bytes += datagram.range.len();
                 self.datagram(socket, batch.data_mut(), datagram);
             }
             self.flush(batch.data());
-            if count < batch.slots() {
+            self.mean_bytes = bytes / count.max(1);
+            turn_bytes += bytes;
+            if count < slots {
                 return true;
+            }
+            if turn_bytes >= TURN_BYTES {
+                break;
             }
         }
         false
@@ -419,6 +435,18 @@ impl Worker for Ingress {
             SocketKind::Esp => self.esp = lent,
         }
         Ok(drained)
+    }
+
+    fn provoked(&mut self, look: &mut dyn FnMut(usize)) {
+        let segments = self.segments.iter_mut().map(IngressSegment::take_written);
+        let tun = self.tun.iter_mut().map(IngressTun::take_written);
+        for (device, _) in segments
+            .chain(tun)
+            .enumerate()
+            .filter(|(_, written)| *written)
+        {
+            look(device);
+        }
     }
 
     fn awaits_time(&self) -> bool {
