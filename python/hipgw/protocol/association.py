@@ -6,7 +6,7 @@ from ipaddress import IPv6Address
 from hipgw.identity.host_identity import HostIdentity, LocalIdentity
 from hipgw.identity.keymat import EspKeys, HipKeys
 from hipgw.identity.rhash import Rhash
-from hipgw.protocol.path import Path
+from hipgw.protocol.path import IPAddress, Path
 from hipgw.protocol.retransmission import Retransmission
 from hipgw.protocol.states import State
 from hipgw.wire.packet import HipPacket
@@ -101,6 +101,8 @@ class Association:
     initiator: bool = False
     session: Session | None = None
     """In force: data flows by it (or, in CLOSING and CLOSED, a CLOSE can be answered by it)."""
+    called: list[IPAddress] = field(default_factory=list)
+    """Addresses that an opportunistic attempt asks, until one answers."""
     initiating: InitiatorExchange | None = None
     closing: ClosingExchange | None = None
     pings: dict[int, Ping] = field(default_factory=dict)

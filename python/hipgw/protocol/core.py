@@ -181,8 +181,25 @@ class Core:
         key = (association.local_hit, association.peer_hit)
         if self.associations.get(key) is association:
             del self.associations[key]
-        for address in [a for a, known in self.opportunistic.items() if known is association]:
+        self.hang_up(association)
+
+    def call(self, association: Association, address: IPAddress) -> None:
+        """Have an opportunistic attempt wait for an answer from an address, the last one alone."""
+        before = self.opportunistic.get(address)
+        if before is association:
+            return
+        self.opportunistic[address] = association
+        association.called.append(address)
+        if before is not None:
+            before.called.remove(address)
+            if not before.called:
+                self.forget(before)
+
+    def hang_up(self, association: Association) -> None:
+        """An opportunistic attempt is over, or has got to know whom it talks to."""
+        for address in association.called:
             del self.opportunistic[address]
+        association.called.clear()
 
     def stop_initiating(self, association: Association) -> None:
         """End an own base exchange: its puzzle, its timer, its unused security association."""
@@ -222,11 +239,10 @@ class Core:
 
     def fail(self, association: Association, reason: str, now: float) -> None:
         """Give an own base exchange up."""
-        opportunistic = association in self.opportunistic.values()
         self.stop_initiating(association)
         self.move(association, Trigger.GIVE_UP, reason)
         association.deadline = now + self.config.failed_s
-        peer_hit = None if opportunistic else association.peer_hit
+        peer_hit = None if association.called else association.peer_hit
         self.effects.append(Failed(association.local_hit, peer_hit, reason))
 
     def tell_closed(self, association: Association, reason: str) -> None:

@@ -72,7 +72,7 @@ def begin(
     if peer_hit is None:
         association = Association(local=local, peer_hit=IPv6Address(0))
         for path in paths:
-            core.opportunistic[path.remote] = association
+            core.call(association, path.remote)
     else:
         association = core.find(local.hit, peer_hit) or core.create(local, peer_hit)
     groups = core.config.dh_groups
@@ -257,8 +257,7 @@ def _adopt_hit(core: Core, association: Association, peer_hit: IPv6Address, path
         return
     if not core.config.accept(peer_hit):
         raise Dropped(DropReason.POLICY)
-    for address in [a for a, known in core.opportunistic.items() if known is association]:
-        del core.opportunistic[address]
+    core.hang_up(association)
     association.peer_hit = peer_hit
     association.path = path
     core.associations[association.local_hit, peer_hit] = association
