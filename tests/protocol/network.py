@@ -27,6 +27,7 @@ from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.responder import confirmed
 from hipgw.protocol.states import State
 from hipgw.protocol.transitions import Trigger
+from protocol.due import assert_in_time, expire
 
 FAST = MachineConfig(puzzle_difficulty=2, puzzle_difficulty_max=6, dh_groups=(7,))
 """Cheap puzzles and one quick group, for tests of anything else."""
@@ -157,6 +158,7 @@ class Network:
         )
 
     def perform(self, node: Node, effects: list[Effect]) -> None:
+        assert_in_time(node.machine)
         for effect in effects:
             node.events.append(effect)
             match effect:
@@ -191,7 +193,7 @@ class Network:
             elif timer is not None and timer[0] <= end:
                 self.now = max(self.now, timer[0])
                 node = timer[1]
-                self.perform(node, node.machine.timer_expired(self.now))
+                self.perform(node, expire(node.machine, self.now))
             else:
                 break
         else:

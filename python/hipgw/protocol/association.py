@@ -89,9 +89,9 @@ class Ping:
     sent: float
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Association:
-    """One pair of HITs."""
+    """One pair of HITs. Whoever brings one of its times forward calls `Core.arm`."""
 
     local: LocalIdentity
     peer_hit: IPv6Address
@@ -117,6 +117,19 @@ class Association:
     def local_hit(self) -> IPv6Address:
         """The own HIT of this association."""
         return self.local.hit
+
+    def next_timer(self, ual_s: float) -> float | None:
+        """When something is to be done about it; *ual_s*: lifetime without any traffic."""
+        times: list[float] = []
+        if self.initiating is not None:
+            times.append(self.initiating.retransmission.when)
+        if self.closing is not None:
+            times.append(self.closing.retransmission.when)
+        if self.deadline is not None:
+            times.append(self.deadline)
+        if self.state is State.ESTABLISHED:
+            times.append(self.last_traffic + ual_s)
+        return min(times, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ from hipgw.protocol.r1_pool import R1Pool
 from hipgw.protocol.rate_limit import RateLimit
 from hipgw.protocol.retransmission import Retransmission
 from hipgw.protocol.states import State
+from hipgw.protocol.timers import Timers
 from hipgw.protocol.transitions import TRANSITIONS, Trigger
 from hipgw.wire.checksum import PseudoHeader
 from hipgw.wire.packet import HipPacket, PacketType, set_checksum
@@ -70,6 +71,7 @@ class Core:
         """Attempts without a known HIT, by the address that was called."""
         self.by_inbound_spi: dict[int, Association] = {}
         self.puzzles: dict[int, Association] = {}
+        self.timers: Timers[Association] = Timers()
         self.i1_limit = RateLimit(config.i1_per_source, random(16))
         self.notify_limit = RateLimit(2, random(16))
         self.update_limit = RateLimit(20, random(16))
@@ -175,6 +177,9 @@ class Core:
     def forget(self, association: Association) -> None:
         """Remove everything about a peer."""
         self.stop_initiating(association)
+        association.closing = None
+        association.deadline = None
+        self.timers.disarm(association)
         if association.session is not None:
             self.uninstall(association, association.session)
             association.session = None
@@ -201,6 +206,12 @@ class Core:
             del self.opportunistic[address]
         association.called.clear()
 
+    def arm(self, association: Association) -> None:
+        """See to it that the machine is called in time for an association."""
+        when = association.next_timer(self.config.ual_s)
+        if when is not None:
+            self.timers.arm(association, when)
+
     def stop_initiating(self, association: Association) -> None:
         """End an own base exchange: its puzzle, its timer, its unused security association."""
         exchange = association.initiating
@@ -225,6 +236,7 @@ class Core:
         association.last_traffic = now
         association.established_at = now
         association.exchange_s = now - began
+        self.arm(association)
         if before is not None and before is not session:
             self.uninstall(association, before)
         self.effects.append(
@@ -242,6 +254,7 @@ class Core:
         self.stop_initiating(association)
         self.move(association, Trigger.GIVE_UP, reason)
         association.deadline = now + self.config.failed_s
+        self.arm(association)
         peer_hit = None if association.called else association.peer_hit
         self.effects.append(Failed(association.local_hit, peer_hit, reason))
 

@@ -88,6 +88,7 @@ def begin(
     association.deadline = None
     association.closing = None
     core.move(association, Trigger.CONNECT, "association wanted")
+    core.arm(association)
     for path in paths[:FIRST_PATHS_MAX]:
         core.send(i1, path, peer_hit)
 
@@ -183,6 +184,7 @@ def puzzle_solved(core: Core, request: int, j: bytes | None, now: float) -> None
     exchange.host_id_tlv = _host_id_tlv(r1)
     exchange.i2 = i2
     exchange.retransmission = core.retransmission(now)
+    core.arm(association)
     core.install(association, session, Direction.INBOUND, path)
     core.send(i2, path, association.peer_hit)
     if association.state is State.I1_SENT:

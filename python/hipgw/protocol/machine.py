@@ -121,19 +121,14 @@ class HipMachine:
     def timer_expired(self, now: float) -> list[Effect]:
         """Do whatever is due."""
         core = self._core
-        for association in list(self._all()):
-            exchange, leaving = association.initiating, association.closing
-            if exchange is not None and exchange.retransmission.when <= now:
-                initiator.timer_expired(core, association, now)
-            elif leaving is not None and leaving.retransmission.when <= now:
-                closing.timer_expired(core, association, now)
-            if association.deadline is not None and association.deadline <= now:
-                self._deadline(association)
-            if (
-                association.state is State.ESTABLISHED
-                and association.last_traffic + core.config.ual_s <= now
-            ):
-                closing.begin(core, association, "unused", now)
+        associations = core.timers.expired(now)
+        try:
+            for association in associations:
+                self._look_at(association, now)
+        finally:
+            # Also those whose time has moved away, and whatever happens to one of them.
+            for association in associations:
+                core.arm(association)
         return self._drain()
 
     def puzzle_solved(self, request: int, j: bytes | None, now: float) -> list[Effect]:
@@ -190,19 +185,11 @@ class HipMachine:
     # -- views -------------------------------------------------------------------------------
 
     def next_timer(self) -> float | None:
-        """When to call `timer_expired` at the latest; None for never."""
-        times: list[float] = []
-        ual_s = self._core.config.ual_s
-        for association in self._all():
-            if association.initiating is not None:
-                times.append(association.initiating.retransmission.when)
-            if association.closing is not None:
-                times.append(association.closing.retransmission.when)
-            if association.deadline is not None:
-                times.append(association.deadline)
-            if association.state is State.ESTABLISHED:
-                times.append(association.last_traffic + ual_s)
-        return min(times, default=None)
+        """When to call `timer_expired` at the latest; None for never.
+
+        There may turn out to be nothing to do then.
+        """
+        return self._core.timers.next()
 
     def associations(self) -> list[AssociationInfo]:
         """Every association, as others may see it."""
@@ -273,6 +260,21 @@ class HipMachine:
             case _:
                 raise Dropped(DropReason.UNKNOWN_TYPE)
 
+    def _look_at(self, association: Association, now: float) -> None:
+        core = self._core
+        exchange, leaving = association.initiating, association.closing
+        if exchange is not None and exchange.retransmission.when <= now:
+            initiator.timer_expired(core, association, now)
+        elif leaving is not None and leaving.retransmission.when <= now:
+            closing.timer_expired(core, association, now)
+        if association.deadline is not None and association.deadline <= now:
+            self._deadline(association)
+        if (
+            association.state is State.ESTABLISHED
+            and association.last_traffic + core.config.ual_s <= now
+        ):
+            closing.begin(core, association, "unused", now)
+
     def _deadline(self, association: Association) -> None:
         association.deadline = None
         if association.state is State.R2_SENT:
@@ -281,11 +283,6 @@ class HipMachine:
             self._core.move(association, Trigger.EXPIRE, "forgotten")
             association.session = None
             self._core.forget(association)
-
-    def _all(self) -> list[Association]:
-        core = self._core
-        attempts = {id(a): a for a in core.opportunistic.values()}
-        return [*core.associations.values(), *attempts.values()]
 
     def _drain(self) -> list[Effect]:
         effects, self._core.effects = self._core.effects, []
