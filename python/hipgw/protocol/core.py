@@ -162,6 +162,11 @@ class Core:
         """The association of a pair of HITs."""
         return self.associations.get((local_hit, peer_hit))
 
+    def with_peer(self, peer_hit: IPv6Address) -> list[Association]:
+        """The associations with a peer, at most one for each of the own identities."""
+        found = (self.associations.get((hit, peer_hit)) for hit in self.identities)
+        return [association for association in found if association is not None]
+
     def check_room(self) -> None:
         """Raise Dropped when no further association can be remembered."""
         if len(self.associations) >= self.config.associations_max:

@@ -150,18 +150,15 @@ class HipMachine:
     def traffic_seen(self, peer_hit: IPv6Address, now: float) -> None:
         """Data flowed to or from a peer: its association is in use."""
         self._core.pool.rotate(now)
-        for association in self._core.associations.values():
-            if association.peer_hit == peer_hit:
-                association.last_traffic = now
+        for association in self._core.with_peer(peer_hit):
+            association.last_traffic = now
 
     def close(
         self, peer_hit: IPv6Address, now: float, *, reason: str = "closed locally"
     ) -> list[Effect]:
         """Close the association with a peer, or stop making one."""
         core = self._core
-        for association in list(core.associations.values()):
-            if association.peer_hit != peer_hit:
-                continue
+        for association in core.with_peer(peer_hit):
             if association.initiating is not None:
                 core.fail(association, reason, now)
             else:
@@ -197,10 +194,7 @@ class HipMachine:
 
     def is_up(self, peer_hit: IPv6Address) -> bool:
         """Whether data can flow to a peer now."""
-        return any(
-            (found := self._core.find(hit, peer_hit)) is not None and found.state in UP
-            for hit in self._core.identities
-        )
+        return any(association.state in UP for association in self._core.with_peer(peer_hit))
 
     def statistics(self) -> dict[str, dict[str, int]]:
         """Packets by type, sent and received, and drops by reason."""
