@@ -97,10 +97,8 @@ class Node:
         return self.keys.hit
 
     def state(self, peer: "Node") -> State:
-        for info in self.machine.associations():
-            if info.peer_hit == peer.hit:
-                return info.state
-        return State.UNASSOCIATED
+        infos = self.machine.associations(peer.hit)
+        return infos[0].state if infos else State.UNASSOCIATED
 
     def of(self, kind: type[Effect]) -> list[Effect]:
         return [event for event in self.events if isinstance(event, kind)]

@@ -101,6 +101,7 @@ def test_random_schedules(seed: int) -> None:
     network.run(1000)
     assert all(first_due(node.machine) is None for node in nodes)
     assert all(len(node.machine._core.timers) == 0 for node in nodes)
+    assert all(node.machine.association_count == 0 for node in nodes)
 
 
 def _something(chance: Random, network: Network, one: Node, other: Node) -> None:

@@ -188,9 +188,16 @@ class HipMachine:
         """
         return self._core.timers.next()
 
-    def associations(self) -> list[AssociationInfo]:
-        """Every association, as others may see it."""
-        return [self._info(association) for association in self._core.associations.values()]
+    def associations(self, peer_hit: IPv6Address | None = None) -> list[AssociationInfo]:
+        """Every association, or those with one peer, as others may see them."""
+        core = self._core
+        known = core.associations.values() if peer_hit is None else core.with_peer(peer_hit)
+        return [self._info(association) for association in known]
+
+    @property
+    def association_count(self) -> int:
+        """How many associations there are, in whatever state."""
+        return len(self._core.associations)
 
     def is_up(self, peer_hit: IPv6Address) -> bool:
         """Whether data can flow to a peer now."""
