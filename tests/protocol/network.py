@@ -9,7 +9,10 @@ from functools import cache
 from ipaddress import IPv6Address, ip_address
 
 from hipgw.identity.host_identity import KeyKind, LocalIdentity
+from hipgw.identity.keymat import EspKeys, HipKeys
 from hipgw.identity.puzzle import search
+from hipgw.identity.rhash import rhash
+from hipgw.protocol.association import Association, Session
 from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.effects import (
     Direction,
@@ -21,7 +24,10 @@ from hipgw.protocol.effects import (
 )
 from hipgw.protocol.machine import HipMachine
 from hipgw.protocol.path import IPAddress, Path, Transport
+from hipgw.protocol.responder import confirmed
 from hipgw.protocol.states import State
+from hipgw.protocol.transitions import Trigger
+from protocol.due import assert_in_time, expire
 
 FAST = MachineConfig(puzzle_difficulty=2, puzzle_difficulty_max=6, dh_groups=(7,))
 """Cheap puzzles and one quick group, for tests of anything else."""
@@ -38,6 +44,39 @@ def ordered(kind: KeyKind = "ecdsa-p256") -> tuple[LocalIdentity, LocalIdentity]
     """Two identities, that with the smaller HIT first."""
     one, other = identity(kind, 1), identity(kind, 2)
     return (one, other) if one.hit < other.hit else (other, one)
+
+
+def peer_hits(count: int) -> list[IPv6Address]:
+    """HITs whose keys nobody has."""
+    return [IPv6Address((0x2001002 << 100) + number) for number in range(1, count + 1)]
+
+
+def establish(machine: HipMachine, peer_hit: IPv6Address, now: float) -> Association:
+    """Make an association as a base exchange would, where thousands are wanted: the keys are void.
+
+    The effects of it come out of the machine's next call.
+    """
+    core = machine._core
+    local = core.identities[machine.local_hit]
+    association = core.create(local, peer_hit)
+    session = Session(
+        peer=local.public,
+        rhash=rhash(local.public.hit_suite),
+        hip_keys=HipKeys(*[bytes(32)] * 4),
+        esp_keys=EspKeys(*[bytes(32)] * 4),
+        esp_suite=8,
+        cipher=2,
+        dh_group=7,
+        inbound_spi=core.new_spi(),
+        outbound_spi=256,
+    )
+    path = Path(ip_address("192.0.2.1"), ip_address("192.0.2.2"))
+    core.install(association, session, Direction.INBOUND, path)
+    core.install(association, session, Direction.OUTBOUND, path)
+    core.move(association, Trigger.I2, "as if by an I2")
+    core.adopt(association, session, path, now, began=now)
+    confirmed(core, association, "as if by data")
+    return association
 
 
 @dataclass
@@ -58,10 +97,8 @@ class Node:
         return self.keys.hit
 
     def state(self, peer: "Node") -> State:
-        for info in self.machine.associations():
-            if info.peer_hit == peer.hit:
-                return info.state
-        return State.UNASSOCIATED
+        infos = self.machine.associations(peer.hit)
+        return infos[0].state if infos else State.UNASSOCIATED
 
     def of(self, kind: type[Effect]) -> list[Effect]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -119,6 +156,7 @@ class Network:
         )
 
     def perform(self, node: Node, effects: list[Effect]) -> None:
+        assert_in_time(node.machine)
         for effect in effects:
             node.events.append(effect)
             match effect:
@@ -153,7 +191,7 @@ class Network:
             elif timer is not None and timer[0] <= end:
                 self.now = max(self.now, timer[0])
                 node = timer[1]
-                self.perform(node, node.machine.timer_expired(self.now))
+                self.perform(node, expire(node.machine, self.now))
             else:
                 break
         else:

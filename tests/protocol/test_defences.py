@@ -453,6 +453,20 @@ def test_opportunistic_mode_without_an_answer() -> None:
     assert a.machine.next_timer() is None
 
 
+def test_a_new_opportunistic_attempt_replaces_the_one_before() -> None:
+    network = Network()
+    a, _ = pair(network, replace(FAST, opportunistic=True))
+    network.filter = lambda sender, data: []
+    one, other = (Path(a.address, ip_address(f"192.0.2.{n}")) for n in (2, 3))
+    for paths in ([one, other, one], [one], [one, one], [other]):
+        network.perform(a, a.machine.connect(None, paths, network.now))
+        network.run(0.1)
+    network.run(120)
+    assert [isinstance(event, Failed) and event.peer_hit for event in a.of(Failed)] == [None, None]
+    assert a.machine.next_timer() is None
+    assert a.machine._core.opportunistic == {}
+
+
 # -- garbage --------------------------------------------------------------------------------------
 
 

@@ -65,6 +65,7 @@ class ControlService:
         self._dataplane = dataplane
         self._directory = directory
         self._request_stop = request_stop
+        self._endbox_hits = {entry.hit for entry in config.endbox_peers}
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._waiting: dict[IPv6Address, set[asyncio.Future[Effect]]] = {}
@@ -272,15 +273,12 @@ class ControlService:
         return peer.name if peer else None
 
     def _state(self, hit: IPv6Address) -> str:
-        for info in self._driver.machine.associations():
-            if info.peer_hit == hit:
-                return info.state.value
-        return State.UNASSOCIATED.value
+        infos = self._driver.machine.associations(hit)
+        return (infos[0].state if infos else State.UNASSOCIATED).value
 
     def _peer(self, peer: Peer, info: AssociationInfo | None) -> PeerAnswer:
-        endbox = {entry.hit for entry in self._config.endbox_peers}
         roles = ["host"] if self._config.host is not None else []
-        roles += ["endbox"] if peer.hit in endbox else []
+        roles += ["endbox"] if peer.hit in self._endbox_hits else []
         answer = self._common(peer.hit, info)
         answer["name"] = peer.name
         answer["addresses"] = [str(address) for address in peer.addresses]
@@ -362,8 +360,7 @@ class ControlService:
                 "hint": self._failures.get(peer.hit, "it was not reached yet"),
             }
             for peer in self._directory
-            if peer.hit in {entry.hit for entry in self._config.endbox_peers}
-            and not self._driver.is_up(peer.hit)
+            if peer.hit in self._endbox_hits and not self._driver.is_up(peer.hit)
         ]
 
     def _note_failure(self, hit: IPv6Address, reason: str) -> None:

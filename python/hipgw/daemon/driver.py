@@ -52,6 +52,8 @@ class HipDriver:
         self._loop = asyncio.get_running_loop()
         self._puzzles = PuzzleRunner(self._loop, self._puzzle_solved)
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_when: float | None = None
+        """As the machine said it; what the loop makes of it has fewer digits."""
         self._retries: dict[IPv6Address, asyncio.TimerHandle] = {}
 
     # -- inputs ------------------------------------------------------------------------------
@@ -179,9 +181,10 @@ class HipDriver:
     def _arm(self) -> None:
         """Keep one timer, set to when the machine wants to be called next."""
         when = self.machine.next_timer()
+        if when == self._timer_when:
+            return
+        self._timer_when = when
         if self._timer:
-            if when is not None and self._timer.when() == when and not self._timer.cancelled():
-                return
             self._timer.cancel()
             self._timer = None
         if when is not None:
@@ -189,4 +192,5 @@ class HipDriver:
 
     def _timer_expired(self) -> None:
         self._timer = None
+        self._timer_when = None
         self.perform(self.machine.timer_expired(time.monotonic()))

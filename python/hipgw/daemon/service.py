@@ -314,5 +314,5 @@ class Service:
         self._roles.clear()
         self._driver.close_all()
         deadline = time.monotonic() + CLOSE_PATIENCE_S
-        while self._driver.machine.associations() and time.monotonic() < deadline:
+        while self._driver.machine.association_count and time.monotonic() < deadline:
             await asyncio.sleep(0.01)

@@ -6,7 +6,7 @@ from ipaddress import IPv6Address
 from hipgw.identity.host_identity import HostIdentity, LocalIdentity
 from hipgw.identity.keymat import EspKeys, HipKeys
 from hipgw.identity.rhash import Rhash
-from hipgw.protocol.path import Path
+from hipgw.protocol.path import IPAddress, Path
 from hipgw.protocol.retransmission import Retransmission
 from hipgw.protocol.states import State
 from hipgw.wire.packet import HipPacket
@@ -89,9 +89,9 @@ class Ping:
     sent: float
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Association:
-    """One pair of HITs."""
+    """One pair of HITs. Whoever brings one of its times forward calls `Core.arm`."""
 
     local: LocalIdentity
     peer_hit: IPv6Address
@@ -101,6 +101,8 @@ class Association:
     initiator: bool = False
     session: Session | None = None
     """In force: data flows by it (or, in CLOSING and CLOSED, a CLOSE can be answered by it)."""
+    called: list[IPAddress] = field(default_factory=list)
+    """Addresses that an opportunistic attempt asks, until one answers."""
     initiating: InitiatorExchange | None = None
     closing: ClosingExchange | None = None
     pings: dict[int, Ping] = field(default_factory=dict)
@@ -115,6 +117,19 @@ class Association:
     def local_hit(self) -> IPv6Address:
         """The own HIT of this association."""
         return self.local.hit
+
+    def next_timer(self, ual_s: float) -> float | None:
+        """When something is to be done about it; *ual_s*: lifetime without any traffic."""
+        times: list[float] = []
+        if self.initiating is not None:
+            times.append(self.initiating.retransmission.when)
+        if self.closing is not None:
+            times.append(self.closing.retransmission.when)
+        if self.deadline is not None:
+            times.append(self.deadline)
+        if self.state is State.ESTABLISHED:
+            times.append(self.last_traffic + ual_s)
+        return min(times, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ def begin(core: Core, association: Association, reason: str, now: float) -> None
     association.deadline = None
     core.send(packet, path, association.peer_hit)
     core.move(association, Trigger.LEAVE, reason)
+    core.arm(association)
     core.tell_closed(association, reason)
 
 
@@ -60,6 +61,7 @@ def handle_close(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     association.closing = None
     association.deadline = now + 2 * core.config.msl_s
     core.move(association, Trigger.CLOSE, "the peer closed it")
+    core.arm(association)
     if up:
         core.tell_closed(association, "the peer closed it")
 

@@ -28,6 +28,7 @@ from hipgw.protocol.r1_pool import R1Pool
 from hipgw.protocol.rate_limit import RateLimit
 from hipgw.protocol.retransmission import Retransmission
 from hipgw.protocol.states import State
+from hipgw.protocol.timers import Timers
 from hipgw.protocol.transitions import TRANSITIONS, Trigger
 from hipgw.wire.checksum import PseudoHeader
 from hipgw.wire.packet import HipPacket, PacketType, set_checksum
@@ -70,6 +71,7 @@ class Core:
         """Attempts without a known HIT, by the address that was called."""
         self.by_inbound_spi: dict[int, Association] = {}
         self.puzzles: dict[int, Association] = {}
+        self.timers: Timers[Association] = Timers()
         self.i1_limit = RateLimit(config.i1_per_source, random(16))
         self.notify_limit = RateLimit(2, random(16))
         self.update_limit = RateLimit(20, random(16))
@@ -160,6 +162,11 @@ class Core:
         """The association of a pair of HITs."""
         return self.associations.get((local_hit, peer_hit))
 
+    def with_peer(self, peer_hit: IPv6Address) -> list[Association]:
+        """The associations with a peer, at most one for each of the own identities."""
+        found = (self.associations.get((hit, peer_hit)) for hit in self.identities)
+        return [association for association in found if association is not None]
+
     def check_room(self) -> None:
         """Raise Dropped when no further association can be remembered."""
         if len(self.associations) >= self.config.associations_max:
@@ -175,14 +182,40 @@ class Core:
     def forget(self, association: Association) -> None:
         """Remove everything about a peer."""
         self.stop_initiating(association)
+        association.closing = None
+        association.deadline = None
+        self.timers.disarm(association)
         if association.session is not None:
             self.uninstall(association, association.session)
             association.session = None
         key = (association.local_hit, association.peer_hit)
         if self.associations.get(key) is association:
             del self.associations[key]
-        for address in [a for a, known in self.opportunistic.items() if known is association]:
+        self.hang_up(association)
+
+    def call(self, association: Association, address: IPAddress) -> None:
+        """Have an opportunistic attempt wait for an answer from an address, the last one alone."""
+        before = self.opportunistic.get(address)
+        if before is association:
+            return
+        self.opportunistic[address] = association
+        association.called.append(address)
+        if before is not None:
+            before.called.remove(address)
+            if not before.called:
+                self.forget(before)
+
+    def hang_up(self, association: Association) -> None:
+        """An opportunistic attempt is over, or has got to know whom it talks to."""
+        for address in association.called:
             del self.opportunistic[address]
+        association.called.clear()
+
+    def arm(self, association: Association) -> None:
+        """See to it that the machine is called in time for an association."""
+        when = association.next_timer(self.config.ual_s)
+        if when is not None:
+            self.timers.arm(association, when)
 
     def stop_initiating(self, association: Association) -> None:
         """End an own base exchange: its puzzle, its timer, its unused security association."""
@@ -208,6 +241,7 @@ class Core:
         association.last_traffic = now
         association.established_at = now
         association.exchange_s = now - began
+        self.arm(association)
         if before is not None and before is not session:
             self.uninstall(association, before)
         self.effects.append(
@@ -222,11 +256,11 @@ class Core:
 
     def fail(self, association: Association, reason: str, now: float) -> None:
         """Give an own base exchange up."""
-        opportunistic = association in self.opportunistic.values()
         self.stop_initiating(association)
         self.move(association, Trigger.GIVE_UP, reason)
         association.deadline = now + self.config.failed_s
-        peer_hit = None if opportunistic else association.peer_hit
+        self.arm(association)
+        peer_hit = None if association.called else association.peer_hit
         self.effects.append(Failed(association.local_hit, peer_hit, reason))
 
     def tell_closed(self, association: Association, reason: str) -> None:

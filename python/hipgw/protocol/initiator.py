@@ -72,7 +72,7 @@ def begin(
     if peer_hit is None:
         association = Association(local=local, peer_hit=IPv6Address(0))
         for path in paths:
-            core.opportunistic[path.remote] = association
+            core.call(association, path.remote)
     else:
         association = core.find(local.hit, peer_hit) or core.create(local, peer_hit)
     groups = core.config.dh_groups
@@ -88,6 +88,7 @@ def begin(
     association.deadline = None
     association.closing = None
     core.move(association, Trigger.CONNECT, "association wanted")
+    core.arm(association)
     for path in paths[:FIRST_PATHS_MAX]:
         core.send(i1, path, peer_hit)
 
@@ -183,6 +184,7 @@ def puzzle_solved(core: Core, request: int, j: bytes | None, now: float) -> None
     exchange.host_id_tlv = _host_id_tlv(r1)
     exchange.i2 = i2
     exchange.retransmission = core.retransmission(now)
+    core.arm(association)
     core.install(association, session, Direction.INBOUND, path)
     core.send(i2, path, association.peer_hit)
     if association.state is State.I1_SENT:
@@ -257,8 +259,7 @@ def _adopt_hit(core: Core, association: Association, peer_hit: IPv6Address, path
         return
     if not core.config.accept(peer_hit):
         raise Dropped(DropReason.POLICY)
-    for address in [a for a, known in core.opportunistic.items() if known is association]:
-        del core.opportunistic[address]
+    core.hang_up(association)
     association.peer_hit = peer_hit
     association.path = path
     core.associations[association.local_hit, peer_hit] = association

@@ -121,19 +121,14 @@ class HipMachine:
     def timer_expired(self, now: float) -> list[Effect]:
         """Do whatever is due."""
         core = self._core
-        for association in list(self._all()):
-            exchange, leaving = association.initiating, association.closing
-            if exchange is not None and exchange.retransmission.when <= now:
-                initiator.timer_expired(core, association, now)
-            elif leaving is not None and leaving.retransmission.when <= now:
-                closing.timer_expired(core, association, now)
-            if association.deadline is not None and association.deadline <= now:
-                self._deadline(association)
-            if (
-                association.state is State.ESTABLISHED
-                and association.last_traffic + core.config.ual_s <= now
-            ):
-                closing.begin(core, association, "unused", now)
+        associations = core.timers.expired(now)
+        try:
+            for association in associations:
+                self._look_at(association, now)
+        finally:
+            # Also those whose time has moved away, and whatever happens to one of them.
+            for association in associations:
+                core.arm(association)
         return self._drain()
 
     def puzzle_solved(self, request: int, j: bytes | None, now: float) -> list[Effect]:
@@ -155,18 +150,15 @@ class HipMachine:
     def traffic_seen(self, peer_hit: IPv6Address, now: float) -> None:
         """Data flowed to or from a peer: its association is in use."""
         self._core.pool.rotate(now)
-        for association in self._core.associations.values():
-            if association.peer_hit == peer_hit:
-                association.last_traffic = now
+        for association in self._core.with_peer(peer_hit):
+            association.last_traffic = now
 
     def close(
         self, peer_hit: IPv6Address, now: float, *, reason: str = "closed locally"
     ) -> list[Effect]:
         """Close the association with a peer, or stop making one."""
         core = self._core
-        for association in list(core.associations.values()):
-            if association.peer_hit != peer_hit:
-                continue
+        for association in core.with_peer(peer_hit):
             if association.initiating is not None:
                 core.fail(association, reason, now)
             else:
@@ -190,30 +182,26 @@ class HipMachine:
     # -- views -------------------------------------------------------------------------------
 
     def next_timer(self) -> float | None:
-        """When to call `timer_expired` at the latest; None for never."""
-        times: list[float] = []
-        ual_s = self._core.config.ual_s
-        for association in self._all():
-            if association.initiating is not None:
-                times.append(association.initiating.retransmission.when)
-            if association.closing is not None:
-                times.append(association.closing.retransmission.when)
-            if association.deadline is not None:
-                times.append(association.deadline)
-            if association.state is State.ESTABLISHED:
-                times.append(association.last_traffic + ual_s)
-        return min(times, default=None)
+        """When to call `timer_expired` at the latest; None for never.
 
-    def associations(self) -> list[AssociationInfo]:
-        """Every association, as others may see it."""
-        return [self._info(association) for association in self._core.associations.values()]
+        There may turn out to be nothing to do then.
+        """
+        return self._core.timers.next()
+
+    def associations(self, peer_hit: IPv6Address | None = None) -> list[AssociationInfo]:
+        """Every association, or those with one peer, as others may see them."""
+        core = self._core
+        known = core.associations.values() if peer_hit is None else core.with_peer(peer_hit)
+        return [self._info(association) for association in known]
+
+    @property
+    def association_count(self) -> int:
+        """How many associations there are, in whatever state."""
+        return len(self._core.associations)
 
     def is_up(self, peer_hit: IPv6Address) -> bool:
         """Whether data can flow to a peer now."""
-        return any(
-            (found := self._core.find(hit, peer_hit)) is not None and found.state in UP
-            for hit in self._core.identities
-        )
+        return any(association.state in UP for association in self._core.with_peer(peer_hit))
 
     def statistics(self) -> dict[str, dict[str, int]]:
         """Packets by type, sent and received, and drops by reason."""
@@ -273,6 +261,21 @@ class HipMachine:
             case _:
                 raise Dropped(DropReason.UNKNOWN_TYPE)
 
+    def _look_at(self, association: Association, now: float) -> None:
+        core = self._core
+        exchange, leaving = association.initiating, association.closing
+        if exchange is not None and exchange.retransmission.when <= now:
+            initiator.timer_expired(core, association, now)
+        elif leaving is not None and leaving.retransmission.when <= now:
+            closing.timer_expired(core, association, now)
+        if association.deadline is not None and association.deadline <= now:
+            self._deadline(association)
+        if (
+            association.state is State.ESTABLISHED
+            and association.last_traffic + core.config.ual_s <= now
+        ):
+            closing.begin(core, association, "unused", now)
+
     def _deadline(self, association: Association) -> None:
         association.deadline = None
         if association.state is State.R2_SENT:
@@ -281,11 +284,6 @@ class HipMachine:
             self._core.move(association, Trigger.EXPIRE, "forgotten")
             association.session = None
             self._core.forget(association)
-
-    def _all(self) -> list[Association]:
-        core = self._core
-        attempts = {id(a): a for a in core.opportunistic.values()}
-        return [*core.associations.values(), *attempts.values()]
 
     def _drain(self) -> list[Effect]:
         effects, self._core.effects = self._core.effects, []

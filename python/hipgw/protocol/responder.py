@@ -168,6 +168,7 @@ def confirmed(core: Core, association: Association, reason: str) -> None:
     if association.state is State.R2_SENT:
         association.deadline = None
         core.move(association, Trigger.CONFIRMED, reason)
+        core.arm(association)
 
 
 def _called(core: Core, packet: HipPacket) -> LocalIdentity:

@@ -31,9 +31,9 @@ def ping(core: Core, peer_hit: IPv6Address, now: float) -> int:
     It is not sent again when it is lost, since its loss is what a ping is to show. Raises
     LocalProtocolError without an association.
     """
-    for association in core.associations.values():
+    for association in core.with_peer(peer_hit):
         session, path = association.session, association.path
-        if association.peer_hit == peer_hit and association.state in UP and session and path:
+        if association.state in UP and session and path:
             break
     else:
         raise LocalProtocolError(

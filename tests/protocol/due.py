@@ -1,0 +1,63 @@
+"""When a machine has something to do, by looking at every association: what timers come down to."""
+
+from hipgw.protocol.association import Association
+from hipgw.protocol.effects import Effect
+from hipgw.protocol.machine import HipMachine
+from hipgw.protocol.states import State
+
+
+def first_due(machine: HipMachine) -> float | None:
+    """When something is to be done; None for never."""
+    return min(_times(machine).values(), default=None)
+
+
+def assert_in_time(machine: HipMachine) -> None:
+    """The machine may want to be called too early, but not too late."""
+    first, asked = first_due(machine), machine.next_timer()
+    assert first is None or (asked is not None and asked <= first), (asked, first)
+
+
+def expire(machine: HipMachine, now: float) -> list[Effect]:
+    """Call `timer_expired`: it must act on the associations that are due, and on no other."""
+    before = {known: _looks(known) for known in _all(machine)}
+    due = {known for known, when in _times(machine).items() if when <= now}
+    effects = machine.timer_expired(now)
+    assert {known for known, looks in before.items() if _looks(known) != looks} == due
+    assert due or not effects
+    assert all(when > now for when in _times(machine).values())
+    assert_in_time(machine)
+    return effects
+
+
+def _all(machine: HipMachine) -> set[Association]:
+    core = machine._core
+    return {*core.associations.values(), *core.opportunistic.values()}
+
+
+def _times(machine: HipMachine) -> dict[Association, float]:
+    found: dict[Association, float] = {}
+    for known in _all(machine):
+        times: list[float] = []
+        if known.initiating is not None:
+            times.append(known.initiating.retransmission.when)
+        if known.closing is not None:
+            times.append(known.closing.retransmission.when)
+        if known.deadline is not None:
+            times.append(known.deadline)
+        if known.state is State.ESTABLISHED:
+            times.append(known.last_traffic + machine._core.config.ual_s)
+        if times:
+            found[known] = min(times)
+    return found
+
+
+def _looks(known: Association) -> tuple[object, ...]:
+    """All of an association that a timer can change."""
+    exchange, leaving = known.initiating, known.closing
+    return (
+        known.state,
+        exchange and exchange.retransmission.when,
+        leaving and leaving.retransmission.when,
+        known.deadline,
+        known.last_traffic,
+    )
