@@ -9,8 +9,8 @@ from core import BARS, TITLES
 from latest import Latest
 from tables import markdown
 
-BY_SIZE = ("seal", "open")
-"""Rust benches named WHAT.SUITE.OCTETS, which have a table of their own."""
+BY_SIZE = ("seal", "open", "beside_raw_seal", "beside_raw_open")
+"""Rust benches named WHAT.WHOSE.OCTETS, which have a table of their own."""
 
 
 def core_rows(latest: Latest) -> list[tuple[str, ...]]:
