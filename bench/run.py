@@ -184,7 +184,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one round of two seconds")
     parser.add_argument("--rounds", type=int, default=3, help="of every contestant in turn")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each throughput run")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each throughput run")
     parser.add_argument("--pings", type=int, default=500)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="contestants, by name")
     parser.add_argument("--no-micro", action="store_true", help="leave the micro benches out")

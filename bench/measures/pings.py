@@ -8,7 +8,7 @@ from hipgw.errors import LabError
 from measures.daemons import Daemons
 from measures.tcp import stream
 
-IDLE_INTERVAL_S, LOADED_INTERVAL_S = 0.002, 0.004
+IDLE_INTERVAL_S, LOADED_INTERVAL_S = 0.002, 0.003
 LEAST_ANSWERED, LEAST_ANSWERED_LOADED = 0.95, 0.5
 """Below these shares of answered pings there is no figure: it would be that of the lucky ones."""
 
