@@ -40,6 +40,7 @@ lint:  ## ruff, mypy --strict, clippy -D warnings, rustfmt, generated documents
 	$(PYTHON_ENV)/ruff check python tests bench cython tools
 	$(PYTHON_ENV)/ruff format --check python tests bench cython tools
 	$(PYTHON_ENV)/mypy
+	$(PYTHON_ENV)/mypy bench/run.py bench/report.py bench/plot.py
 	$(PYTHON_ENV)/python tools/docs.py --check
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
@@ -51,9 +52,14 @@ fmt:  ## Format everything
 	cargo fmt --all
 
 .PHONY: bench
-bench:  ## End-to-end beside wireguard-go, fastd, tinc and OpenVPN, and the micro benches
+bench:  ## End-to-end beside other tunnels, and the micro benches; PEERS=DIR of bench/build_peers.sh for more of them
 	@tools/setup.sh bench
-	$(PYTHON_ENV)/python bench/run.py
+	$(PYTHON_ENV)/python bench/run.py $(foreach peer,$(wildcard $(PEERS:%=%/bin/*)),--peer $(notdir $(peer))=$(peer))
+
+.PHONY: bench-plot
+bench-plot:  ## Draw the latest run: build/bench/latest.svg and latest.png
+	@tools/setup.sh bench
+	$(PYTHON_ENV)/python bench/plot.py
 
 .PHONY: clean
 clean:  ## Remove what was built, the virtual environment included

@@ -3,7 +3,7 @@
 #
 #   tools/setup.sh run      what a demo needs (build tools, iproute2, iperf3)
 #   tools/setup.sh test     also what the tests need (tshark, tcpdump, a DHCP server and client)
-#   tools/setup.sh bench    also the peers of the benchmark (wireguard-go, fastd, tinc, OpenVPN)
+#   tools/setup.sh bench    also the peers of the benchmark (wireguard-go, fastd, tinc, OpenVPN, strongSwan), and matplotlib
 #
 # Nothing is fetched when everything is there already.
 set -euo pipefail
@@ -48,6 +48,9 @@ if [ "$purpose" = bench ]; then
     want tincd tinc
     want openvpn openvpn
     want openssl openssl
+    want swanctl strongswan-swanctl
+    want charon-systemd charon-systemd
+    [ -e /usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so ] || wanted+=(libcharon-extra-plugins)
 fi
 if [ "${#wanted[@]}" -gt 0 ]; then
     command -v apt-get >/dev/null || fail "please install the packages that provide: ${wanted[*]}"
@@ -57,6 +60,8 @@ if [ "${#wanted[@]}" -gt 0 ]; then
     apt-get update -qq || true
     apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null ||
         fail "apt-get could not install: ${wanted[*]}"
+    # The benches start it themselves, in namespaces; the machine is not to answer IKE because of them.
+    case " ${wanted[*]} " in *" charon-systemd "*) systemctl disable --now --quiet strongswan 2>/dev/null || true ;; esac
 fi
 
 # -- the virtual environment ---------------------------------------------------------------------
@@ -68,6 +73,14 @@ if [ ! -f "$stamp" ]; then
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
     rm -f "$venv"/.installed-*
     touch "$stamp"
+fi
+if [ "$purpose" = bench ]; then
+    stamp=$venv/.bench-$(sha256sum <requirements-bench.lock | cut -c1-16)
+    if [ ! -f "$stamp" ]; then
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement requirements-bench.lock
+        rm -f "$venv"/.bench-*
+        touch "$stamp"
+    fi
 fi
 
 # -- hipgw itself --------------------------------------------------------------------------------

@@ -1,6 +1,9 @@
 //! Look-ups that every packet pays for: they must cost the same with a million entries as with one.
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
 use criterion::{criterion_group, criterion_main, BenchmarkId, Criterion};
 use esp_core::{l2::mac_table::MacLearner, spi_table::SpiTable};
@@ -53,6 +56,47 @@ fn spi_insert(criterion: &mut Criterion) {
     });
 }
 
+/// Look-ups among a million while associations come and go. The table belongs to one thread, which
+/// carries out what others ask of it between two batches of packets: so does this.
+fn spi_lookup_while_changing(criterion: &mut Criterion) {
+    const SIZE: u32 = 1_000_000;
+    const BATCH: u32 = 64;
+    let mut group = criterion.benchmark_group("spi_lookup_while_changing");
+    for changes_per_s in [0, 10_000] {
+        let mut table = SpiTable::new();
+        for n in 0..SIZE {
+            table.insert(scattered(n), n);
+        }
+        let every = match changes_per_s {
+            0 => Duration::MAX,
+            rate => Duration::from_secs(1) / rate,
+        };
+        // Those looked up stay; from behind them the oldest goes when a new one comes.
+        let (mut oldest, mut newest) = (BATCH, SIZE);
+        group.bench_function(BenchmarkId::from_parameter(changes_per_s), |bencher| {
+            bencher.iter_custom(|wanted| {
+                let (mut lookups, mut due) = (0, every);
+                let begin = Instant::now();
+                while lookups < wanted {
+                    for n in 0..BATCH {
+                        black_box(table.get(black_box(scattered(n))));
+                    }
+                    lookups += u64::from(BATCH);
+                    while begin.elapsed() >= due {
+                        due += every;
+                        table.insert(scattered(newest), newest);
+                        table.remove(scattered(oldest));
+                        newest += 1;
+                        oldest += 1;
+                    }
+                }
+                begin.elapsed().mul_f64(wanted as f64 / lookups as f64)
+            });
+        });
+    }
+    group.finish();
+}
+
 fn mac(n: u32) -> [u8; 6] {
     let [a, b, c, d] = scattered(n).to_be_bytes();
     [2, 0, a, b, c, d]
@@ -87,6 +131,6 @@ fn mac_table(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().measurement_time(Duration::from_secs(2));
-    targets = spi_lookup, spi_insert, mac_table
+    targets = spi_lookup, spi_lookup_while_changing, spi_insert, mac_table
 }
 criterion_main!(benches);

@@ -1,4 +1,4 @@
-"""Lets `pytest bench/micro --benchmark-only` work, although the project switches benches off."""
+"""Lets `pytest bench --benchmark-only` work, although the project switches benches off."""
 
 import pytest
 
