@@ -45,6 +45,10 @@ const TURN: usize = 4;
 /// Packets opened before the first of them is looked into. What the cipher has just written is
 /// still on its way to the cache, and reading it across its stores would stall the CPU.
 const LAG: usize = 8;
+/// Payloads reassembled before all that is queued is written, and their buffers can be used again.
+const MAX_WHOLE: usize = 32;
+/// Octets of a frame as long as those of usual LANs get.
+const JUMBO: usize = 9216;
 /// Octets of SPI and sequence number.
 const ESP_FRONT: usize = 8;
 
@@ -119,10 +123,10 @@ impl Ingress {
             unknown: UnknownSpis::new(),
             udp: Some(ReceiveBatch::new(UDP_SLOTS, UDP_SLOT_LEN)),
             esp: Some(ReceiveBatch::new(ESP_SLOTS, ESP_SLOT_LEN)),
-            pool: Pool::default(),
+            pool: Pool::filled(JUMBO),
             reassembling: Vec::new(),
             opened: Vec::with_capacity(LAG),
-            whole: Vec::with_capacity(64),
+            whole: Vec::with_capacity(MAX_WHOLE),
         }
     }
 
@@ -160,7 +164,8 @@ impl Ingress {
                 return false;
             };
             sa.reassembler.expire(*now_ms, pool, counters);
-            !sa.reassembler.is_empty()
+            sa.looked_after = !sa.reassembler.is_empty();
+            sa.looked_after
         });
     }
 
@@ -303,7 +308,11 @@ impl Ingress {
                 return Ok(());
             }
             protocol::FRAGMENT if is_ours(&data[payload.range.clone()]) => {
-                return self.reassemble(payload.spi, &data[payload.range], outer);
+                let result = self.reassemble(payload.spi, &data[payload.range], outer);
+                if self.whole.len() >= MAX_WHOLE {
+                    self.flush(data);
+                }
+                return result;
             }
             _ => {}
         }
@@ -342,9 +351,9 @@ impl Ingress {
             ..
         } = self;
         let sa = sas.get(spi).ok_or(DropReason::UnknownSpi)?;
-        let was_empty = sa.reassembler.is_empty();
         let whole = sa.reassembler.insert(piece, *now_ms, pool, counters);
-        if was_empty && !sa.reassembler.is_empty() {
+        if !sa.looked_after && !sa.reassembler.is_empty() {
+            sa.looked_after = true;
             self.reassembling.push(spi);
         }
         let Some(whole) = whole else {
