@@ -17,17 +17,22 @@ use esp_core::{
 use crate::node::{connect, eventually, hit, ip_of, receive, silent, Node, Options, Sa};
 
 /// A peer made of a socket and a cipher.
-struct Stranger {
-    socket: UdpSocket,
+pub(crate) struct Stranger {
+    pub socket: UdpSocket,
     sa: Sa,
     sealer: Sealer,
 }
 
 impl Stranger {
     fn new(node: &Node, spi: u32) -> Self {
+        Self::number(9, node, spi)
+    }
+
+    pub(crate) fn number(number: u8, node: &Node, spi: u32) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let sa = Sa::new(spi);
-        node.add_sa(Direction::In, &sa, (hit(9), socket.local_addr().unwrap()));
+        let identity = (hit(number), socket.local_addr().unwrap());
+        node.add_sa(Direction::In, &sa, identity);
         let sealer = Sealer::new(sa.suite, spi, &sa.encryption_key(), &[]).unwrap();
         socket.connect(node.address).unwrap();
         Self { socket, sa, sealer }
@@ -43,7 +48,7 @@ impl Stranger {
         packet
     }
 
-    fn send(&self, sequence: u64, next_header: u8, payload: &[u8]) {
+    pub(crate) fn send(&self, sequence: u64, next_header: u8, payload: &[u8]) {
         let packet = self.sealed(sequence, next_header, payload);
         self.socket.send(&packet).unwrap();
     }
