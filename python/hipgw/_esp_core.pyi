@@ -108,10 +108,11 @@ class Engine:
     def fileno(self) -> int:
         """An eventfd that is readable while events wait."""
     def drain_events(self) -> list[Event]: ...
-    def add_udp_socket(self, fd: int) -> None:
+    def add_udp_socket(self, fd: int, *, gso: bool = True, gro: bool = True) -> None:
         """A UDP socket bound to a port of any address, IPv4 or IPv6; before `start`.
 
-        The engine receives on it, so nobody else may; anybody may send.
+        The engine receives on it, so nobody else may; anybody may send. Without `gso` or `gro` it
+        does without UDP_SEGMENT or UDP_GRO, even if the kernel has them.
         """
     def add_esp_socket(self, fd: int) -> None:
         """A raw socket of protocol 50, IPv4 or IPv6; before `start`."""

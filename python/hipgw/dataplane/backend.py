@@ -126,8 +126,12 @@ class DataPlane(Protocol):
     def drain_events(self) -> list[DataPlaneEvent]:
         """Take all events that wait, oldest first."""
 
-    def add_udp_socket(self, fd: int) -> None:
-        """Receive HIP and ESP on a UDP socket bound to a port of any address; before `start`."""
+    def add_udp_socket(self, fd: int, *, gso: bool = True, gro: bool = True) -> None:
+        """Receive HIP and ESP on a UDP socket bound to a port of any address; before `start`.
+
+        Without *gso* or *gro* datagrams leave or come in one by one, also where the kernel could
+        carry trains of them.
+        """
 
     def add_esp_socket(self, fd: int) -> None:
         """Receive ESP on a raw socket of protocol 50; before `start`."""

@@ -41,8 +41,8 @@ class EspCoreDataPlane:
     def drain_events(self) -> list[DataPlaneEvent]:
         return [_event(event) for event in self._engine.drain_events()]
 
-    def add_udp_socket(self, fd: int) -> None:
-        self._engine.add_udp_socket(fd)
+    def add_udp_socket(self, fd: int, *, gso: bool = True, gro: bool = True) -> None:
+        self._engine.add_udp_socket(fd, gso=gso, gro=gro)
 
     def add_esp_socket(self, fd: int) -> None:
         self._engine.add_esp_socket(fd)

@@ -20,6 +20,8 @@ pub(super) struct InboundSa {
     counters: Arc<SaCounters>,
     /// Pieces of payloads that wait for the rest.
     pub reassembler: Reassembler,
+    /// Among those that the receiving thread looks after, as pieces may wait for too long.
+    pub looked_after: bool,
     /// Nothing authentic came in yet, or nobody could be told.
     pub first_data_due: bool,
 }
@@ -50,6 +52,7 @@ impl InboundSa {
             segment,
             counters,
             reassembler: Reassembler::default(),
+            looked_after: false,
             first_data_due: true,
         }
     }

@@ -38,6 +38,7 @@ pub use self::{
     control::{MacLine, SaLine},
     error::EngineError,
     registry::Direction,
+    socket::UdpOffloads,
 };
 
 use self::{

@@ -132,13 +132,16 @@ impl Outbox {
 
     /// What was read last is not needed any more. Trains that are complete leave, and so does the first
     /// small packet after a pause, as nothing says that more will come.
-    pub(super) fn release(&mut self, first: bool) {
-        if first && self.built_at == READ_PART {
+    /// True if it did: time has passed since the control plane was last listened to.
+    pub(super) fn release(&mut self, first: bool) -> bool {
+        let alone = first && self.built_at == READ_PART;
+        if alone {
             self.flush();
         } else if self.built_at - READ_PART >= MAX_TRAIN_BYTES || self.packets.len() >= MAX_SEGMENTS
         {
             self.flush_complete();
         }
+        alone
     }
 
     /// Seal a payload where it lies; what is in front of it is overwritten.

@@ -14,7 +14,7 @@ use super::{
     error::EngineError,
     ingress::{Ingress, IngressParts, IngressSegment, IngressTun},
     outbox::Outbox,
-    socket::{Socket, SocketKind},
+    socket::{Socket, SocketKind, UdpOffloads},
     threads, Engine, Inner, Phase, Segment, TapParameters, Tun, TunParameters, MAX_SEGMENTS,
     MTU_RANGE,
 };
@@ -39,18 +39,28 @@ impl Inner {
 impl Engine {
     /// Receive HIP and ESP on a UDP socket bound to a port, and send ESP by it.
     pub fn add_udp_socket(&self, fd: RawFd) -> Result<(), EngineError> {
-        self.add_socket(fd, SocketKind::Udp)
+        self.add_udp_socket_with(fd, UdpOffloads::default())
+    }
+
+    /// The same, without some of the kernel's help.
+    pub fn add_udp_socket_with(&self, fd: RawFd, offloads: UdpOffloads) -> Result<(), EngineError> {
+        self.add_socket(fd, SocketKind::Udp, offloads)
     }
 
     /// Receive and send ESP on a raw socket of protocol 50.
     pub fn add_esp_socket(&self, fd: RawFd) -> Result<(), EngineError> {
-        self.add_socket(fd, SocketKind::Esp)
+        self.add_socket(fd, SocketKind::Esp, UdpOffloads::default())
     }
 
-    fn add_socket(&self, fd: RawFd, kind: SocketKind) -> Result<(), EngineError> {
+    fn add_socket(
+        &self,
+        fd: RawFd,
+        kind: SocketKind,
+        offloads: UdpOffloads,
+    ) -> Result<(), EngineError> {
         let mut inner = self.lock();
         inner.check_setup()?;
-        inner.sockets.push(Socket::open(fd, kind)?);
+        inner.sockets.push(Socket::open(fd, kind, offloads)?);
         Ok(())
     }
 

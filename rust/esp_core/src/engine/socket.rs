@@ -22,6 +22,24 @@ pub(super) enum SocketKind {
 pub(super) const MAX_SEGMENTS: usize = 128;
 const OLD_MAX_SEGMENTS: usize = 64;
 
+/// Which of the kernel's help a UDP socket makes use of, where it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpOffloads {
+    /// Datagrams leave in trains (UDP_SEGMENT).
+    pub gso: bool,
+    /// They come in in trains (UDP_GRO).
+    pub gro: bool,
+}
+
+impl Default for UdpOffloads {
+    fn default() -> Self {
+        Self {
+            gso: true,
+            gro: true,
+        }
+    }
+}
+
 /// A socket; any thread may send or receive.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -35,7 +53,11 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Duplicate a descriptor and set it up.
-    pub(super) fn open(raw: RawFd, kind: SocketKind) -> Result<Self, EngineError> {
+    pub(super) fn open(
+        raw: RawFd,
+        kind: SocketKind,
+        offloads: UdpOffloads,
+    ) -> Result<Self, EngineError> {
         let failed = |error| EngineError::System("use the socket", error);
         let fd = fd::duplicate(raw).map_err(failed)?;
         let borrowed = fd.as_fd();
@@ -61,11 +83,11 @@ impl Socket {
         socket::report_headers(borrowed, v6, true).map_err(failed)?;
         socket::enlarge_buffers(borrowed);
         let udp = kind == SocketKind::Udp;
-        if udp {
+        if udp && offloads.gro {
             // Without it trains come in one by one, which works as well.
             socket::enable_udp_gro(borrowed);
         }
-        let gso = udp && socket::has_udp_gso(borrowed);
+        let gso = udp && offloads.gso && socket::has_udp_gso(borrowed);
         Ok(Self {
             train_limit: AtomicUsize::new(if gso { MAX_SEGMENTS } else { 1 }),
             fd,

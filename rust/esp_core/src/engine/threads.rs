@@ -9,7 +9,7 @@
 use std::{
     sync::{
         atomic::{AtomicU32, Ordering},
-        mpsc::{self, Receiver, Sender},
+        mpsc::{self, Receiver, SyncSender},
         Arc,
     },
     time::Duration,
@@ -32,7 +32,7 @@ type Direction = Box<dyn Worker>;
 /// The thread that always runs.
 pub(super) struct Lead {
     workers: Loop,
-    to_helper: Option<Sender<Direction>>,
+    to_helper: Option<SyncSender<Direction>>,
     from_helper: Receiver<Direction>,
     load: Arc<AtomicU32>,
 }
@@ -40,7 +40,7 @@ pub(super) struct Lead {
 /// The thread that runs when there is much to do.
 pub(super) struct Helper {
     from_lead: Receiver<Direction>,
-    to_lead: Sender<Direction>,
+    to_lead: SyncSender<Direction>,
     lead_load: Arc<AtomicU32>,
     busy_poll: Duration,
     /// Wakes the leading thread.
@@ -56,8 +56,9 @@ pub(super) fn prepare(
     busy_poll: Duration,
 ) -> (Lead, Helper) {
     let several = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1);
-    let (to_helper, from_lead) = mpsc::channel();
-    let (to_lead, from_helper) = mpsc::channel();
+    // Of one place, as one direction moves: sending neither waits nor allocates.
+    let (to_helper, from_lead) = mpsc::sync_channel(1);
+    let (to_lead, from_helper) = mpsc::sync_channel(1);
     let load = Arc::new(AtomicU32::new(0));
     let lead = Lead {
         workers: Loop::new(vec![egress, ingress], busy_poll),
@@ -123,8 +124,9 @@ impl Helper {
     /// Wait for a direction, carry its packets until there are few, and begin again; the error says
     /// why it cannot go on.
     pub(super) fn run(self) -> Result<(), String> {
+        let mut workers = Loop::new(Vec::with_capacity(1), self.busy_poll);
         while let Ok(direction) = self.from_lead.recv() {
-            let mut workers = Loop::new(vec![direction], self.busy_poll);
+            workers.push(direction);
             let mut quiet = 0;
             while quiet < JOIN_WINDOWS {
                 if workers.stopped() {
@@ -136,7 +138,7 @@ impl Helper {
                     quiet = if both < JOIN_LOAD { quiet + 1 } else { 0 };
                 }
             }
-            for direction in workers.into_workers() {
+            if let Some(direction) = workers.pop() {
                 // An error says that the leading thread has ended, and so will this one.
                 let _ = self.to_lead.send(direction);
             }

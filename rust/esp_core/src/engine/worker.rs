@@ -81,25 +81,20 @@ impl Loop {
         new
     }
 
-    /// Take over another worker.
+    /// Take over another worker, and measure the load from now on.
     pub(super) fn push(&mut self, worker: Box<dyn Worker>) {
         self.workers.push(worker);
         self.wire();
+        self.turn_began = Instant::now();
+        self.window_began = self.turn_began;
+        self.busy = Duration::ZERO;
     }
 
-    /// Give away the last worker, if there is more than one.
+    /// Give away the last worker.
     pub(super) fn pop(&mut self) -> Option<Box<dyn Worker>> {
-        if self.workers.len() < 2 {
-            return None;
-        }
         let worker = self.workers.pop();
         self.wire();
         worker
-    }
-
-    /// Give away all workers.
-    pub(super) fn into_workers(self) -> Vec<Box<dyn Worker>> {
-        self.workers
     }
 
     /// Whether a worker is asked to end.
@@ -111,20 +106,28 @@ impl Loop {
 
     /// Find out anew what there is to wait for.
     fn wire(&mut self) {
-        self.poll = Poll::new();
-        self.sources.clear();
-        for (index, worker) in self.workers.iter().enumerate() {
-            let mut fds = vec![worker.commands().signal()];
-            worker.sources(&mut |fd| fds.push(fd));
-            for (n, fd) in fds.into_iter().enumerate() {
-                self.poll.add(fd);
-                self.sources.push(Source {
+        let Self {
+            workers,
+            poll,
+            sources,
+            ..
+        } = self;
+        poll.clear();
+        sources.clear();
+        for (index, worker) in workers.iter().enumerate() {
+            let mut number = None;
+            let mut add = |fd: BorrowedFd<'_>| {
+                poll.add(fd);
+                sources.push(Source {
                     worker: index,
-                    number: n.checked_sub(1),
+                    number,
                     // It is asked first, and then when the kernel says so.
                     ready: true,
                 });
-            }
+                number = Some(number.map_or(0, |last| last + 1));
+            };
+            add(worker.commands().signal());
+            worker.sources(&mut add);
         }
     }
 
@@ -136,6 +139,9 @@ impl Loop {
         }
         let mut idle = self.drain()?;
         if self.look_at_provoked() {
+            for worker in &mut self.workers {
+                worker.begin();
+            }
             idle &= self.drain()?;
         }
         let timeout = if !idle {

@@ -25,15 +25,34 @@ const MAX_SPARE: usize = 64;
 #[derive(Default)]
 pub struct Pool {
     spare: Vec<Vec<u8>>,
+    spare_ranges: Vec<Vec<(usize, usize)>>,
     bytes: usize,
 }
 
 impl Pool {
+    /// A pool with as many buffers as it keeps, for payloads of this many octets. (An empty one has
+    /// to take them first when more payloads wait, or are longer, than ever before.)
+    #[must_use]
+    pub fn filled(len: usize) -> Self {
+        Self {
+            spare: (0..MAX_SPARE).map(|_| Vec::with_capacity(len)).collect(),
+            spare_ranges: (0..MAX_SPARE).map(|_| Vec::with_capacity(4)).collect(),
+            bytes: 0,
+        }
+    }
+
     /// Take back the buffer of a payload that was delivered.
     pub fn give_back(&mut self, mut buffer: Vec<u8>) {
         if self.spare.len() < MAX_SPARE {
             buffer.clear();
             self.spare.push(buffer);
+        }
+    }
+
+    fn give_back_ranges(&mut self, mut ranges: Vec<(usize, usize)>) {
+        if self.spare_ranges.len() < MAX_SPARE {
+            ranges.clear();
+            self.spare_ranges.push(ranges);
         }
     }
 }
@@ -146,7 +165,7 @@ impl Reassembler {
             identification: header.identification,
             next_header: header.next_header,
             payload: pool.spare.pop().unwrap_or_default(),
-            ranges: Vec::with_capacity(2),
+            ranges: pool.spare_ranges.pop().unwrap_or_default(),
             total: None,
             pieces: 0,
             deadline_ms: now_ms + TIMEOUT_MS,
@@ -180,9 +199,10 @@ impl Reassembler {
     }
 
     fn remove(&mut self, index: usize, pool: &mut Pool) -> Waiting {
-        let waiting = self.waiting.remove(index);
+        let mut waiting = self.waiting.remove(index);
         self.bytes -= waiting.payload.len();
         pool.bytes -= waiting.payload.len();
+        pool.give_back_ranges(std::mem::take(&mut waiting.ranges));
         waiting
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! The bytes of the payloads stay where they are: a queue keeps places, and a copy of each item's
 //! headers, which it changes. Only what a receiver could not tell from what was sent is joined:
-//! same headers, next in sequence, equal size (the last may be shorter), right checksum. Pushes
-//! (RFC 9293 §3.9.1) may be joined as well: what is pushed is delivered at once, and more follows.
+//! same headers, next in sequence, equal size (the last may be shorter), right checksum.
 
 use std::ops::Range;
 
@@ -109,7 +108,7 @@ impl Coalescer {
             link,
             tcp,
             udp,
-            items: Vec::with_capacity(512),
+            items: Vec::with_capacity(1024),
             pieces: Vec::with_capacity(1024),
             flows: [NONE; FLOWS],
             joined: 0,
@@ -149,6 +148,7 @@ impl Coalescer {
     /// `place`. If `front` is not empty it is the IP header.
     pub fn push(&mut self, front: &[u8], data: &[u8], place: Place) {
         let Some((flow, hash, headers)) = self.look(front, data) else {
+            self.close_hidden(front, data);
             self.push_single(front, place);
             return;
         };
@@ -177,6 +177,43 @@ impl Coalescer {
         }
     }
 
+    /// Of a fragment, and of a packet with options or extension headers, it is not known what flow it
+    /// is part of: nothing later between the same addresses may overtake it.
+    fn close_hidden(&mut self, front: &[u8], data: &[u8]) {
+        if !self.tcp && !self.udp {
+            return;
+        }
+        let mut headers = [0; MAX_HEADERS];
+        let seen = head(front, data, &mut headers);
+        let addresses = self
+            .ip_start(seen)
+            .and_then(|ip| hidden_addresses(&seen[ip..]));
+        let Some(addresses) = addresses else {
+            return;
+        };
+        for index in self.flows {
+            let Some(item) = self.items.get_mut(index as usize) else {
+                continue;
+            };
+            let same = |flow: &Flow| flow.addresses(&item.headers) == addresses;
+            item.closed |= item.flow.as_ref().is_some_and(same);
+        }
+    }
+
+    /// Where the IP header begins, if there is one.
+    fn ip_start(&self, seen: &[u8]) -> Option<usize> {
+        match self.link {
+            Link::Ip => Some(0),
+            Link::Ethernet => {
+                let link = ethernet::Header::parse(seen)?;
+                match link.ethertype {
+                    ethernet::TYPE_IPV4 | ethernet::TYPE_IPV6 => Some(link.len),
+                    _ => None,
+                }
+            }
+        }
+    }
+
     fn push_single(&mut self, front: &[u8], place: Place) {
         self.push_item(front, place, None);
     }
@@ -189,7 +226,8 @@ impl Coalescer {
             last_piece: self.pieces.len() as u32,
             packets: 1,
             payload_len: place.range.len(),
-            closed: false,
+            closed: flow
+                .is_some_and(|flow| flow.tcp && headers[flow.transport + 13] & TCP_PSH != 0),
             flow,
         };
         item.headers[..headers.len()].copy_from_slice(headers);
@@ -209,22 +247,9 @@ impl Coalescer {
     /// that are not looked into.
     fn look(&self, front: &[u8], data: &[u8]) -> Option<(Option<Flow>, usize, [u8; MAX_HEADERS])> {
         let mut headers = [0; MAX_HEADERS];
-        headers[..front.len()].copy_from_slice(front);
-        let copied = data.len().min(MAX_HEADERS - front.len());
-        headers[front.len()..][..copied].copy_from_slice(&data[..copied]);
+        let seen = head(front, data, &mut headers);
         let len = front.len() + data.len();
-        let seen = &headers[..len.min(MAX_HEADERS)];
-
-        let ip = match self.link {
-            Link::Ip => 0,
-            Link::Ethernet => {
-                let link = ethernet::Header::parse(seen)?;
-                match link.ethertype {
-                    ethernet::TYPE_IPV4 | ethernet::TYPE_IPV6 => link.len,
-                    _ => return None,
-                }
-            }
-        };
+        let ip = self.ip_start(seen)?;
         let (version, protocol, total) = glance(&seen[ip..])?;
         let transport = ip + version.header_len();
         let tcp = match protocol {
@@ -286,16 +311,16 @@ impl Flow {
         } else {
             protocol::UDP
         };
-        let addresses = self.addresses(headers);
+        let addresses = checksum::add(0, self.addresses(headers));
         let sum = checksum::add_number(addresses, u16::from(protocol));
         let sum = checksum::add_number(sum, transport.len() as u16);
         checksum::fold(checksum::add(sum, transport)) == 0xffff
     }
 
-    /// Sum of both addresses.
-    fn addresses(&self, headers: &[u8]) -> u64 {
+    /// Both addresses.
+    fn addresses<'a>(&self, headers: &'a [u8]) -> &'a [u8] {
         let at = self.ip + if self.version == Version::V4 { 12 } else { 8 };
-        checksum::add(0, &headers[at..self.transport])
+        &headers[at..self.transport]
     }
 }
 
@@ -310,7 +335,7 @@ impl Item {
         if next.tcp {
             self.headers[flags] |= headers[flags] & TCP_PSH;
         }
-        self.closed = next.segment < flow.segment;
+        self.closed = next.segment < flow.segment || (next.tcp && headers[flags] & TCP_PSH != 0);
         self.packets += 1;
         self.payload_len += next.segment;
         true
@@ -388,7 +413,8 @@ impl Item {
             put16(headers, flow.transport + 4, transport_len as u16);
             (protocol::UDP, UDP_CHECKSUM)
         };
-        let sum = checksum::add_number(flow.addresses(headers), u16::from(protocol));
+        let sum = checksum::add(0, flow.addresses(headers));
+        let sum = checksum::add_number(sum, u16::from(protocol));
         let sum = checksum::add_number(sum, transport_len as u16);
         checksum::store_partial(headers, flow.transport + offset, sum);
     }
@@ -411,6 +437,28 @@ impl Item {
             checksum_start: flow.transport as u16,
             checksum_offset: checksum_offset as u16,
         }
+    }
+}
+
+/// The beginning of a packet that lies in two places, as far as there is room for it.
+fn head<'a>(front: &[u8], data: &[u8], out: &'a mut [u8; MAX_HEADERS]) -> &'a [u8] {
+    out[..front.len()].copy_from_slice(front);
+    let copied = data.len().min(MAX_HEADERS - front.len());
+    out[front.len()..][..copied].copy_from_slice(&data[..copied]);
+    &out[..front.len() + copied]
+}
+
+/// The addresses of a packet whose ports are not where `glance` looks for them.
+fn hidden_addresses(header: &[u8]) -> Option<&[u8]> {
+    match header.first()? >> 4 {
+        4 if header.len() >= ip::V4_HEADER_LEN => {
+            let plain = header[0] == 0x45 && be16(header, 6) & 0x3fff == 0;
+            (!plain).then_some(&header[12..20])
+        }
+        6 if header.len() >= ip::V6_HEADER_LEN => {
+            protocol::is_v6_extension(header[6]).then_some(&header[8..40])
+        }
+        _ => None,
     }
 }
 

@@ -112,4 +112,6 @@ impl VnetHeader {
 }
 
 #[cfg(test)]
+mod round_trip;
+#[cfg(test)]
 pub(crate) mod testing;

@@ -72,6 +72,19 @@ impl SuperPacket {
             return None;
         }
         let (source, destination) = header.addresses(&packet[ip..]);
+        let mut addresses = checksum::add(checksum::add(0, source), destination);
+        if transport > ip + header.len && vnet.needs_checksum {
+            // A routing header may lie between, and the destination that counts in it (RFC 8200
+            // §8.1). The unfinished checksum has it: the sum of the whole pseudo header.
+            let offset = if tcp { TCP_CHECKSUM } else { UDP_CHECKSUM };
+            let field = [packet[transport + offset], packet[transport + offset + 1]];
+            let rest = checksum::add_number(0, u16::from(expected));
+            let rest = checksum::add_number(rest, (end - transport) as u16);
+            addresses = checksum::join(
+                u16::from_ne_bytes(field).into(),
+                (!checksum::fold(rest)).into(),
+            );
+        }
         Some(Self {
             tcp,
             version,
@@ -80,7 +93,7 @@ impl SuperPacket {
             payload,
             end,
             segment: usize::from(vnet.segment_size),
-            addresses: checksum::add(checksum::add(0, source), destination),
+            addresses,
         })
     }
 
@@ -238,6 +251,34 @@ mod tests {
         let mut whole = SuperPacket::parse(&packet, shape.link_len(), &vnet).unwrap();
         assert!(whole.limit(1500));
         assert!(!whole.limit(1000));
+    }
+
+    #[test]
+    fn behind_a_routing_header_the_last_destination_counts() {
+        let shape = Shape {
+            v6: true,
+            vlan_tags: None,
+            ..Shape::default()
+        };
+        let (mut packet, mut vnet) = shape.super_packet(&[7; 2500], 1000);
+        // Segment routing (RFC 8754): the header names the next segment, the list the last one.
+        let last = [2; 16];
+        let mut routing = vec![protocol::TCP, 2, 4, 1, 0, 0, 0, 0];
+        routing.extend(last);
+        packet[24..40].fill(9);
+        packet[6] = protocol::ROUTING;
+        packet.splice(40..40, routing.iter().copied());
+        let len = be16(&packet, 4) + 24;
+        put16(&mut packet, 4, len);
+        vnet.checksum_start += 24;
+        vnet.header_len += 24;
+        let packets = split(&packet, &shape, &vnet);
+        assert_eq!(packets.len(), 3);
+        for packet in packets {
+            let segment = &packet[64..];
+            let sum = checksum::pseudo_header(&[1; 16], &last, protocol::TCP, segment.len());
+            assert_eq!(checksum::fold(checksum::add(sum, segment)), 0xffff);
+        }
     }
 
     #[test]

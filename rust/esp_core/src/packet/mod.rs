@@ -22,6 +22,26 @@ pub mod protocol {
     pub const BEET_PSEUDO_HEADER: u8 = 94;
     /// RFC 3378.
     pub const ETHERIP: u8 = 97;
+
+    /// Whether more headers may follow before the transport's (RFC 8200 §4, IANA's registry).
+    #[must_use]
+    pub(crate) fn is_v6_extension(number: u8) -> bool {
+        const AUTHENTICATION: u8 = 51;
+        const MOBILITY: u8 = 135;
+        const HIP: u8 = 139;
+        const SHIM6: u8 = 140;
+        matches!(
+            number,
+            HOP_BY_HOP
+                | ROUTING
+                | FRAGMENT
+                | AUTHENTICATION
+                | DESTINATION_OPTIONS
+                | MOBILITY
+                | HIP
+                | SHIM6
+        )
+    }
 }
 
 /// The big-endian 16-bit number at an offset. The caller has checked the length.

@@ -15,7 +15,10 @@ use pyo3::{
 use crate::{
     beet::{Hit, Lsi},
     drops::DropReason,
-    engine::{self, Direction, EngineError, SaParameters, SaPath, TapParameters, TunParameters},
+    engine::{
+        self, Direction, EngineError, SaParameters, SaPath, TapParameters, TunParameters,
+        UdpOffloads,
+    },
     events::Event,
     stats::Counter,
 };
@@ -55,8 +58,10 @@ impl Engine {
         Ok(events)
     }
 
-    fn add_udp_socket(&self, fd: RawFd) -> PyResult<()> {
-        Ok(self.0.add_udp_socket(fd)?)
+    #[pyo3(signature = (fd, *, gso = true, gro = true))]
+    fn add_udp_socket(&self, fd: RawFd, gso: bool, gro: bool) -> PyResult<()> {
+        let offloads = UdpOffloads { gso, gro };
+        Ok(self.0.add_udp_socket_with(fd, offloads)?)
     }
 
     fn add_esp_socket(&self, fd: RawFd) -> PyResult<()> {

@@ -23,6 +23,11 @@ impl Poll {
         Self::default()
     }
 
+    /// Wait for none of them any more.
+    pub fn clear(&mut self) {
+        self.fds.clear();
+    }
+
     /// Wait for input on this descriptor too; returns its key. Keys count from 0. A descriptor that
     /// is closed meanwhile is only reported as ready, so the set need not borrow it.
     pub fn add(&mut self, fd: BorrowedFd<'_>) -> usize {

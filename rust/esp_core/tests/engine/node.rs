@@ -34,6 +34,7 @@ pub(crate) struct Node {
 pub(crate) struct Options {
     pub v6: bool,
     pub mss_clamp: bool,
+    pub vnet_hdr: bool,
     pub devices: bool,
 }
 
@@ -42,6 +43,7 @@ impl Default for Options {
         Self {
             v6: false,
             mss_clamp: false,
+            vnet_hdr: false,
             devices: true,
         }
     }
@@ -90,7 +92,7 @@ impl Node {
                     segment: SEGMENT,
                     mtu: 1500,
                     mss_clamp: options.mss_clamp,
-                    vnet_hdr: false,
+                    vnet_hdr: options.vnet_hdr,
                     mac_limit: 1000,
                     mac_age_s: 300,
                 })
@@ -101,7 +103,7 @@ impl Node {
                     mtu: 1400,
                     local_hit: hit(number),
                     local_lsi: lsi(number),
-                    vnet_hdr: false,
+                    vnet_hdr: options.vnet_hdr,
                 })
                 .unwrap();
         }
@@ -221,7 +223,8 @@ pub(crate) fn connect(a: &Node, b: &Node, forth: &Sa, back: &Sa) {
     a.add_sa(Direction::In, back, b.identity());
     a.add_sa(Direction::Out, forth, b.identity());
     b.add_sa(Direction::Out, back, a.identity());
-    for (one, other) in [(a, b), (b, a)] {
+    // b first: what a holds for b's LSI leaves at once.
+    for (one, other) in [(b, a), (a, b)] {
         one.engine.set_lsi(other.lsi, other.hit).unwrap();
     }
 }

@@ -27,6 +27,8 @@ const MAX_FLOWS: usize = 64;
 #[derive(Default)]
 pub(super) struct InnerFragments {
     flows: HashMap<(Lsi, u8), Reassembler>,
+    /// Empty ones for later flows.
+    spare: Vec<Reassembler>,
     pool: Pool,
 }
 
@@ -36,10 +38,14 @@ impl InnerFragments {
     }
 
     pub(super) fn expire(&mut self, now_ms: u64, counters: &Counters) {
-        let pool = &mut self.pool;
-        self.flows.retain(|_, reassembler| {
+        let Self { flows, spare, pool } = self;
+        flows.retain(|_, reassembler| {
             reassembler.expire(now_ms, pool, counters);
-            !reassembler.is_empty()
+            let keep = !reassembler.is_empty();
+            if !keep {
+                spare.push(std::mem::take(reassembler));
+            }
+            keep
         });
     }
 
@@ -56,10 +62,13 @@ impl InnerFragments {
             counters.dropped(DropReason::InnerFragment);
             return None;
         }
-        let reassembler = self.flows.entry(flow).or_default();
-        let whole = reassembler.insert(piece, now_ms, &mut self.pool, counters);
+        let Self { flows, spare, pool } = self;
+        let reassembler = flows
+            .entry(flow)
+            .or_insert_with(|| spare.pop().unwrap_or_default());
+        let whole = reassembler.insert(piece, now_ms, pool, counters);
         if reassembler.is_empty() {
-            self.flows.remove(&flow);
+            spare.extend(flows.remove(&flow));
         }
         whole
     }

@@ -119,7 +119,9 @@ impl Egress {
                     self.counters.add(Counter::TapRxFrames, 1);
                     self.counters.add(Counter::TapRxBytes, len);
                     self.frame(index, start..start + len, vnet);
-                    self.outbox.release(n == 0);
+                    if self.outbox.release(n == 0) {
+                        self.obey();
+                    }
                 }
             }
         }
@@ -142,7 +144,9 @@ impl Egress {
                     self.counters.add(Counter::TunRxPackets, 1);
                     self.counters.add(Counter::TunRxBytes, len);
                     self.packet(start..start + len, vnet);
-                    self.outbox.release(n == 0);
+                    if self.outbox.release(n == 0) {
+                        self.obey();
+                    }
                 }
             }
         }

@@ -41,7 +41,7 @@ const UDP_SLOT_LEN: usize = 65_536;
 const ESP_SLOTS: usize = 64;
 const ESP_SLOT_LEN: usize = 16_384;
 /// Octets to receive at once: what is opened and written should still be in the CPU's cache.
-const BATCH_BYTES: usize = 128 << 10;
+const BATCH_BYTES: usize = 256 << 10;
 /// Octets received from one socket before the next one has its turn.
 const TURN_BYTES: usize = 1 << 20;
 /// Batches, likewise.
@@ -49,6 +49,10 @@ const TURN: usize = 16;
 /// Packets opened before the first of them is looked into. What the cipher has just written is
 /// still on its way to the cache, and reading it across its stores would stall the CPU.
 const LAG: usize = 8;
+/// Payloads reassembled before all that is queued is written, and their buffers can be used again.
+const MAX_WHOLE: usize = 32;
+/// Octets of a frame as long as those of usual LANs get.
+const JUMBO: usize = 9216;
 /// Octets of SPI and sequence number.
 const ESP_FRONT: usize = 8;
 
@@ -126,10 +130,10 @@ impl Ingress {
             udp: Some(ReceiveBatch::new(UDP_SLOTS, UDP_SLOT_LEN)),
             esp: Some(ReceiveBatch::new(ESP_SLOTS, ESP_SLOT_LEN)),
             mean_bytes: 0,
-            pool: Pool::default(),
+            pool: Pool::filled(JUMBO),
             reassembling: Vec::new(),
             opened: Vec::with_capacity(LAG),
-            whole: Vec::with_capacity(64),
+            whole: Vec::with_capacity(MAX_WHOLE),
         }
     }
 
@@ -167,7 +171,8 @@ impl Ingress {
                 return false;
             };
             sa.reassembler.expire(*now_ms, pool, counters);
-            !sa.reassembler.is_empty()
+            sa.looked_after = !sa.reassembler.is_empty();
+            sa.looked_after
         });
     }
 
@@ -319,7 +324,11 @@ impl Ingress {
                 return Ok(());
             }
             protocol::FRAGMENT if is_ours(&data[payload.range.clone()]) => {
-                return self.reassemble(payload.spi, &data[payload.range], outer);
+                let result = self.reassemble(payload.spi, &data[payload.range], outer);
+                if self.whole.len() >= MAX_WHOLE {
+                    self.flush(data);
+                }
+                return result;
             }
             _ => {}
         }
@@ -358,9 +367,9 @@ impl Ingress {
             ..
         } = self;
         let sa = sas.get(spi).ok_or(DropReason::UnknownSpi)?;
-        let was_empty = sa.reassembler.is_empty();
         let whole = sa.reassembler.insert(piece, *now_ms, pool, counters);
-        if was_empty && !sa.reassembler.is_empty() {
+        if !sa.looked_after && !sa.reassembler.is_empty() {
+            sa.looked_after = true;
             self.reassembling.push(spi);
         }
         let Some(whole) = whole else {

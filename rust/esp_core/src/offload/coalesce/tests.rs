@@ -118,21 +118,6 @@ fn what_ends_a_run() {
 }
 
 #[test]
-fn a_push_is_kept_and_does_not_end_a_run() {
-    let shape = Shape::default();
-    let mut packets = stream(&shape, &[1000, 1000, 1000]);
-    let pushed = Shape {
-        sequence: 1000,
-        flags: TCP_PSH | shape.flags,
-        ..shape.clone()
-    };
-    packets[1] = pushed.packet(&packets[1][shape.headers_len()..]);
-    let written = written(&mut queue(&shape, &packets, 0), &packets);
-    assert_eq!(written.len(), 1);
-    assert_ne!(written[0].1[shape.transport() + 13] & TCP_PSH, 0);
-}
-
-#[test]
 fn nothing_overtakes() {
     // Data, a pure acknowledgement, then data that would continue the first.
     let shape = Shape::default();
