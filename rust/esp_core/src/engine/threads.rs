@@ -39,10 +39,10 @@ pub(super) struct Lead {
 
 /// The thread that runs when there is much to do.
 pub(super) struct Helper {
+    workers: Loop,
     from_lead: Receiver<Direction>,
     to_lead: SyncSender<Direction>,
     lead_load: Arc<AtomicU32>,
-    busy_poll: Duration,
     /// Wakes the leading thread.
     wake_lead: Arc<CommandSender<EgressCommand>>,
 }
@@ -60,17 +60,19 @@ pub(super) fn prepare(
     let (to_helper, from_lead) = mpsc::sync_channel(1);
     let (to_lead, from_helper) = mpsc::sync_channel(1);
     let load = Arc::new(AtomicU32::new(0));
+    let workers = Loop::new(vec![egress, ingress], busy_poll);
+    let spare = workers.spare();
     let lead = Lead {
-        workers: Loop::new(vec![egress, ingress], busy_poll),
+        workers,
         to_helper: several.then_some(to_helper),
         from_helper,
         load: load.clone(),
     };
     let helper = Helper {
+        workers: spare,
         from_lead,
         to_lead,
         lead_load: load,
-        busy_poll,
         wake_lead,
     };
     (lead, helper)
@@ -124,7 +126,7 @@ impl Helper {
     /// Wait for a direction, carry its packets until there are few, and begin again; the error says
     /// why it cannot go on.
     pub(super) fn run(self) -> Result<(), String> {
-        let mut workers = Loop::new(Vec::with_capacity(1), self.busy_poll);
+        let mut workers = self.workers;
         while let Ok(direction) = self.from_lead.recv() {
             workers.push(direction);
             let mut quiet = 0;

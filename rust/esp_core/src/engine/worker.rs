@@ -67,18 +67,29 @@ pub(super) struct Loop {
 
 impl Loop {
     pub(super) fn new(workers: Vec<Box<dyn Worker>>, busy_poll: Duration) -> Self {
+        let mut new = Self::with_room(0, busy_poll);
+        new.workers = workers;
+        new.wire();
+        new
+    }
+
+    /// Without a worker yet, and with room for one with so many sources.
+    fn with_room(sources: usize, busy_poll: Duration) -> Self {
         let now = Instant::now();
-        let mut new = Self {
-            workers,
-            poll: Poll::new(),
-            sources: Vec::new(),
+        Self {
+            workers: Vec::with_capacity(1),
+            poll: Poll::with_room(sources),
+            sources: Vec::with_capacity(sources),
             busy_poll,
             turn_began: now,
             window_began: now,
             busy: Duration::ZERO,
-        };
-        new.wire();
-        new
+        }
+    }
+
+    /// One for a worker of this one, which it takes over later without allocating.
+    pub(super) fn spare(&self) -> Self {
+        Self::with_room(self.sources.len(), self.busy_poll)
     }
 
     /// Take over another worker, and measure the load from now on.

@@ -23,6 +23,14 @@ impl Poll {
         Self::default()
     }
 
+    /// A set with room for so many descriptors.
+    #[must_use]
+    pub fn with_room(count: usize) -> Self {
+        Self {
+            fds: Vec::with_capacity(count),
+        }
+    }
+
     /// Wait for none of them any more.
     pub fn clear(&mut self) {
         self.fds.clear();
