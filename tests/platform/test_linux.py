@@ -16,6 +16,7 @@ import uvloop
 
 from hipgw.errors import PlatformError
 from hipgw.lab import Host, Lab
+from hipgw.lab.topologies import underlay, underlay_address
 from hipgw.platform import links, privileges, routes, sockets, tuntap
 from hipgw.platform.journal import FILE_NAME, Journal
 from hipgw.platform.privileges import CAP_NET_ADMIN, CAP_NET_RAW
@@ -65,6 +66,49 @@ def test_routes_tell_source_and_size(pair: tuple[Host, Host]) -> None:
     assert a.call(routes.source_address, ip_address("203.0.113.1")) is None
     assert a.call(routes.route_mtu, ip_address("192.0.2.2")) == 1400
     assert a.call(routes.route_mtu, ip_address("203.0.113.1")) == 1500
+
+
+def test_the_configured_mtu_is_that_of_link_and_route(pair: tuple[Host, Host]) -> None:
+    a, _ = pair
+    for near, far, network in (
+        ("192.0.2.2", "198.51.100.1", "198.51.100.0/24"),
+        ("2001:db8::2", "2001:db8:1::1", "2001:db8:1::/64"),
+    ):
+        assert a.call(routes.configured_mtu, ip_address(near)) == 1400
+        a.route(network, near, mtu=1300)
+        assert a.call(routes.configured_mtu, ip_address(far)) == 1300
+    assert a.call(routes.configured_mtu, ip_address("203.0.113.1")) == 1500
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_a_router_says_is_received_and_not_believed_by_the_route(
+    lab: Lab, version: int
+) -> None:
+    _, (one, two) = underlay(lab, 2, bottleneck=1300)
+    target = ip_address(underlay_address(2, 4 if version == 4 else 6))
+    path = HipPath(None, target)
+    with (
+        one.call(sockets.open_icmp, version) as icmp,
+        one.call(sockets.open_udp, version, 10500, dont_fragment=True) as udp,
+    ):
+        icmp.setblocking(True)
+        icmp.settimeout(5)
+        sockets.send_hip(udp, bytes(1400), path, dont_fragment=True)
+        message = sockets.receive_too_big(icmp)
+        assert message is not None
+        assert (message.mtu, message.destination, message.protocol) == (1300, target, 17)
+        assert message.payload[:4] == (10500).to_bytes(2, "big") * 2
+        assert one.call(routes.route_mtu, target) == 1300
+        assert one.call(routes.configured_mtu, target) == 1500
+        # What is no probe may be cut.
+        with two.call(sockets.open_udp, version, 10500) as far:
+            far.setblocking(True)
+            far.settimeout(5)
+            sockets.send_hip(udp, bytes(1400), path)
+            assert far.recv(2000) == bytes(1404)
+        icmp.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            sockets.receive_too_big(icmp)
 
 
 def test_a_missing_interface_is_named_with_those_that_exist(pair: tuple[Host, Host]) -> None:

@@ -156,9 +156,20 @@ class EspConfig(_Table):
         ge=0,
         le=65535,
         json_schema_extra=_OCTETS,
-        description="Largest IP packet on the way to the peers; 0 takes it from the route. "
-        "Otherwise at least 576.",
+        description="Largest IP packet on the way to the peers; 0 takes it from the route, and "
+        "from `path_mtu_discovery`. Otherwise at least 576.",
     )
+    path_mtu_discovery: Switch = Field(
+        default=True,
+        description="Find out by probes, and by what routers say, how large packets to each peer "
+        "may be (RFC 8899). Data packets are then never fragmented on the way. Off, they may be, "
+        "and the route is believed. Without effect if `path_mtu` is set.",
+    )
+
+    @property
+    def discovers_path_mtu(self) -> bool:
+        """Whether the MTU of each path is looked for."""
+        return self.path_mtu_discovery and not self.path_mtu
 
 
 class PeerConfig(_Table):

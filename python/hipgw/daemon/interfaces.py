@@ -108,10 +108,17 @@ def smallest_path_mtu(config: Config) -> int:
     """The MTU to plan with for all peers: as configured, else the least of the routes to them."""
     if config.esp.path_mtu:
         return config.esp.path_mtu
-    known = [routes.route_mtu(address) for peer in config.peers for address in peer.addresses]
+    known = [path_mtu_to(config, address) for peer in config.peers for address in peer.addresses]
     return min(known, default=routes.DEFAULT_MTU)
 
 
 def path_mtu_to(config: Config, remote: IPv4Address | IPv6Address) -> int:
-    """Largest IP packet on the way to an address."""
-    return config.esp.path_mtu or routes.route_mtu(remote)
+    """Largest IP packet on the way to an address, as far as this machine knows by itself.
+
+    What routers have told the kernel counts only if nobody looks after it here.
+    """
+    if config.esp.path_mtu:
+        return config.esp.path_mtu
+    if config.esp.discovers_path_mtu:
+        return routes.configured_mtu(remote)
+    return routes.route_mtu(remote)

@@ -5,7 +5,7 @@ from ipaddress import IPv6Address
 
 from hipgw.errors import LocalProtocolError, WireError
 from hipgw.identity.host_identity import LocalIdentity
-from hipgw.protocol import closing, initiator, notifying, responder, updating
+from hipgw.protocol import closing, initiator, notifying, probing, responder, updating
 from hipgw.protocol.association import Association, AssociationInfo
 from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.core import UP, Core, Dropped
@@ -22,6 +22,7 @@ from hipgw.wire.errors import (
     UnknownPacketTypeError,
     UnsupportedVersionError,
 )
+from hipgw.wire.icmp import TooBig
 from hipgw.wire.packet import HipPacket, PacketType
 
 _REASONS = {
@@ -129,6 +130,8 @@ class HipMachine:
                 closing.timer_expired(core, association, now)
             if association.deadline is not None and association.deadline <= now:
                 self._deadline(association)
+            if association.state in UP:
+                probing.timer_expired(core, association, now)
             if (
                 association.state is State.ESTABLISHED
                 and association.last_traffic + core.config.ual_s <= now
@@ -158,6 +161,30 @@ class HipMachine:
         for association in self._core.associations.values():
             if association.peer_hit == peer_hit:
                 association.last_traffic = now
+
+    def discover_path_mtu(self, peer_hit: IPv6Address, route_mtu: int, now: float) -> list[Effect]:
+        """Find out how large packets to a peer may be, *route_mtu* octets at most (RFC 8899).
+
+        To be called once an association is established and whenever its path changes; begins
+        anew each time. `PathMtuChanged` tells what is found.
+        """
+        for association in self._with(peer_hit):
+            probing.begin(self._core, association, route_mtu, now)
+        return self._drain()
+
+    def data_flows(self, peer_hit: IPv6Address, now: float, *, one_way: bool) -> list[Effect]:
+        """Data went to or came from a peer in the last seconds.
+
+        *one_way*: it only went there, so what was sent may have been too large for the path.
+        """
+        for association in self._with(peer_hit):
+            probing.data_flows(self._core, association, now, one_way=one_way)
+        return self._drain()
+
+    def packet_too_big(self, message: TooBig, now: float) -> list[Effect]:
+        """An ICMP message came in: a packet was too large for a link. It may be forged."""
+        probing.too_big(self._core, message, now)
+        return self._drain()
 
     def close(
         self, peer_hit: IPv6Address, now: float, *, reason: str = "closed locally"
@@ -202,6 +229,9 @@ class HipMachine:
                 times.append(association.deadline)
             if association.state is State.ESTABLISHED:
                 times.append(association.last_traffic + ual_s)
+            search = association.path_mtu if association.state in UP else None
+            if search is not None and (when := search.when) is not None:
+                times.append(when)
         return min(times, default=None)
 
     def associations(self) -> list[AssociationInfo]:
@@ -281,6 +311,10 @@ class HipMachine:
             self._core.move(association, Trigger.EXPIRE, "forgotten")
             association.session = None
             self._core.forget(association)
+
+    def _with(self, peer_hit: IPv6Address) -> list[Association]:
+        found = (self._core.find(hit, peer_hit) for hit in self._core.identities)
+        return [association for association in found if association is not None]
 
     def _all(self) -> list[Association]:
         core = self._core
