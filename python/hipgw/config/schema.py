@@ -165,6 +165,18 @@ class EspConfig(_Table):
         "may be (RFC 8899). Data packets are then never fragmented on the way. Off, they may be, "
         "and the route is believed. Without effect if `path_mtu` is set.",
     )
+    copy_dscp: Switch = Field(
+        default=True,
+        description="Give outer headers the DSCP of the packets inside, so that the network on the "
+        "way can treat them alike; it also shows there (RFC 2983). Off: 0, and packets of the host "
+        "role arrive with 0, as their own header does not travel.",
+    )
+    ecn: Switch = Field(
+        default=True,
+        description="Give outer headers the ECN field of the packets inside, so that routers on "
+        "the way can mark congestion instead of dropping (RFC 6040 normal mode). Off: Not-ECT "
+        "(compatibility mode). Marks that come in are handed on in any case.",
+    )
 
     @property
     def discovers_path_mtu(self) -> bool:

@@ -103,10 +103,12 @@ class Service:
         interfaces.check_ports(config)
         mtu = interfaces.smallest_path_mtu(config)
         if config.host is not None:
-            device = interfaces.open_host(config.host, dataplane, identity.hit, own_lsi, mtu)
+            device = interfaces.open_host(
+                config.host, dataplane, identity.hit, own_lsi, mtu, config.esp
+            )
             stack.callback(device.close)
         if config.endbox is not None:
-            device = interfaces.open_endbox(config.endbox, dataplane, journal)
+            device = interfaces.open_endbox(config.endbox, dataplane, journal, config.esp)
             stack.callback(device.close)
 
         server_slot = contextlib.AsyncExitStack()

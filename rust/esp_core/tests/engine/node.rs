@@ -10,6 +10,7 @@ use std::{
 use esp_core::{
     beet::{Hit, Lsi},
     drops::DropReason,
+    ecn::MarkPolicy,
     engine::{Direction, Engine, SaParameters, SaPath, TapParameters, TunParameters},
     events::Event,
     stats::Counter,
@@ -35,6 +36,7 @@ pub(crate) struct Options {
     pub v6: bool,
     pub mss_clamp: bool,
     pub devices: bool,
+    pub marks: MarkPolicy,
 }
 
 impl Default for Options {
@@ -43,6 +45,7 @@ impl Default for Options {
             v6: false,
             mss_clamp: false,
             devices: true,
+            marks: MarkPolicy::default(),
         }
     }
 }
@@ -93,6 +96,7 @@ impl Node {
                     vnet_hdr: false,
                     mac_limit: 1000,
                     mac_age_s: 300,
+                    marks: options.marks,
                 })
                 .unwrap();
             engine
@@ -102,6 +106,7 @@ impl Node {
                     local_hit: hit(number),
                     local_lsi: lsi(number),
                     vnet_hdr: false,
+                    marks: options.marks,
                 })
                 .unwrap();
         }
