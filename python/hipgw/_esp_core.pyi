@@ -14,7 +14,8 @@ ESP_SUITES: dict[int, tuple[str, int, int]]
 def capabilities() -> dict[str, bool]:
     """What this kernel and CPU offer.
 
-    "udp_gso", "udp_gro", "tun_vnet_hdr"; "aes", "vaes", "avx512", "sha". Nothing of it is needed.
+    "udp_gso", "udp_gro", "tun_vnet_hdr"; "aes", "vaes", "pclmulqdq",
+    "vpclmulqdq", "avx512", "sha". Nothing of it is needed.
     """
 
 @final

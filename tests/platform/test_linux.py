@@ -1,15 +1,18 @@
 """What hipgw asks of Linux, asked of a real kernel in a namespace of its own."""
 
 import asyncio
+import errno
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -57,6 +60,39 @@ def test_a_tunnel_interface_lives_as_long_as_its_descriptor(
         host.call(opener, "tun7")
     device.close()
     assert not host.call(links.exists, "tun7")
+
+
+def test_the_tun_driver_tells_what_it_can(lab: Lab) -> None:
+    host = lab.host("a")
+    found = host.call(tuntap.features)
+    # Every kernel that hipgw runs on has these; the rest is as it is, but was tried.
+    assert found.vnet_hdr and found.tso4 and found.tso6
+    assert found.uso is not None
+    assert host.call(links.names) == ["lo"], "nothing shows where the daemon would be"
+
+
+@pytest.mark.parametrize("opener", [tuntap.open_tun, tuntap.open_tap])
+def test_without_offloads_in_the_kernel_there_are_none(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, opener: Callable[[str], tuntap.TunDevice]
+) -> None:
+    real = fcntl.ioctl
+
+    def old_kernel(fd: int, request: int, *rest: Any) -> Any:
+        if request == tuntap._TUNSETOFFLOAD:
+            raise OSError(errno.EINVAL, "no such offload")
+        return real(fd, request, *rest)
+
+    monkeypatch.setattr("hipgw.platform.tuntap.fcntl.ioctl", old_kernel)
+    host = lab.host("a")
+    device = host.call(opener, "dev7")
+    assert not device.vnet_hdr
+    assert host.call(links.exists, "dev7")
+    device.close()
+
+
+def test_buffers_are_as_large_as_asked_for() -> None:
+    # With the rights that system tests have.
+    assert sockets.reachable_buffers() == (sockets.DATA_BUFFER_OCTETS,) * 2
 
 
 def test_routes_tell_source_and_size(pair: tuple[Host, Host]) -> None:

@@ -16,6 +16,8 @@ ESP_PROTOCOL = 50
 
 BUFFER_OCTETS = 8 * 1024 * 1024
 """Of each socket, both ways: a burst of 64 KiB trains must not be lost while a thread is away."""
+DATA_BUFFER_OCTETS = 16 * 1024 * 1024
+"""What the data plane asks for in the end, where it may."""
 CONTROL_BUFFER_OCTETS = 512 * 1024
 LARGEST_PACKET = 65535
 ICMP_OCTETS = 2048
@@ -111,6 +113,19 @@ def receive_too_big(sock: socket.socket) -> TooBig | None:
         return parse_v6(data)
     # IPv4 raw sockets deliver the IP header as well.
     return parse_v4(data[(data[0] & 0x0F) * 4 :]) if data else None
+
+
+def reachable_buffers() -> tuple[int, int]:
+    """Octets that a socket's receive and send buffers get of what is asked for, in this order.
+
+    The kernel counts its own bookkeeping as well, so it gives twice of what it grants. Raises
+    PlatformError.
+    """
+    with _socket(4, socket.SOCK_DGRAM, 0) as sock:
+        _enlarge(sock, DATA_BUFFER_OCTETS)
+        receive = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        send = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    return receive // 2, send // 2
 
 
 def ipv6_there() -> bool:
@@ -214,6 +229,19 @@ def _fragmenting(
 def _tune(sock: socket.socket, version: int, size: int, *, dont_fragment: bool) -> None:
     """Big buffers, own addresses told, fragments or none."""
     discovery = _PMTUDISC_PROBE if dont_fragment else _PMTUDISC_DONT
+    _enlarge(sock, size)
+    if version == 4:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, discovery)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, discovery)
+        if sock.type == socket.SOCK_DGRAM:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+
+
+def _enlarge(sock: socket.socket, size: int) -> None:
+    """Big buffers, as far as they may be."""
     for force, plain in (
         (_SO_RCVBUFFORCE, socket.SO_RCVBUF),
         (_SO_SNDBUFFORCE, socket.SO_SNDBUF),
@@ -224,11 +252,3 @@ def _tune(sock: socket.socket, version: int, size: int, *, dont_fragment: bool) 
             # Without CAP_NET_ADMIN the system's limit holds.
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, plain, size)
-    if version == 4:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, discovery)
-    else:
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, discovery)
-        if sock.type == socket.SOCK_DGRAM:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
