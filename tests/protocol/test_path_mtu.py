@@ -251,15 +251,31 @@ def test_beyond_the_largest_probe_the_route_is_believed_until_a_router_objects()
     route=st.integers(576, 1600),
     rtt=st.floats(0.001, 0.9),
     talk=st.booleans(),
+    base=st.sampled_from([1276, 1280]),
 )
-def test_any_path(mtu: int, route: int, rtt: float, talk: bool) -> None:
-    search = PathMtuSearch(route, floor=FLOOR_V4, largest_probe=LARGEST)
+def test_any_path(mtu: int, route: int, rtt: float, talk: bool, base: int) -> None:
+    search = PathMtuSearch(route, floor=FLOOR_V4, largest_probe=LARGEST, base=base)
     path = PathUnderTest(mtu, search, talk, rtt).begin()
     path.run(200)
     best = min(mtu, route)
     assert best - RESOLUTION <= search.mtu <= best
     # And it stays there.
     path.run(RAISE_TIMER_S * 2)
+    assert best - RESOLUTION <= search.mtu <= best
+
+
+@given(
+    mtu=st.integers(FLOOR_V6, 1600),
+    talk=st.booleans(),
+    base=st.sampled_from([1276, 1280]),
+)
+def test_any_ipv6_path(mtu: int, talk: bool, base: int) -> None:
+    search = PathMtuSearch(ROUTE, floor=FLOOR_V6, largest_probe=LARGEST, base=base)
+    path = PathUnderTest(ROUTE, search, talk).begin()
+    path.run(20)
+    path.mtu = mtu
+    path.run(200)
+    best = min(mtu, ROUTE)
     assert best - RESOLUTION <= search.mtu <= best
 
 

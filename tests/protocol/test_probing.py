@@ -13,6 +13,7 @@ from hipgw.protocol.effects import (
 )
 from hipgw.protocol.path import Transport
 from hipgw.protocol.path_mtu import MtuSource
+from hipgw.wire.checksum import PseudoHeader, hip_checksum
 from hipgw.wire.icmp import TooBig
 from hipgw.wire.packet import MAX_LENGTH, HipPacket, PacketType
 from hipgw.wire.parameters import EchoRequestSigned, EchoResponseSigned, Padding
@@ -91,6 +92,37 @@ def test_probes_have_the_very_size_and_their_answers_are_small() -> None:
     assert sizes["a"] == [1280, 1499]
     assert max(sizes["b"]) < 400
     assert (last_change(a).mtu, last_change(a).source) == (1499, MtuSource.PROBE)
+
+
+@pytest.mark.parametrize("mtu", range(1480, 1497))
+def test_the_checksum_holds_with_and_without_the_tail(mtu: int) -> None:
+    """Some take the whole of an IP packet for the HIP packet."""
+    network, a, b = joined(Transport.RAW)
+    pseudo = PseudoHeader(a.address, b.address)
+    sizes: list[int] = []
+
+    def watch(sender: str, data: bytes) -> list[float]:
+        if sender == "a":
+            sizes.append(len(data) + 20)
+            assert hip_checksum(data, pseudo) == 0
+            assert hip_checksum(HipPacket.parse(data).raw, pseudo) == 0
+        return [0.01]
+
+    network.filter = watch
+    discover(network, a, b, mtu)
+    network.run(5)
+    assert sizes == [1276, mtu]
+    assert last_change(a).mtu == mtu
+
+
+def test_a_peer_that_takes_no_tail_is_served_nearly_as_well() -> None:
+    network, a, b = joined()
+    network.filter = lambda sender, data: (
+        [0.01] if len(data) == len(HipPacket.parse(data).raw) else []
+    )
+    discover(network, a, b)
+    network.run(60)
+    assert 1470 <= last_change(a).mtu < ROUTE
 
 
 def test_a_jumbo_route_is_probed_with_the_longest_hip_packet() -> None:

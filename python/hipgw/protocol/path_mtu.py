@@ -75,8 +75,11 @@ class MtuSource(Enum):
 class PathMtuSearch:
     """Finds and watches the MTU of one path."""
 
-    def __init__(self, route_mtu: int, *, floor: int, largest_probe: int) -> None:
-        """*largest_probe*: beyond this size nothing can be tried, and the route is believed."""
+    def __init__(self, route_mtu: int, *, floor: int, largest_probe: int, base: int = BASE) -> None:
+        """*largest_probe*: beyond this size nothing can be tried, and the route is believed.
+
+        *base*: what to begin with, a little below the floor at most.
+        """
         self.mtu = max(route_mtu, floor)
         """In force."""
         self.source = MtuSource.ROUTE
@@ -85,7 +88,7 @@ class PathMtuSearch:
         # `_believed` is what a path has that carries the largest probe.
         self._floor = floor
         self._ceiling = min(self.mtu, largest_probe)
-        self._base = min(BASE, self._ceiling)
+        self._base = min(base, self._ceiling)
         self._confirmed = 0
         """Largest size that was answered, and is not outdated."""
         self._too_large = self._ceiling + 1
@@ -256,5 +259,6 @@ class PathMtuSearch:
         return (low + high) // 2 if high - low > RESOLUTION else None
 
     def _set(self, mtu: int, source: MtuSource) -> None:
+        mtu = max(mtu, self._floor)
         if mtu != self.mtu or self.source is MtuSource.ROUTE:
             self.mtu, self.source = mtu, source

@@ -6,7 +6,7 @@ from hipgw.protocol.association import PINGS_OUTSTANDING, Association, Ping, Ses
 from hipgw.protocol.core import UP, Core
 from hipgw.protocol.effects import PathMtuChanged
 from hipgw.protocol.path import Path, Transport
-from hipgw.protocol.path_mtu import FLOOR_V4, FLOOR_V6, SMALL, PathMtuSearch
+from hipgw.protocol.path_mtu import BASE, FLOOR_V4, FLOOR_V6, SMALL, PathMtuSearch
 from hipgw.protocol.protection import protect
 from hipgw.wire.icmp import TooBig
 from hipgw.wire.packet import MAX_LENGTH, PacketType
@@ -19,6 +19,7 @@ _ESP, _UDP, _HIP = 50, 17, 139
 _UDP_HEADER = 8
 _UDP_MARKER = bytes(4)
 _TLV_HEADER = 4
+_UNIT = 8
 
 
 def begin(core: Core, association: Association, route_mtu: int, now: float) -> None:
@@ -27,10 +28,13 @@ def begin(core: Core, association: Association, route_mtu: int, now: float) -> N
     if association.state not in UP or association.session is None or path is None:
         return
     _forget_probes(association)
+    overhead = _overhead(path)
     association.path_mtu = search = PathMtuSearch(
         route_mtu,
         floor=FLOOR_V4 if path.remote.version == 4 else FLOOR_V6,
-        largest_probe=_overhead(path) + MAX_LENGTH,
+        largest_probe=overhead + MAX_LENGTH,
+        # Without a tail: should a peer take none, this size at least is answered.
+        base=BASE - (BASE - overhead) % _UNIT,
     )
     _send_all(core, association, search.begin(now), now)
 
@@ -167,11 +171,24 @@ def _send(
             session.probe_octets = len(emit())
         missing = max(0, size - _overhead(path) - session.probe_octets)
         # HIP packets are whole multiples of eight octets; what is behind one is ignored.
-        if missing >= 8:
-            parameters.append(Padding(bytes(missing // 8 * 8 - _TLV_HEADER)))
-        tail = bytes(missing % 8)
+        tail = _tail(missing % _UNIT)
+        if missing - len(tail) >= _UNIT:
+            parameters.append(Padding(bytes(missing - len(tail) - _TLV_HEADER)))
         packet = emit()
     core.send(packet, path, association.peer_hit, tail=tail, dont_fragment=True)
+
+
+def _tail(octets: int) -> bytes:
+    """Octets behind a HIP packet: this many, or 8 more.
+
+    Their sum makes up for their number, so that the checksum also holds for those who take them
+    and their length for part of the packet, as Wireshark does. A single octet cannot do that.
+    """
+    if octets == 0:
+        return b""
+    if octets == 1:
+        octets += _UNIT
+    return (0xFFFF - octets).to_bytes(2, "big") + bytes(octets - 2)
 
 
 def _overhead(path: Path) -> int:
