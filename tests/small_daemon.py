@@ -109,6 +109,8 @@ class SmallDaemon:
                 "esp_suite": "AES-128-GCM-16",
                 "inbound_spi": 0x1234,
                 "outbound_spi": 0xDEADBEEF,
+                "path_mtu": 1400,
+                "path_mtu_source": "icmp",
             }
         ]
 

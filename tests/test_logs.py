@@ -8,7 +8,7 @@ from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hipgw import logs
@@ -89,6 +89,8 @@ def test_level_is_respected_and_the_last_call_counts() -> None:
 
 
 @given(text=st.text(), value=st.text())
+@example(text="", value="\xad")
+@example(text="", value="\u1680")
 def test_no_text_can_pass_for_another_record(text: str, value: str) -> None:
     record = logging.makeLogRecord(
         {"name": "hipgw.x", "levelname": "INFO", "levelno": 20, "msg": "%s", "args": (text,)}

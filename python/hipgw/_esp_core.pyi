@@ -14,7 +14,8 @@ ESP_SUITES: dict[int, tuple[str, int, int]]
 def capabilities() -> dict[str, bool]:
     """What this kernel and CPU offer.
 
-    "udp_gso", "udp_gro", "tun_vnet_hdr"; "aes", "vaes", "avx512", "sha". Nothing of it is needed.
+    "udp_gso", "udp_gro", "tun_vnet_hdr"; "aes", "vaes", "pclmulqdq",
+    "vpclmulqdq", "avx512", "sha". Nothing of it is needed.
     """
 
 @final
@@ -117,7 +118,15 @@ class Engine:
     def add_esp_socket(self, fd: int) -> None:
         """A raw socket of protocol 50, IPv4 or IPv6; before `start`."""
     def set_tun(
-        self, fd: int, *, mtu: int, local_hit: bytes, local_lsi: bytes, vnet_hdr: bool
+        self,
+        fd: int,
+        *,
+        mtu: int,
+        local_hit: bytes,
+        local_lsi: bytes,
+        vnet_hdr: bool,
+        copy_dscp: bool = True,
+        ecn: bool = True,
     ) -> None:
         """The host role's TUN (IFF_NO_PI), at most one; before `start`."""
     def add_tap(
@@ -130,6 +139,8 @@ class Engine:
         vnet_hdr: bool,
         mac_limit: int = 65536,
         mac_age_s: float = 300.0,
+        copy_dscp: bool = True,
+        ecn: bool = True,
     ) -> None:
         """The TAP of an endbox segment (IFF_NO_PI), numbered from 1; before `start`."""
     def start(self, *, busy_poll_us: int = 0) -> None: ...

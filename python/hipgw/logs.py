@@ -193,7 +193,7 @@ def _plain(value: Any) -> str:
 
 def _quoted(value: Any) -> str:
     text = _plain(value)
-    if text and not _NEEDS_QUOTES.search(text):
+    if text and text.isprintable() and not _NEEDS_QUOTES.search(text):
         return text
     return json.dumps(text, ensure_ascii=True)
 

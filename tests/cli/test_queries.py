@@ -61,7 +61,15 @@ def test_peers(ask: Run, daemon: ServedDaemon) -> None:
     [
         (
             "associations",
-            ["plant-b", "here", "P-384", "AES-128-GCM-16", "0x00001234", "0xdeadbeef"],
+            [
+                "plant-b",
+                "1400 (icmp)",
+                "here",
+                "P-384",
+                "AES-128-GCM-16",
+                "0x00001234",
+                "0xdeadbeef",
+            ],
         ),
         ("sa", ["0xdeadbeef", "out", "1500000", "500ms"]),
         ("mac-table", ["02:00:00:00:00:01", "7", "plant-b", "3.0s"]),

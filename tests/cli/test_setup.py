@@ -197,6 +197,9 @@ def test_doctor_names_every_finding(run: Run) -> None:
     result = run("doctor", "--json")
     findings = {finding["name"]: finding for finding in json.loads(result.stdout)}
     assert {"kernel", "/dev/net/tun", "CAP_NET_ADMIN", "raw ESP"} <= set(findings)
+    assert {"udp_gso", "udp_gro", "aes", "pclmulqdq", "receive buffer"} <= set(findings)
+    if findings["/dev/net/tun"]["verdict"] == "good":
+        assert {"tun_vnet_hdr", "tun_tso4", "tun_tso6", "tun_uso"} <= set(findings)
     bad = [finding for finding in findings.values() if finding["verdict"] == "bad"]
     assert result.exit_code == (1 if bad else 0)
     text = run("doctor")

@@ -41,6 +41,9 @@ idle_close_s = 60
 replay_window = 64
 path_mtu = 1400
 busy_poll_us = 50
+path_mtu_discovery = false
+copy_dscp = false
+ecn = false
 [[peer]]
 name = "plant-b"
 hit = "2001:22:5c2a:9d1e:47b0:9e6c:1f2d:3a4b"

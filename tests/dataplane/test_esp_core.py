@@ -241,7 +241,7 @@ def test_stop_is_quick_and_final(make: Callable[[int], Node]) -> None:
 
 def test_capabilities_are_named() -> None:
     found = capabilities()
-    assert {"udp_gso", "udp_gro", "tun_vnet_hdr", "aes"} <= set(found)
+    assert {"udp_gso", "udp_gro", "tun_vnet_hdr", "aes", "pclmulqdq"} <= set(found)
     assert all(isinstance(value, bool) for value in found.values())
 
 

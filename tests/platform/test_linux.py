@@ -1,21 +1,25 @@
 """What hipgw asks of Linux, asked of a real kernel in a namespace of its own."""
 
 import asyncio
+import errno
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
 
 from hipgw.errors import PlatformError
 from hipgw.lab import Host, Lab
+from hipgw.lab.topologies import underlay, underlay_address
 from hipgw.platform import links, privileges, routes, sockets, tuntap
 from hipgw.platform.journal import FILE_NAME, Journal
 from hipgw.platform.privileges import CAP_NET_ADMIN, CAP_NET_RAW
@@ -58,6 +62,39 @@ def test_a_tunnel_interface_lives_as_long_as_its_descriptor(
     assert not host.call(links.exists, "tun7")
 
 
+def test_the_tun_driver_tells_what_it_can(lab: Lab) -> None:
+    host = lab.host("a")
+    found = host.call(tuntap.features)
+    # Every kernel that hipgw runs on has these; the rest is as it is, but was tried.
+    assert found.vnet_hdr and found.tso4 and found.tso6
+    assert found.uso is not None
+    assert host.call(links.names) == ["lo"], "nothing shows where the daemon would be"
+
+
+@pytest.mark.parametrize("opener", [tuntap.open_tun, tuntap.open_tap])
+def test_without_offloads_in_the_kernel_there_are_none(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, opener: Callable[[str], tuntap.TunDevice]
+) -> None:
+    real = fcntl.ioctl
+
+    def old_kernel(fd: int, request: int, *rest: Any) -> Any:
+        if request == tuntap._TUNSETOFFLOAD:
+            raise OSError(errno.EINVAL, "no such offload")
+        return real(fd, request, *rest)
+
+    monkeypatch.setattr("hipgw.platform.tuntap.fcntl.ioctl", old_kernel)
+    host = lab.host("a")
+    device = host.call(opener, "dev7")
+    assert not device.vnet_hdr
+    assert host.call(links.exists, "dev7")
+    device.close()
+
+
+def test_buffers_are_as_large_as_asked_for() -> None:
+    # With the rights that system tests have.
+    assert sockets.reachable_buffers() == (sockets.DATA_BUFFER_OCTETS,) * 2
+
+
 def test_routes_tell_source_and_size(pair: tuple[Host, Host]) -> None:
     a, _ = pair
     assert a.call(routes.source_address, ip_address("192.0.2.2")) == ip_address("192.0.2.1")
@@ -65,6 +102,49 @@ def test_routes_tell_source_and_size(pair: tuple[Host, Host]) -> None:
     assert a.call(routes.source_address, ip_address("203.0.113.1")) is None
     assert a.call(routes.route_mtu, ip_address("192.0.2.2")) == 1400
     assert a.call(routes.route_mtu, ip_address("203.0.113.1")) == 1500
+
+
+def test_the_configured_mtu_is_that_of_link_and_route(pair: tuple[Host, Host]) -> None:
+    a, _ = pair
+    for near, far, network in (
+        ("192.0.2.2", "198.51.100.1", "198.51.100.0/24"),
+        ("2001:db8::2", "2001:db8:1::1", "2001:db8:1::/64"),
+    ):
+        assert a.call(routes.configured_mtu, ip_address(near)) == 1400
+        a.route(network, near, mtu=1300)
+        assert a.call(routes.configured_mtu, ip_address(far)) == 1300
+    assert a.call(routes.configured_mtu, ip_address("203.0.113.1")) == 1500
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_a_router_says_is_received_and_not_believed_by_the_route(
+    lab: Lab, version: int
+) -> None:
+    _, (one, two) = underlay(lab, 2, bottleneck=1300)
+    target = ip_address(underlay_address(2, 4 if version == 4 else 6))
+    path = HipPath(None, target)
+    with (
+        one.call(sockets.open_icmp, version) as icmp,
+        one.call(sockets.open_udp, version, 10500, dont_fragment=True) as udp,
+    ):
+        icmp.setblocking(True)
+        icmp.settimeout(5)
+        sockets.send_hip(udp, bytes(1400), path, dont_fragment=True)
+        message = sockets.receive_too_big(icmp)
+        assert message is not None
+        assert (message.mtu, message.destination, message.protocol) == (1300, target, 17)
+        assert message.payload[:4] == (10500).to_bytes(2, "big") * 2
+        assert one.call(routes.route_mtu, target) == 1300
+        assert one.call(routes.configured_mtu, target) == 1500
+        # What is no probe may be cut.
+        with two.call(sockets.open_udp, version, 10500) as far:
+            far.setblocking(True)
+            far.settimeout(5)
+            sockets.send_hip(udp, bytes(1400), path)
+            assert far.recv(2000) == bytes(1404)
+        icmp.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            sockets.receive_too_big(icmp)
 
 
 def test_a_missing_interface_is_named_with_those_that_exist(pair: tuple[Host, Host]) -> None:

@@ -1,6 +1,7 @@
 """When a machine has something to do, by looking at every association: what timers come down to."""
 
 from hipgw.protocol.association import Association
+from hipgw.protocol.core import UP
 from hipgw.protocol.effects import Effect
 from hipgw.protocol.machine import HipMachine
 from hipgw.protocol.states import State
@@ -46,6 +47,9 @@ def _times(machine: HipMachine) -> dict[Association, float]:
             times.append(known.deadline)
         if known.state is State.ESTABLISHED:
             times.append(known.last_traffic + machine._core.config.ual_s)
+        search = known.path_mtu
+        if search is not None and search.when is not None and known.state in UP:
+            times.append(search.when)
         if times:
             found[known] = min(times)
     return found
@@ -60,4 +64,5 @@ def _looks(known: Association) -> tuple[object, ...]:
         leaving and leaving.retransmission.when,
         known.deadline,
         known.last_traffic,
+        known.path_mtu and known.path_mtu.when,
     )

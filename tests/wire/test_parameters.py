@@ -36,6 +36,7 @@ from hipgw.wire.parameters import (
     NatTraversalMode,
     Nominate,
     Notification,
+    Padding,
     Parameter,
     PeerPermission,
     PlainLocator,
@@ -125,7 +126,7 @@ STRATEGIES: dict[type[Parameter], st.SearchStrategy] = {
         kind: build(kind, data=data)
         for kind in (
             *(EchoRequestSigned, EchoResponseSigned),
-            *(EchoRequestUnsigned, EchoResponseUnsigned),
+            *(EchoRequestUnsigned, EchoResponseUnsigned, Padding),
         )
     },
     **{kind: build(kind, **mac) for kind in (HipMac, HipMac2, RvsHmac, RelayHmac)},

@@ -28,13 +28,23 @@ _PROTOCOLS = {"HIP": 139, "ESP": 50}
 _FEATURES = {
     "udp_gso": "UDP_SEGMENT: many packets a send (Linux 4.18)",
     "udp_gro": "UDP_GRO: many packets a receive (Linux 5.12)",
-    "tun_vnet_hdr": "IFF_VNET_HDR: large packets through TUN and TAP",
     "aes": "AES instructions of the CPU",
     "vaes": "AES instructions on wide registers",
+    "pclmulqdq": "carry-less multiplication, for GCM",
+    "vpclmulqdq": "the same on wide registers",
     "avx512": "512-bit registers of the CPU",
     "sha": "SHA-256 instructions of the CPU",
 }
 """What the data plane's capabilities mean; others are shown by their name."""
+_SHOWN_OTHERWISE = {"tun_vnet_hdr"}
+_TUN_FEATURES = {
+    "vnet_hdr": ("IFF_VNET_HDR: offload headers on TUN and TAP", "one packet at a time"),
+    "tso4": ("TUN_F_TSO4: TCP over IPv4 in packets of up to 64 KiB", "one segment at a time"),
+    "tso6": ("TUN_F_TSO6: the same over IPv6", "one segment at a time"),
+    "uso": ("TUN_F_USO: the same for UDP (Linux 6.2)", "one datagram at a time"),
+    "multi_queue": ("IFF_MULTI_QUEUE: several queues a TUN", "one queue, which is all hipgw uses"),
+}
+"""By their names in `tuntap.TunFeatures`: what they are, and what is done without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,8 @@ def examine(config: "Config | None" = None) -> list[Finding]:
         *_rights(),
         *(_raw_socket(name, number) for name, number in _PROTOCOLS.items()),
         *(_port(port, family) for family in (socket.AF_INET, socket.AF_INET6)),
+        *_tun_features(),
+        *_buffers(),
         *_data_plane(),
     ]
     if config is not None and config.endbox is not None:
@@ -152,6 +164,41 @@ def _port(port: int, family: socket.AddressFamily) -> Finding:
     return Finding(label, "good", "free")
 
 
+def _tun_features() -> Iterator[Finding]:
+    from hipgw.platform import tuntap
+
+    try:
+        found = tuntap.features()
+    except (HipgwError, OSError):
+        return  # told by `_tun` already
+    for name, (meaning, without) in _TUN_FEATURES.items():
+        label, there = f"tun_{name}", getattr(found, name)
+        if there is None:
+            yield Finding(label, "slow", f"not tried: {meaning}", "run hipgw doctor as root")
+        elif there:
+            yield Finding(label, "good", f"there: {meaning}")
+        else:
+            yield Finding(label, "slow", f"missing: {meaning}", f"works without: {without}")
+
+
+def _buffers() -> Iterator[Finding]:
+    from hipgw.platform import sockets
+
+    try:
+        granted = sockets.reachable_buffers()
+    except HipgwError:
+        return
+    for name, key, octets in zip(
+        ("receive buffer", "send buffer"), ("rmem_max", "wmem_max"), granted, strict=True
+    ):
+        detail = f"{octets >> 10} KiB of {sockets.DATA_BUFFER_OCTETS >> 10} that hipgw asks for"
+        if octets >= sockets.DATA_BUFFER_OCTETS:
+            yield Finding(name, "good", detail)
+        else:
+            hint = f"run as root, or: sysctl net.core.{key}={sockets.DATA_BUFFER_OCTETS}"
+            yield Finding(name, "slow", detail, hint)
+
+
 def _data_plane() -> Iterator[Finding]:
     try:
         from hipgw.dataplane.esp_core import capabilities
@@ -161,6 +208,8 @@ def _data_plane() -> Iterator[Finding]:
         yield Finding("data plane", "bad", str(error), "install hipgw with `pip install .`")
         return
     for name, there in sorted(found.items()):
+        if name in _SHOWN_OTHERWISE:
+            continue
         meaning = _FEATURES.get(name, "")
         detail = f"{'there' if there else 'missing'}{': ' if meaning else ''}{meaning}"
         yield Finding(name, "good" if there else "slow", detail)

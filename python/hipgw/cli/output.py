@@ -113,6 +113,11 @@ def spi(number: int | None) -> str | None:
     return None if number is None else f"0x{number:08x}"
 
 
+def path_mtu(octets: int | None, source: str | None) -> str | None:
+    """`1400 (icmp)`."""
+    return None if octets is None else f"{octets} ({source})"
+
+
 def clean(text: str) -> str:
     """Without controls, so that nothing in an answer can drive the terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -154,12 +154,25 @@ def associations(as_json: bool, socket_path: Path | None) -> None:
         output.print_json(answers)
         return
     output.print_table(
-        ("peer", "state", "path", "began", "for", "DH", "HIP cipher", "ESP suite", "in", "out"),
+        (
+            "peer",
+            "state",
+            "path",
+            "MTU",
+            "began",
+            "for",
+            "DH",
+            "HIP cipher",
+            "ESP suite",
+            "in",
+            "out",
+        ),
         [
             (
                 entry["peer"] or entry["peer_hit"],
                 entry["state"],
                 output.path(entry["path"]),
+                output.path_mtu(entry["path_mtu"], entry["path_mtu_source"]),
                 "here" if entry["initiator"] else "there",
                 output.duration(entry["age_s"]),
                 entry["dh_group"],

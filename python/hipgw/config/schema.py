@@ -156,8 +156,8 @@ class EspConfig(_Table):
         ge=0,
         le=65535,
         json_schema_extra=_OCTETS,
-        description="Largest IP packet on the way to the peers; 0 takes it from the route. "
-        "Otherwise at least 576.",
+        description="Largest IP packet on the way to the peers; 0 takes it from the route, and "
+        "from `path_mtu_discovery`. Otherwise at least 576.",
     )
     busy_poll_us: Integer = Field(
         default=0,
@@ -168,6 +168,29 @@ class EspConfig(_Table):
         "most of a tunnel's latency; this takes it away, for a CPU kept busy. For machines with "
         "more cores than the daemon needs.",
     )
+    path_mtu_discovery: Switch = Field(
+        default=True,
+        description="Find out by probes, and by what routers say, how large packets to each peer "
+        "may be (RFC 8899). Data packets are then never fragmented on the way. Off, they may be, "
+        "and the route is believed. Without effect if `path_mtu` is set.",
+    )
+    copy_dscp: Switch = Field(
+        default=True,
+        description="Give outer headers the DSCP of the packets inside, so that the network on the "
+        "way can treat them alike; it also shows there (RFC 2983). Off: 0, and packets of the host "
+        "role arrive with 0, as their own header does not travel.",
+    )
+    ecn: Switch = Field(
+        default=True,
+        description="Give outer headers the ECN field of the packets inside, so that routers on "
+        "the way can mark congestion instead of dropping (RFC 6040 normal mode). Off: Not-ECT "
+        "(compatibility mode). Marks that come in are handed on in any case.",
+    )
+
+    @property
+    def discovers_path_mtu(self) -> bool:
+        """Whether the MTU of each path is looked for."""
+        return self.path_mtu_discovery and not self.path_mtu
 
 
 class PeerConfig(_Table):

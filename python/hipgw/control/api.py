@@ -117,6 +117,10 @@ class AssociationAnswer(TypedDict):
     esp_suite: str | None
     inbound_spi: int | None
     outbound_spi: int | None
+    path_mtu: int | None
+    """Octets of the largest IP packet to the peer that is sent; null while no data can flow."""
+    path_mtu_source: str | None
+    """How that is known: `config`, `route`, `icmp` (a router said so) or `probe` (tried)."""
 
 
 class SaAnswer(TypedDict):

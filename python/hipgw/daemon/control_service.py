@@ -156,8 +156,11 @@ class ControlService:
                 "esp_suite": _name_by_id(EspSuiteName, info.esp_suite),
                 "inbound_spi": info.inbound_spi or None,
                 "outbound_spi": info.outbound_spi or None,
+                "path_mtu": None if mtu is None else mtu.mtu,
+                "path_mtu_source": None if mtu is None else mtu.source.value,
             }
             for info in self._driver.machine.associations()
+            for mtu in (self._driver.path_mtu(info.peer_hit),)
         ]
 
     def security_associations(self) -> list[SaAnswer]:

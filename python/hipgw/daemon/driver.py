@@ -17,13 +17,15 @@ from hipgw.protocol.effects import (
     InstallSA,
     Lookup,
     MoveSA,
+    PathMtuChanged,
     RemoveSA,
     SendDatagram,
     SolvePuzzle,
 )
 from hipgw.protocol.machine import HipMachine
 from hipgw.protocol.path import Path, Transport
-from hipgw.roles.security_associations import SecurityAssociations
+from hipgw.roles.security_associations import PathMtu, SecurityAssociations
+from hipgw.wire.icmp import TooBig
 
 _log = logging.getLogger(__name__)
 
@@ -131,6 +133,24 @@ class HipDriver:
         self.perform(effects)
         return request
 
+    def path_mtu(self, hit: IPv6Address) -> PathMtu | None:
+        """How large packets to a peer may be; None without an association."""
+        return self._associations.path_mtu(hit)
+
+    def discover_path_mtu(self, hit: IPv6Address) -> None:
+        """Find out how large packets to a peer may be, beginning anew."""
+        if (known := self._associations.path_mtu(hit)) is not None:
+            mtu = self._associations.known_mtu(known.path)
+            self.perform(self.machine.discover_path_mtu(hit, mtu, time.monotonic()))
+
+    def data_flows(self, hit: IPv6Address, *, one_way: bool) -> None:
+        """Data went to or came from a peer lately; *one_way*: none came in."""
+        self.perform(self.machine.data_flows(hit, time.monotonic(), one_way=one_way))
+
+    def packet_too_big(self, message: TooBig) -> None:
+        """An ICMP message came in: a packet was too large for a link."""
+        self.perform(self.machine.packet_too_big(message, time.monotonic()))
+
     def stop(self) -> None:
         """End all timers and searches."""
         if self._timer:
@@ -153,14 +173,17 @@ class HipDriver:
 
     def _perform_one(self, effect: Effect) -> None:
         match effect:
-            case SendDatagram(data=data, path=path):
-                self._transport.send(data, path)
+            case SendDatagram(data=data, path=path, dont_fragment=dont_fragment):
+                self._transport.send(data, path, dont_fragment=dont_fragment)
             case InstallSA():
                 self._associations.install(effect)
             case MoveSA():
                 self._associations.move(effect)
             case RemoveSA():
                 self._associations.remove(effect)
+            case PathMtuChanged():
+                self._associations.set_mtu(effect)
+                self._listener(effect)
             case SolvePuzzle():
                 self._puzzles.start(effect)
             case CancelPuzzle(request=request):

@@ -3,7 +3,7 @@
 import logging
 from ipaddress import IPv4Address, IPv6Address
 
-from hipgw.config.schema import Config, EndboxConfig, HostConfig
+from hipgw.config.schema import Config, EndboxConfig, EspConfig, HostConfig
 from hipgw.dataplane.backend import DataPlane
 from hipgw.errors import PlatformError
 from hipgw.identity.hit import HIT_PREFIX
@@ -32,6 +32,7 @@ def open_host(
     hit: IPv6Address,
     lsi: IPv4Address,
     path_mtu: int,
+    esp: EspConfig,
 ) -> tuntap.TunDevice:
     """Make the TUN with the own HIT and LSI, and the routes to all others. Raises PlatformError."""
     device = tuntap.open_tun(config.interface)
@@ -41,7 +42,15 @@ def open_host(
     links.add_address(device.name, lsi, 32)
     routes.add_route(HIT_PREFIX, device.name, hit)
     routes.add_route(LSI_PREFIX, device.name, lsi)
-    dataplane.set_tun(device.fd, mtu=mtu, local_hit=hit, local_lsi=lsi, vnet_hdr=device.vnet_hdr)
+    dataplane.set_tun(
+        device.fd,
+        mtu=mtu,
+        local_hit=hit,
+        local_lsi=lsi,
+        vnet_hdr=device.vnet_hdr,
+        copy_dscp=esp.copy_dscp,
+        ecn=esp.ecn,
+    )
     _log.info(
         "host interface is up",
         extra={"interface": device.name, "hit": str(hit), "lsi": str(lsi), "mtu": mtu},
@@ -49,7 +58,9 @@ def open_host(
     return device
 
 
-def open_endbox(config: EndboxConfig, dataplane: DataPlane, journal: Journal) -> tuntap.TunDevice:
+def open_endbox(
+    config: EndboxConfig, dataplane: DataPlane, journal: Journal, esp: EspConfig
+) -> tuntap.TunDevice:
     """Make the TAP and join it with the LAN ports in the bridge. Raises PlatformError."""
     device = tuntap.open_tap(config.interface)
     links.be_silent(device.name)
@@ -75,6 +86,8 @@ def open_endbox(config: EndboxConfig, dataplane: DataPlane, journal: Journal) ->
         vnet_hdr=device.vnet_hdr,
         mac_limit=config.mac_limit,
         mac_age_s=config.mac_age_s,
+        copy_dscp=esp.copy_dscp,
+        ecn=esp.ecn,
     )
     _log.info(
         "endbox interface is up",
@@ -108,10 +121,17 @@ def smallest_path_mtu(config: Config) -> int:
     """The MTU to plan with for all peers: as configured, else the least of the routes to them."""
     if config.esp.path_mtu:
         return config.esp.path_mtu
-    known = [routes.route_mtu(address) for peer in config.peers for address in peer.addresses]
+    known = [path_mtu_to(config, address) for peer in config.peers for address in peer.addresses]
     return min(known, default=routes.DEFAULT_MTU)
 
 
 def path_mtu_to(config: Config, remote: IPv4Address | IPv6Address) -> int:
-    """Largest IP packet on the way to an address."""
-    return config.esp.path_mtu or routes.route_mtu(remote)
+    """Largest IP packet on the way to an address, as far as this machine knows by itself.
+
+    What routers have told the kernel counts only if nobody looks after it here.
+    """
+    if config.esp.path_mtu:
+        return config.esp.path_mtu
+    if config.esp.discovers_path_mtu:
+        return routes.configured_mtu(remote)
+    return routes.route_mtu(remote)

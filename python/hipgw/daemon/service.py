@@ -35,9 +35,17 @@ from hipgw.platform import privileges, sockets
 from hipgw.platform.instance import InstanceLock
 from hipgw.platform.journal import Journal
 from hipgw.protocol.config import MachineConfig
-from hipgw.protocol.effects import Closed, Effect, Established, Failed, PingReply
+from hipgw.protocol.effects import (
+    Closed,
+    Effect,
+    Established,
+    Failed,
+    PathMtuChanged,
+    PingReply,
+)
 from hipgw.protocol.machine import HipMachine
 from hipgw.protocol.path import Path, Transport
+from hipgw.protocol.path_mtu import MtuSource
 from hipgw.roles.dead_peers import LOOK_S, DeadPeerDetection
 from hipgw.roles.endbox import EndboxRole
 from hipgw.roles.host import HostRole
@@ -95,10 +103,12 @@ class Service:
         interfaces.check_ports(config)
         mtu = interfaces.smallest_path_mtu(config)
         if config.host is not None:
-            device = interfaces.open_host(config.host, dataplane, identity.hit, own_lsi, mtu)
+            device = interfaces.open_host(
+                config.host, dataplane, identity.hit, own_lsi, mtu, config.esp
+            )
             stack.callback(device.close)
         if config.endbox is not None:
-            device = interfaces.open_endbox(config.endbox, dataplane, journal)
+            device = interfaces.open_endbox(config.endbox, dataplane, journal, config.esp)
             stack.callback(device.close)
 
         server_slot = contextlib.AsyncExitStack()
@@ -111,6 +121,7 @@ class Service:
                 replay_window=config.esp.replay_window,
                 segment_of=self._segment_of,
                 path_mtu=lambda remote: interfaces.path_mtu_to(config, remote),
+                mtu_source=MtuSource.CONFIG if config.esp.path_mtu else MtuSource.ROUTE,
             ),
             directory,
             self._handle_event,
@@ -130,7 +141,7 @@ class Service:
         stack.callback(dataplane.stop)
         loop.add_reader(dataplane.fileno(), self._dataplane_readable)
         stack.callback(loop.remove_reader, dataplane.fileno())
-        transport.start(loop, driver.datagram_received)
+        transport.start(loop, driver.datagram_received, driver.packet_too_big)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         looking = loop.create_task(self._look_at_traffic())
@@ -163,13 +174,17 @@ class Service:
         """All sockets, IPv4 and IPv6, UDP and raw: who calls chooses how (RFC 9028 §4.5)."""
         udp: dict[int, socket.socket] = {}
         raw: dict[int, socket.socket] = {}
+        icmp: list[socket.socket] = []
+        discovers = self._config.esp.discovers_path_mtu
         for version in (4, 6) if sockets.ipv6_there() else (4,):
-            udp[version] = sockets.open_udp(version, self._config.hip.port)
+            udp[version] = sockets.open_udp(version, self._config.hip.port, dont_fragment=discovers)
             dataplane.add_udp_socket(udp[version].fileno())
             raw[version] = sockets.open_raw(version, sockets.HIP_PROTOCOL)
-            with sockets.open_raw(version, sockets.ESP_PROTOCOL) as esp:
+            with sockets.open_raw(version, sockets.ESP_PROTOCOL, dont_fragment=discovers) as esp:
                 dataplane.add_esp_socket(esp.fileno())
-        return ControlTransport(udp, raw, udp_port=self._config.hip.port)
+            if discovers:
+                icmp.append(sockets.open_icmp(version))
+        return ControlTransport(udp, raw, udp_port=self._config.hip.port, icmp=icmp)
 
     def _machine_config(self, directory: PeerDirectory) -> MachineConfig:
         hip = self._config.hip
@@ -268,6 +283,11 @@ class Service:
             role.handle_event(event)
         match event:
             case Established():
+                if self._config.esp.discovers_path_mtu:
+                    # Behind what else this event is to do: R2 has to come first.
+                    asyncio.get_running_loop().call_soon(
+                        self._driver.discover_path_mtu, event.peer_hit
+                    )
                 _log.info(
                     "association established",
                     extra={
@@ -281,6 +301,16 @@ class Service:
                 _log.info(
                     "association closed",
                     extra={"peer_hit": str(event.peer_hit), "reason": event.reason},
+                )
+            case PathMtuChanged():
+                _log.info(
+                    "path MTU found out",
+                    extra={
+                        "peer_hit": str(event.peer_hit),
+                        "remote": str(event.path.remote),
+                        "mtu": event.mtu,
+                        "source": event.source.value,
+                    },
                 )
             case Failed():
                 _log.warning(
@@ -298,6 +328,10 @@ class Service:
             flowing = traffic(self._dataplane.security_associations())
             times = ((entry.peer_hit, (entry.sent_s, entry.received_s)) for entry in flowing)
             used = {hit for hit, ages in times if any(s is not None and s < LOOK_S for s in ages)}
+            for entry in flowing:
+                if entry.peer_hit in used:
+                    heard = entry.received_s is not None and entry.received_s < LOOK_S
+                    self._driver.data_flows(entry.peer_hit, one_way=not heard)
             for role in self._roles:
                 used.update(role.kept())
             self._driver.traffic_seen(used)

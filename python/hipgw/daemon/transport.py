@@ -1,17 +1,23 @@
 """Sends and receives HIP packets: inside UDP, or by IP protocol 139."""
 
 import asyncio
+import errno
 import logging
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from hipgw.errors import PlatformError
 from hipgw.platform.routes import source_address
-from hipgw.platform.sockets import receive_hip, send_hip
+from hipgw.platform.sockets import receive_hip, receive_too_big, send_hip
 from hipgw.protocol.path import IPAddress, Path, Transport
+from hipgw.wire.icmp import TooBig
 
 BATCH = 64
 """Raw packets read before the event loop gets its turn again."""
+
+ICMP_BATCH = 32
+ICMP_PAUSE_S = 0.05
+"""ICMP messages read at once, and how long none is read then: a flood of them costs little."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,9 +35,14 @@ class ControlTransport:
         raw: Mapping[int, socket.socket],
         *,
         udp_port: int,
+        icmp: Sequence[socket.socket] = (),
     ) -> None:
-        """*udp* and *raw* are keyed by IP version, 4 and 6; a family may be missing."""
+        """*udp* and *raw* are keyed by IP version, 4 and 6; a family may be missing.
+
+        *icmp* are sockets of `sockets.open_icmp`.
+        """
         self.udp_port = udp_port
+        self._icmp = tuple(icmp)
         self._sockets = {Transport.UDP: udp, Transport.RAW: raw}
         self.send_errors = 0
 
@@ -40,32 +51,67 @@ class ControlTransport:
         """The own address that packets to *remote* leave from; None without a route."""
         return source_address(remote)
 
-    def send(self, data: bytes, path: Path) -> None:
-        """Send one HIP packet. A failure is counted and logged: HIP repeats what matters."""
+    def send(self, data: bytes, path: Path, *, dont_fragment: bool = False) -> None:
+        """Send one HIP packet. A failure is counted and logged: HIP repeats what matters.
+
+        *dont_fragment* marks a probe: that it is too large even for the own link is no failure.
+        """
         version = path.remote.version
         sock = self._sockets[path.transport].get(version)
         try:
             if sock is None:
                 raise PlatformError(f"This machine has no IPv{version} sockets.")
-            send_hip(sock, data, path)
+            send_hip(sock, data, path, dont_fragment=dont_fragment)
         except (PlatformError, OSError) as error:
+            if dont_fragment and getattr(error, "errno", None) == errno.EMSGSIZE:
+                return
             self.send_errors += 1
             _log.warning("cannot send to %s: %s", path.remote, error)
 
     def start(
-        self, loop: asyncio.AbstractEventLoop, received: Callable[[bytes, Path], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        received: Callable[[bytes, Path], None],
+        too_big: Callable[[TooBig], None],
     ) -> None:
         """Read the raw sockets from now on."""
+        for sock in self._icmp:
+            loop.add_reader(sock, self._icmp_readable, loop, sock, too_big)
         for sock in self._sockets[Transport.RAW].values():
             loop.add_reader(sock, self._readable, sock, received)
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Close all sockets."""
+        for sock in self._icmp:
+            loop.remove_reader(sock)
+            sock.close()
         for sock in self._sockets[Transport.RAW].values():
             loop.remove_reader(sock)
         for sockets in self._sockets.values():
             for sock in sockets.values():
                 sock.close()
+
+    @classmethod
+    def _icmp_readable(
+        cls,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        too_big: Callable[[TooBig], None],
+    ) -> None:
+        for _ in range(ICMP_BATCH):
+            try:
+                message = receive_too_big(sock)
+            except OSError:  # nothing more waits
+                return
+            if message is not None:
+                too_big(message)
+        loop.remove_reader(sock)
+
+        def go_on() -> None:
+            if sock.fileno() >= 0:
+                loop.add_reader(sock, cls._icmp_readable, loop, sock, too_big)
+
+        loop.call_later(ICMP_PAUSE_S, go_on)
 
     @staticmethod
     def _readable(sock: socket.socket, received: Callable[[bytes, Path], None]) -> None:

@@ -144,8 +144,13 @@ class DataPlane(Protocol):
         local_hit: IPv6Address,
         local_lsi: IPv4Address,
         vnet_hdr: bool,
+        copy_dscp: bool = True,
+        ecn: bool = True,
     ) -> None:
-        """Carry the host role's TUN (IFF_NO_PI); before `start`."""
+        """Carry the host role's TUN (IFF_NO_PI); before `start`.
+
+        `copy_dscp` and `ecn`: whether outer headers get these fields of inner ones (RFC 6040).
+        """
 
     def add_tap(
         self,
@@ -157,8 +162,13 @@ class DataPlane(Protocol):
         vnet_hdr: bool,
         mac_limit: int = DEFAULT_MAC_LIMIT,
         mac_age_s: float = DEFAULT_MAC_AGE_S,
+        copy_dscp: bool = True,
+        ecn: bool = True,
     ) -> None:
-        """Carry the TAP (IFF_NO_PI) of an Ethernet segment, numbered from 1; before `start`."""
+        """Carry the TAP (IFF_NO_PI) of an Ethernet segment, numbered from 1; before `start`.
+
+        `copy_dscp` and `ecn` are about the IP packets in frames; see `set_tun`.
+        """
 
     def start(self, *, busy_poll_us: int = 0) -> None:
         """Begin to carry packets; look for more during *busy_poll_us* before each sleep."""

@@ -55,6 +55,8 @@ class EspCoreDataPlane:
         local_hit: IPv6Address,
         local_lsi: IPv4Address,
         vnet_hdr: bool,
+        copy_dscp: bool = True,
+        ecn: bool = True,
     ) -> None:
         self._engine.set_tun(
             fd,
@@ -62,6 +64,8 @@ class EspCoreDataPlane:
             local_hit=local_hit.packed,
             local_lsi=local_lsi.packed,
             vnet_hdr=vnet_hdr,
+            copy_dscp=copy_dscp,
+            ecn=ecn,
         )
 
     def add_tap(
@@ -74,6 +78,8 @@ class EspCoreDataPlane:
         vnet_hdr: bool,
         mac_limit: int = DEFAULT_MAC_LIMIT,
         mac_age_s: float = DEFAULT_MAC_AGE_S,
+        copy_dscp: bool = True,
+        ecn: bool = True,
     ) -> None:
         self._engine.add_tap(
             fd,
@@ -83,6 +89,8 @@ class EspCoreDataPlane:
             vnet_hdr=vnet_hdr,
             mac_limit=mac_limit,
             mac_age_s=mac_age_s,
+            copy_dscp=copy_dscp,
+            ecn=ecn,
         )
 
     def start(self, *, busy_poll_us: int = 0) -> None:

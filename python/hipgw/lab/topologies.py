@@ -4,7 +4,8 @@
     LAN 1      └── router ──┘      LAN 2        (a third site, h3 and e3, hangs on the same router)
 
 Between each gateway and the router lies an underlay network of its own: site n has
-192.168.(100 + n).0/24 and fd00:100:n::/64.
+192.168.(100 + n).0/24 and fd00:100:n::/64. With a bottleneck there are two routers and a narrow
+link between them, which neither gateway sees: site 1 hangs on the first, all others on the second.
 """
 
 import functools
@@ -24,6 +25,8 @@ Family = Literal[4, 6]
 TransportName = Literal["udp", "raw"]
 
 UP_TIMEOUT_S = 20.0
+BOTTLENECK = "narrow"
+"""The interface that each of two routers has towards the other."""
 
 _FAMILIES: tuple[tuple[Family, int, str], ...] = ((4, 24, "default"), (6, 64, "default6"))
 """Version, prefix length and the name of the default route."""
@@ -65,10 +68,21 @@ class Site:
 class GatewayNetwork:
     """Two or more sites with a hipgw daemon each, around one router."""
 
-    def __init__(self, lab: Lab, router: Router, sites: Sequence[Site]) -> None:
+    def __init__(self, lab: Lab, routers: Sequence[Router], sites: Sequence[Site]) -> None:
         self.lab = lab
-        self.router = router
+        self.routers = list(routers)
+        """One, or two with a bottleneck between them."""
         self.sites = list(sites)
+
+    @property
+    def router(self) -> Router:
+        """The (first) router."""
+        return self.routers[0]
+
+    def set_bottleneck(self, mtu: int) -> None:
+        """Give the link between the two routers another MTU, in octets."""
+        for router in self.routers:
+            router.mtu(BOTTLENECK, mtu)
 
     def start(self, *, wait: bool = True) -> None:
         """Start all daemons and, unless told otherwise, wait until endboxes are associated."""
@@ -95,12 +109,23 @@ class GatewayNetwork:
 
 
 def underlay(
-    lab: Lab, sites: int, *, names: str = "e", mtu: int = 1500
-) -> tuple[Router, list[Host]]:
-    """A router and *sites* hosts around it, each in networks of its own, IPv4 and IPv6."""
-    router = lab.router("r")
+    lab: Lab, sites: int, *, names: str = "e", mtu: int = 1500, bottleneck: int | None = None
+) -> tuple[list[Router], list[Host]]:
+    """A router and *sites* hosts around it, each in networks of its own, IPv4 and IPv6.
+
+    *bottleneck*: MTU of a link in the middle, between two routers then.
+    """
+    routers = [lab.router("r")]
+    if bottleneck is not None:
+        routers.append(lab.router("r2"))
+        lab.link(routers[0], BOTTLENECK, routers[1], BOTTLENECK, mtu=bottleneck)
+        for router, near, far in ((routers[0], 1, 2), (routers[1], 2, 1)):
+            router.address(BOTTLENECK, f"192.168.100.{near}/24", f"fd00:100::{near}/64")
+            router.route("default", f"192.168.100.{far}")
+            router.route("default6", f"fd00:100::{far}")
     gateways = []
     for n in range(1, sites + 1):
+        router = routers[min(n, len(routers)) - 1]
         gateway = lab.host(f"{names}{n}")
         lab.link(gateway, "wan0", router, f"site{n}", mtu=mtu)
         for family, length, everywhere in _FAMILIES:
@@ -110,7 +135,7 @@ def underlay(
             router.address(f"site{n}", f"{next_hop}/{length}")
             gateway.route(everywhere, next_hop)
         gateways.append(gateway)
-    return router, gateways
+    return routers, gateways
 
 
 def endboxes(
@@ -121,11 +146,13 @@ def endboxes(
     transport: TransportName = "udp",
     hip: Mapping[str, Any] | None = None,
     endbox: Mapping[str, Any] | None = None,
+    esp: Mapping[str, Any] | None = None,
     key_kind: KeyKind = "ecdsa-p384",
     underlay_mtu: int = 1500,
+    bottleneck: int | None = None,
 ) -> GatewayNetwork:
-    """Endboxes that join one LAN host each; *hip* and *endbox* add keys to those tables."""
-    router, gateways = underlay(lab, sites, mtu=underlay_mtu)
+    """Endboxes that join one LAN host each; *hip*, *esp* and *endbox* add keys to those tables."""
+    routers, gateways = underlay(lab, sites, mtu=underlay_mtu, bottleneck=bottleneck)
     built = []
     for n, gateway in enumerate(gateways, 1):
         lan_host = lab.host(f"h{n}")
@@ -137,11 +164,12 @@ def endboxes(
         site.daemon.configure(
             {
                 "hip": {"transport": transport, **(hip or {})},
+                "esp": dict(esp or {}),
                 "endbox": {"ports": ["lan0"], **(endbox or {})},
             },
             [_peer(other, family) for other in built if other is not site],
         )
-    return GatewayNetwork(lab, router, built)
+    return GatewayNetwork(lab, routers, built)
 
 
 def endbox_pair(lab: Lab, **options: Any) -> GatewayNetwork:
@@ -160,11 +188,13 @@ def host_pair(
     family: Family = 4,
     transport: TransportName = "udp",
     hip: Mapping[str, Any] | None = None,
+    esp: Mapping[str, Any] | None = None,
     key_kind: KeyKind = "ecdsa-p384",
     underlay_mtu: int = 1500,
+    bottleneck: int | None = None,
 ) -> GatewayNetwork:
     """Two hosts that reach each other by HIT and LSI."""
-    router, gateways = underlay(lab, 2, names="g", mtu=underlay_mtu)
+    routers, gateways = underlay(lab, 2, names="g", mtu=underlay_mtu, bottleneck=bottleneck)
     built = [
         Site(n, gateway, HipgwDaemon(gateway, key_kind=key_kind))
         for n, gateway in enumerate(gateways, 1)
@@ -173,6 +203,7 @@ def host_pair(
         site.daemon.configure(
             {
                 "hip": {"transport": transport, **(hip or {})},
+                "esp": dict(esp or {}),
                 "host": {"lsi": str(default_lsi(site.daemon.hit))},
             },
             [
@@ -181,7 +212,7 @@ def host_pair(
                 if other is not site
             ],
         )
-    return GatewayNetwork(lab, router, built)
+    return GatewayNetwork(lab, routers, built)
 
 
 @dataclass(slots=True)

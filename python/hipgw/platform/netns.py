@@ -152,6 +152,14 @@ def processes_in(descriptor: int) -> list[int]:
     return found
 
 
+def leave_network() -> None:
+    """Put the calling thread into a new network namespace, which goes with the thread.
+
+    Raises PlatformError.
+    """
+    _check(_libc.unshare(_CLONE_NEWNET), "Making a network namespace")
+
+
 def _process_ids() -> Iterator[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -168,7 +176,7 @@ def _share_directory() -> None:
 
 
 def _unshare_and_pin(place: Path) -> None:
-    _check(_libc.unshare(_CLONE_NEWNET), "Making a network namespace")
+    leave_network()
     # thread-self, not self: only this thread was moved into the new namespace.
     _mount(b"/proc/thread-self/ns/net", bytes(place), b"none", _MS_BIND)
 

@@ -1,7 +1,9 @@
 """Routes: what goes through which interface, and how large it may be."""
 
 import errno
+import fcntl
 import socket
+import struct
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
@@ -14,6 +16,14 @@ IPAddress = IPv4Address | IPv6Address
 
 DEFAULT_MTU = 1500
 _DISCARD_PORT = 9
+_RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
+_NLM_F_REQUEST = 1
+_RTM_F_FIB_MATCH = 0x2000
+_RTA_DST, _RTA_OIF, _RTA_METRICS, _RTAX_MTU = 1, 4, 8, 2
+_NLMSGHDR = struct.Struct("=IHHII")
+_RTMSG = struct.Struct("=BBBBBBBBI")
+_RTATTR = struct.Struct("=HH")
+_SIOCGIFMTU = 0x8921
 _IP_MTU = 14
 _IPV6_MTU = 24
 
@@ -81,6 +91,58 @@ def route_mtu(destination: IPAddress) -> int:
             if error.errno in {errno.EAFNOSUPPORT, errno.EPERM}:
                 raise PlatformError(f"{destination}: {error.strerror}.") from error
             return DEFAULT_MTU
+
+
+def configured_mtu(destination: IPAddress) -> int:
+    """The same as the own link and the routing table have it, without what routers have told.
+
+    Anybody can pretend to be a router, so what the kernel has heard may be wrong.
+    """
+    try:
+        interface, mtu = _route_entry(destination)
+        name = socket.if_indextoname(interface)
+        with _probe(destination) as sock:
+            answer = fcntl.ioctl(sock, _SIOCGIFMTU, struct.pack("16si12x", name.encode(), 0))
+        link_mtu: int = struct.unpack_from("16xi", answer)[0]
+        return min(mtu or link_mtu, link_mtu)
+    except OSError:
+        # No route, or a kernel that does not show its table's entries (before Linux 4.13).
+        return route_mtu(destination)
+
+
+def _route_entry(destination: IPAddress) -> tuple[int, int]:
+    """Interface and MTU (0 if none is set) of the entry of the routing table. Raises OSError.
+
+    Asked by hand, since this is done for each association and has to be quick.
+    """
+    family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
+    address = destination.packed
+    route = _RTMSG.pack(family, len(address) * 8, 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH)
+    body = route + _RTATTR.pack(_RTATTR.size + len(address), _RTA_DST) + address
+    header = _NLMSGHDR.pack(_NLMSGHDR.size + len(body), _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0)
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    with socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE) as sock:
+        sock.send(header + body)
+        answer = sock.recv(8192)
+    if _NLMSGHDR.unpack_from(answer)[1] != _RTM_NEWROUTE:
+        raise OSError(errno.ENETUNREACH, "no such route")
+    attributes = _attributes(answer[_NLMSGHDR.size + _RTMSG.size :])
+    if _RTA_OIF not in attributes:
+        raise OSError(errno.ENETUNREACH, "a route without an interface")
+    metrics = _attributes(attributes.get(_RTA_METRICS, b""))
+    mtu = struct.unpack_from("=I", metrics.get(_RTAX_MTU, bytes(4)))[0]
+    return struct.unpack_from("=I", attributes[_RTA_OIF])[0], mtu
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found = {}
+    while len(data) >= _RTATTR.size:
+        length, kind = _RTATTR.unpack_from(data)
+        if length < _RTATTR.size:
+            break
+        found[kind & 0x3FFF] = data[_RTATTR.size : length]
+        data = data[(length + 3) & ~3 :]
+    return found
 
 
 def _probe(destination: IPAddress) -> socket.socket:

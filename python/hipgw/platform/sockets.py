@@ -4,18 +4,26 @@ import contextlib
 import errno
 import socket
 import struct
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 from hipgw.errors import PlatformError
 from hipgw.protocol.path import Path, Transport
+from hipgw.wire.icmp import TooBig, parse_v4, parse_v6
 
 HIP_PROTOCOL = 139
 ESP_PROTOCOL = 50
 
 BUFFER_OCTETS = 8 * 1024 * 1024
 """Of each socket, both ways: a burst of 64 KiB trains must not be lost while a thread is away."""
+DATA_BUFFER_OCTETS = 16 * 1024 * 1024
+"""What the data plane asks for in the end, where it may."""
 CONTROL_BUFFER_OCTETS = 512 * 1024
 LARGEST_PACKET = 65535
+ICMP_OCTETS = 2048
+"""More than any ICMP error has."""
+NEVER_CUT_OCTETS = 548
+"""What fits an IP packet of 576 octets, which every path carries in one piece or as good as."""
 
 UDP_MARKER = bytes(4)
 """In front of HIP inside UDP, where ESP has its SPI (RFC 9028 §5.1)."""
@@ -24,22 +32,28 @@ _IP_PKTINFO = 8
 _IP_MTU_DISCOVER = 10
 _IPV6_MTU_DISCOVER = 23
 _PMTUDISC_DONT = 0
+_PMTUDISC_PROBE = 3
 _IPV6_RECVPKTINFO = getattr(socket, "IPV6_RECVPKTINFO", 49)
 _IPV6_PKTINFO = getattr(socket, "IPV6_PKTINFO", 50)
+_SOL_RAW = 255
+_ICMP_FILTER = 1
+_ICMPV6_FILTER = 1
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _IN_PKTINFO = struct.Struct("@I4s4s")
 _IN6_PKTINFO = struct.Struct("@16sI")
 
 
-def open_udp(version: int, port: int) -> socket.socket:
+def open_udp(version: int, port: int, *, dont_fragment: bool = False) -> socket.socket:
     """A UDP socket on a port of every own address, IPv4 (4) or IPv6 only (6).
 
-    It tells which own address each packet came to. Raises PlatformError.
+    It tells which own address each packet came to. With *dont_fragment* nobody cuts what is sent
+    by it, also not this host, whatever it was told of the path; what `send_hip` sends may be cut
+    all the same. Raises PlatformError.
     """
     sock = _socket(version, socket.SOCK_DGRAM, 0)
     try:
-        _tune(sock, version, BUFFER_OCTETS)
+        _tune(sock, version, BUFFER_OCTETS, dont_fragment=dont_fragment)
         sock.bind(("0.0.0.0" if version == 4 else "::", port))  # noqa: S104 - that is its purpose
     except OSError as error:
         sock.close()
@@ -53,16 +67,65 @@ def open_udp(version: int, port: int) -> socket.socket:
     return sock
 
 
-def open_raw(version: int, protocol: int) -> socket.socket:
-    """A raw socket for an IP protocol (139 for HIP, 50 for ESP). Raises PlatformError."""
+def open_raw(version: int, protocol: int, *, dont_fragment: bool = False) -> socket.socket:
+    """A raw socket for an IP protocol (139 for HIP, 50 for ESP); see `open_udp`.
+
+    Raises PlatformError.
+    """
     sock = _socket(version, socket.SOCK_RAW, protocol)
     try:
         size = BUFFER_OCTETS if protocol == ESP_PROTOCOL else CONTROL_BUFFER_OCTETS
-        _tune(sock, version, size)
+        _tune(sock, version, size, dont_fragment=dont_fragment)
     except OSError as error:
         sock.close()
         raise PlatformError(f"IP protocol {protocol}: {error.strerror}.") from error
     return sock
+
+
+def open_icmp(version: int) -> socket.socket:
+    """A raw socket that gets the ICMP errors which tell of packets that are too large.
+
+    Raises PlatformError.
+    """
+    protocol = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
+    sock = _socket(version, socket.SOCK_RAW, protocol)
+    try:
+        if version == 4:
+            # A set bit keeps a type out: all but "destination unreachable" (3).
+            sock.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("@I", ~(1 << 3) & 0xFFFFFFFF))
+        else:
+            # All but Packet Too Big (2).
+            words = (0xFFFFFFFF & ~(1 << 2), *(0xFFFFFFFF,) * 7)
+            sock.setsockopt(socket.IPPROTO_ICMPV6, _ICMPV6_FILTER, struct.pack("@8I", *words))
+    except OSError as error:
+        sock.close()
+        raise PlatformError(f"ICMP over IPv{version}: {error.strerror}.") from error
+    return sock
+
+
+def receive_too_big(sock: socket.socket) -> TooBig | None:
+    """Take one message from a socket of `open_icmp`; None for one that tells nothing.
+
+    Raises BlockingIOError when none waits, OSError as the kernel answers.
+    """
+    data = sock.recv(ICMP_OCTETS)
+    if sock.family == socket.AF_INET6:
+        return parse_v6(data)
+    # IPv4 raw sockets deliver the IP header as well.
+    return parse_v4(data[(data[0] & 0x0F) * 4 :]) if data else None
+
+
+def reachable_buffers() -> tuple[int, int]:
+    """Octets that a socket's receive and send buffers get of what is asked for, in this order.
+
+    The kernel counts its own bookkeeping as well, so it gives twice of what it grants. Raises
+    PlatformError.
+    """
+    with _socket(4, socket.SOCK_DGRAM, 0) as sock:
+        _enlarge(sock, DATA_BUFFER_OCTETS)
+        receive = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        send = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    return receive // 2, send // 2
 
 
 def ipv6_there() -> bool:
@@ -74,10 +137,11 @@ def ipv6_there() -> bool:
     return True
 
 
-def send_hip(sock: socket.socket, data: bytes, path: Path) -> None:
+def send_hip(sock: socket.socket, data: bytes, path: Path, *, dont_fragment: bool = False) -> None:
     """Send one HIP packet along a path, from its own address if it names one.
 
-    Raises OSError as the kernel answers.
+    With *dont_fragment* it is lost where it does not fit; else it is cut, as a HIP packet has to
+    come through even where nothing is known of the path. Raises OSError as the kernel answers.
     """
     udp = path.transport is Transport.UDP
     payload = UDP_MARKER + data if udp else data
@@ -92,7 +156,8 @@ def send_hip(sock: socket.socket, data: bytes, path: Path) -> None:
         case None:
             pass
     target = (str(path.remote), path.remote_port if udp else 0)
-    sock.sendmsg([payload], ancillary, 0, target)
+    with _fragmenting(sock, path.remote.version, len(payload), dont_fragment=dont_fragment):
+        sock.sendmsg([payload], ancillary, 0, target)
 
 
 def receive_hip(sock: socket.socket) -> tuple[bytes, Path] | None:
@@ -135,8 +200,48 @@ def _socket(version: int, kind: int, protocol: int) -> socket.socket:
         raise PlatformError(f"An IPv{version} socket: {error.strerror}.") from error
 
 
-def _tune(sock: socket.socket, version: int, size: int) -> None:
-    """Big buffers, own addresses told, fragments where the path asks for them."""
+@contextlib.contextmanager
+def _fragmenting(
+    sock: socket.socket, version: int, octets: int, *, dont_fragment: bool
+) -> Iterator[None]:
+    """Have what is sent in this block cut where it is needed, or not.
+
+    The data plane may send by the same socket meanwhile. Its packets are then treated likewise,
+    which harms none: they fit the path, as far as is known.
+    """
+    level, option = (
+        (socket.IPPROTO_IP, _IP_MTU_DISCOVER)
+        if version == 4
+        else (socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER)
+    )
+    usual = sock.getsockopt(level, option)
+    wanted = _PMTUDISC_PROBE if dont_fragment else _PMTUDISC_DONT
+    if usual == wanted or (not dont_fragment and octets <= NEVER_CUT_OCTETS):
+        yield
+        return
+    sock.setsockopt(level, option, wanted)
+    try:
+        yield
+    finally:
+        sock.setsockopt(level, option, usual)
+
+
+def _tune(sock: socket.socket, version: int, size: int, *, dont_fragment: bool) -> None:
+    """Big buffers, own addresses told, fragments or none."""
+    discovery = _PMTUDISC_PROBE if dont_fragment else _PMTUDISC_DONT
+    _enlarge(sock, size)
+    if version == 4:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, discovery)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, discovery)
+        if sock.type == socket.SOCK_DGRAM:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+
+
+def _enlarge(sock: socket.socket, size: int) -> None:
+    """Big buffers, as far as they may be."""
     for force, plain in (
         (_SO_RCVBUFFORCE, socket.SO_RCVBUF),
         (_SO_SNDBUFFORCE, socket.SO_SNDBUF),
@@ -147,11 +252,3 @@ def _tune(sock: socket.socket, version: int, size: int) -> None:
             # Without CAP_NET_ADMIN the system's limit holds.
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, plain, size)
-    if version == 4:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
-    else:
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
-        if sock.type == socket.SOCK_DGRAM:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

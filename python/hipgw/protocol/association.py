@@ -7,6 +7,7 @@ from hipgw.identity.host_identity import HostIdentity, LocalIdentity
 from hipgw.identity.keymat import EspKeys, HipKeys
 from hipgw.identity.rhash import Rhash
 from hipgw.protocol.path import IPAddress, Path
+from hipgw.protocol.path_mtu import PathMtuSearch
 from hipgw.protocol.retransmission import Retransmission
 from hipgw.protocol.states import State
 from hipgw.wire.packet import HipPacket
@@ -38,6 +39,8 @@ class Session:
     next_update_id: int = 0
     seen_update_ids: list[int] = field(default_factory=list)
     highest_update_id: int = -1
+    probe_octets: int = 0
+    """Of a probe without padding; 0 until one was made."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,6 +90,8 @@ class Ping:
     request: int
     nonce: bytes
     sent: float
+    probe: int | None = None
+    """The size that it tries a path with; None for an ordinary one."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -107,6 +112,8 @@ class Association:
     closing: ClosingExchange | None = None
     pings: dict[int, Ping] = field(default_factory=dict)
     """By Update ID."""
+    path_mtu: PathMtuSearch | None = None
+    """Of the current path; None while nobody asked for it."""
     deadline: float | None = None
     """When R2-SENT is complete, a closed association is forgotten, or E-FAILED ends."""
     last_traffic: float = 0.0
@@ -129,6 +136,10 @@ class Association:
             times.append(self.deadline)
         if self.state is State.ESTABLISHED:
             times.append(self.last_traffic + ual_s)
+        if self.path_mtu is not None and self.state in {State.R2_SENT, State.ESTABLISHED}:
+            when = self.path_mtu.when
+            if when is not None:
+                times.append(when)
         return min(times, default=None)
 
 

@@ -75,6 +75,8 @@ class Core:
         self.i1_limit = RateLimit(config.i1_per_source, random(16))
         self.notify_limit = RateLimit(2, random(16))
         self.update_limit = RateLimit(20, random(16))
+        self.too_big_limit = RateLimit(50, random(16))
+        self.peer_too_big_limit = RateLimit(5, random(16))
         self.drops: Counter[DropReason] = Counter()
         self.sent: Counter[str] = Counter()
         self.received: Counter[str] = Counter()
@@ -83,16 +85,26 @@ class Core:
 
     # -- output ------------------------------------------------------------------------------
 
-    def send(self, data: bytes, path: Path, peer_hit: IPv6Address | None) -> None:
+    def send(
+        self,
+        data: bytes,
+        path: Path,
+        peer_hit: IPv6Address | None,
+        *,
+        tail: bytes = b"",
+        dont_fragment: bool = False,
+    ) -> None:
         """Send a packet whose checksum field is zero; it is filled in where the path needs it.
 
-        With an unknown own address the checksum cannot be made here: plain IP needs one.
+        With an unknown own address the checksum cannot be made here: plain IP needs one. *tail* are
+        octets behind the packet, which the receiver ignores (RFC 8200 §4.7).
         """
         name = PacketType(data[2] & 0x7F).name
         self.sent[name] += 1
         if path.transport is Transport.RAW and path.local is not None:
             data = set_checksum(data, PseudoHeader(path.local, path.remote))
-        self.effects.append(SendDatagram(data, path))
+        data += tail
+        self.effects.append(SendDatagram(data, path, dont_fragment))
         self.effects.append(PacketTrace(Direction.OUTBOUND, name, peer_hit, path, len(data)))
 
     def move(self, association: Association, trigger: Trigger, reason: str) -> None:
@@ -238,6 +250,7 @@ class Core:
         association.path = path
         association.closing = None
         association.pings.clear()
+        association.path_mtu = None
         association.last_traffic = now
         association.established_at = now
         association.exchange_s = now - began
@@ -268,6 +281,7 @@ class Core:
         if association.session is not None:
             self.uninstall(association, association.session)
         association.pings.clear()
+        association.path_mtu = None
         self.effects.append(Closed(association.local_hit, association.peer_hit, reason))
 
     def retransmission(self, now: float) -> Retransmission:

@@ -5,6 +5,7 @@ from enum import Enum
 from ipaddress import IPv6Address
 
 from hipgw.protocol.path import Path
+from hipgw.protocol.path_mtu import MtuSource
 from hipgw.protocol.states import State
 
 
@@ -14,6 +15,8 @@ class SendDatagram:
 
     data: bytes
     path: Path
+    dont_fragment: bool = False
+    """Whether it is a probe of the path's MTU: to be lost rather than cut."""
 
 
 class Direction(Enum):
@@ -58,6 +61,18 @@ class RemoveSA:
     local_hit: IPv6Address
     peer_hit: IPv6Address
     spi: int
+
+
+@dataclass(frozen=True, slots=True)
+class PathMtuChanged:
+    """Packets to a peer may be this large from now on (RFC 8899)."""
+
+    local_hit: IPv6Address
+    peer_hit: IPv6Address
+    path: Path
+    mtu: int
+    """Octets of a whole IP packet."""
+    source: MtuSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +181,7 @@ Effect = (
     | InstallSA
     | MoveSA
     | RemoveSA
+    | PathMtuChanged
     | SolvePuzzle
     | CancelPuzzle
     | Lookup

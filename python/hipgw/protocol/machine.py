@@ -5,7 +5,7 @@ from ipaddress import IPv6Address
 
 from hipgw.errors import LocalProtocolError, WireError
 from hipgw.identity.host_identity import LocalIdentity
-from hipgw.protocol import closing, initiator, notifying, responder, updating
+from hipgw.protocol import closing, initiator, notifying, probing, responder, updating
 from hipgw.protocol.association import Association, AssociationInfo
 from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.core import UP, Core, Dropped
@@ -22,6 +22,7 @@ from hipgw.wire.errors import (
     UnknownPacketTypeError,
     UnsupportedVersionError,
 )
+from hipgw.wire.icmp import TooBig
 from hipgw.wire.packet import HipPacket, PacketType
 
 _REASONS = {
@@ -153,6 +154,30 @@ class HipMachine:
         for association in self._core.with_peer(peer_hit):
             association.last_traffic = now
 
+    def discover_path_mtu(self, peer_hit: IPv6Address, route_mtu: int, now: float) -> list[Effect]:
+        """Find out how large packets to a peer may be, *route_mtu* octets at most (RFC 8899).
+
+        To be called once an association is established and whenever its path changes; begins
+        anew each time. `PathMtuChanged` tells what is found.
+        """
+        for association in self._core.with_peer(peer_hit):
+            probing.begin(self._core, association, route_mtu, now)
+        return self._drain()
+
+    def data_flows(self, peer_hit: IPv6Address, now: float, *, one_way: bool) -> list[Effect]:
+        """Data went to or came from a peer in the last seconds.
+
+        *one_way*: it only went there, so what was sent may have been too large for the path.
+        """
+        for association in self._core.with_peer(peer_hit):
+            probing.data_flows(self._core, association, now, one_way=one_way)
+        return self._drain()
+
+    def packet_too_big(self, message: TooBig, now: float) -> list[Effect]:
+        """An ICMP message came in: a packet was too large for a link. It may be forged."""
+        probing.too_big(self._core, message, now)
+        return self._drain()
+
     def close(
         self, peer_hit: IPv6Address, now: float, *, reason: str = "closed locally"
     ) -> list[Effect]:
@@ -270,6 +295,8 @@ class HipMachine:
             closing.timer_expired(core, association, now)
         if association.deadline is not None and association.deadline <= now:
             self._deadline(association)
+        if association.state in UP:
+            probing.timer_expired(core, association, now)
         if (
             association.state is State.ESTABLISHED
             and association.last_traffic + core.config.ual_s <= now

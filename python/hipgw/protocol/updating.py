@@ -4,6 +4,7 @@ import hmac
 from ipaddress import IPv6Address
 
 from hipgw.errors import LocalProtocolError
+from hipgw.protocol import probing
 from hipgw.protocol.association import (
     PINGS_OUTSTANDING,
     UPDATE_IDS_REMEMBERED,
@@ -96,6 +97,9 @@ def _acknowledged(
         if not hmac.compare_digest(echo.data, pending.nonce):
             raise Dropped(DropReason.BAD_ECHO)
         del association.pings[update_id]
+        if pending.probe is not None:
+            probing.answered(core, association, pending.probe, now)
+            continue
         core.effects.append(
             PingReply(association.peer_hit, pending.request, now - pending.sent, path)
         )

@@ -1,11 +1,13 @@
 """Carries security associations from the HIP machine into the data plane."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from hipgw.dataplane.backend import DataPlane, SecurityAssociation
-from hipgw.protocol.effects import Direction, InstallSA, MoveSA, RemoveSA
+from hipgw.protocol.effects import Direction, InstallSA, MoveSA, PathMtuChanged, RemoveSA
 from hipgw.protocol.path import Path, Transport
+from hipgw.protocol.path_mtu import MtuSource
 from hipgw.roles.dead_peers import Traffic
 
 
@@ -21,6 +23,15 @@ def traffic(entries: Iterable[SecurityAssociation]) -> list[Traffic]:
     return [Traffic(hit, times.get((hit, "out")), times.get((hit, "in"))) for hit in peers]
 
 
+@dataclass(frozen=True, slots=True)
+class PathMtu:
+    """How large packets to a peer may be, in octets of IP, and how that is known."""
+
+    path: Path
+    mtu: int
+    source: MtuSource
+
+
 class SecurityAssociations:
     """Adds to each security association what only this machine knows: its segment and its path."""
 
@@ -31,15 +42,43 @@ class SecurityAssociations:
         replay_window: int,
         segment_of: Callable[[IPv6Address], int],
         path_mtu: Callable[[IPv4Address | IPv6Address], int],
+        mtu_source: MtuSource = MtuSource.ROUTE,
     ) -> None:
+        """*path_mtu* tells what is known of the way to an address beforehand, from *mtu_source*."""
         self._dataplane = dataplane
         self._replay_window = replay_window
         self._segment_of = segment_of
         self._path_mtu = path_mtu
+        self._mtu_source = mtu_source
+        self._mtus: dict[IPv6Address, PathMtu] = {}
+        self._outbound: dict[IPv6Address, tuple[int, Path]] = {}
+        """SPI and path of each peer's newest outbound security association."""
+
+    def known_mtu(self, path: Path) -> int:
+        """Largest IP packet on a path, as far as is known beforehand."""
+        return self._path_mtu(path.remote)
+
+    def path_mtu(self, peer_hit: IPv6Address) -> PathMtu | None:
+        """Largest IP packet to a peer, as it is in force; None without a security association."""
+        return self._mtus.get(peer_hit)
+
+    def set_mtu(self, effect: PathMtuChanged) -> None:
+        """Make packets to a peer as large as its path carries. Raises DataPlaneError."""
+        hit = effect.peer_hit
+        spi, path = self._outbound.get(hit, (0, None))
+        if path is None or path != effect.path:
+            return
+        before = self._mtus.get(hit)
+        self._mtus[hit] = PathMtu(path, effect.mtu, effect.source)
+        if before is None or before.mtu != effect.mtu:
+            self._move(hit, spi, path, effect.mtu)
 
     def install(self, effect: InstallSA) -> None:
         """Install one. Raises DataPlaneError."""
         path = effect.path
+        mtu = 0
+        if effect.direction is Direction.OUTBOUND:
+            mtu = self._begin(effect.peer_hit, effect.spi, path)
         self._dataplane.add_sa(
             direction=effect.direction.value,
             spi=effect.spi,
@@ -54,29 +93,44 @@ class SecurityAssociations:
             local_port=path.local_port,
             remote_port=path.remote_port,
             segment=self._segment_of(effect.peer_hit),
-            path_mtu=self._mtu(effect.direction, path),
+            path_mtu=mtu,
             replay_window=self._replay_window,
         )
 
     def move(self, effect: MoveSA) -> None:
         """Send along another path from now on. Raises DataPlaneError."""
-        path = effect.path
+        mtu = self._begin(effect.peer_hit, effect.spi, effect.path)
+        self._move(effect.peer_hit, effect.spi, effect.path, mtu)
+
+    def remove(self, effect: RemoveSA) -> None:
+        """Remove one; the data plane wipes its keys."""
+        if (
+            effect.direction is Direction.OUTBOUND
+            and self._outbound.get(effect.peer_hit, (0, None))[0] == effect.spi
+        ):
+            del self._outbound[effect.peer_hit]
+            self._mtus.pop(effect.peer_hit, None)
+        self._dataplane.remove_sa(
+            direction=effect.direction.value, spi=effect.spi, peer_hit=effect.peer_hit
+        )
+
+    def _begin(self, peer_hit: IPv6Address, spi: int, path: Path) -> int:
+        """Take note of a peer's outbound security association; returns its path's MTU."""
+        known = self._mtus.get(peer_hit)
+        if known is None or known.path != path:
+            known = PathMtu(path, self._path_mtu(path.remote), self._mtu_source)
+        self._outbound[peer_hit] = spi, path
+        self._mtus[peer_hit] = known
+        return known.mtu
+
+    def _move(self, peer_hit: IPv6Address, spi: int, path: Path, mtu: int) -> None:
         self._dataplane.move_sa(
-            spi=effect.spi,
-            peer_hit=effect.peer_hit,
+            spi=spi,
+            peer_hit=peer_hit,
             local=path.local,
             remote=path.remote,
             udp=path.transport is Transport.UDP,
             local_port=path.local_port,
             remote_port=path.remote_port,
-            path_mtu=self._path_mtu(path.remote),
+            path_mtu=mtu,
         )
-
-    def remove(self, effect: RemoveSA) -> None:
-        """Remove one; the data plane wipes its keys."""
-        self._dataplane.remove_sa(
-            direction=effect.direction.value, spi=effect.spi, peer_hit=effect.peer_hit
-        )
-
-    def _mtu(self, direction: Direction, path: Path) -> int:
-        return self._path_mtu(path.remote) if direction is Direction.OUTBOUND else 0

@@ -93,6 +93,8 @@ named! {
         BadBeet = "bad_beet",
         /// IPv4 traffic from a peer that has no LSI here.
         NoLsi = "no_lsi",
+        /// A router marked the outer header with congestion, and the inner one cannot tell (RFC 6040).
+        EcnNotCapable = "ecn_not_capable",
         /// A fragment that RFC 8200 §4.5 does not allow.
         FragmentMalformed = "fragment_malformed",
         /// Fragments that overlap: all of the packet is refused (RFC 5722).

@@ -5,6 +5,7 @@ pub mod beet;
 mod cbc_hmac;
 mod cbc_lanes;
 pub mod drops;
+pub mod ecn;
 pub mod engine;
 pub mod error;
 pub mod esp;

@@ -39,6 +39,8 @@ named! {
         MacsMoved = "macs_moved",
         /// Sources not learned, as the table of the segment is full.
         MacTableFull = "mac_table_full",
+        /// Frames that a router marked with congestion on the way, handed on with the mark inside.
+        EcnMarked = "ecn_marked",
         TooBigSent = "too_big_sent",
         EventsLost = "events_lost",
         /// Trains of equal-sized datagrams that went out in one piece (UDP_SEGMENT).

@@ -49,6 +49,7 @@ from hipgw.wire.parameters.nat import (
     RelayTo,
     TransactionPacing,
 )
+from hipgw.wire.parameters.private import Padding
 from hipgw.wire.parameters.registration import (
     From,
     RegFailed,
@@ -90,6 +91,7 @@ __all__ = [
     "NatTraversalMode",
     "Nominate",
     "Notification",
+    "Padding",
     "Parameter",
     "PeerPermission",
     "PlainLocator",

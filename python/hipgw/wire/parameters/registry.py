@@ -1,7 +1,7 @@
 """Which class reads which parameter type, by HIP version."""
 
 from hipgw.wire.errors import UnknownCriticalParameterError
-from hipgw.wire.parameters import base_exchange, esp, mobility, nat, registration
+from hipgw.wire.parameters import base_exchange, esp, mobility, nat, private, registration
 from hipgw.wire.parameters.base import Parameter
 from hipgw.wire.parameters.unknown import UnknownParameter
 
@@ -21,6 +21,7 @@ _V2: tuple[type[Parameter], ...] = (
     *(nat.NatTraversalMode, nat.TransactionPacing, nat.RegFrom, nat.RelayFrom, nat.RelayTo),
     *(nat.RelayHmac, nat.RelayedAddress, nat.MappedAddress, nat.PeerPermission),
     *(nat.CandidatePriority, nat.Nominate),
+    private.Padding,
 )
 
 PARAMETERS: dict[int, dict[int, type[Parameter]]] = {2: {kind.TYPE: kind for kind in _V2}}

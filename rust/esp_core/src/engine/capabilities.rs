@@ -22,21 +22,25 @@ pub fn capabilities() -> Vec<(&'static str, bool)> {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn cpu() -> [(&'static str, bool); 4] {
+fn cpu() -> [(&'static str, bool); 6] {
     use std::arch::is_x86_feature_detected;
     [
         ("aes", is_x86_feature_detected!("aes")),
         ("vaes", is_x86_feature_detected!("vaes")),
+        ("pclmulqdq", is_x86_feature_detected!("pclmulqdq")),
+        ("vpclmulqdq", is_x86_feature_detected!("vpclmulqdq")),
         ("avx512", is_x86_feature_detected!("avx512f")),
         ("sha", is_x86_feature_detected!("sha")),
     ]
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn cpu() -> [(&'static str, bool); 4] {
+fn cpu() -> [(&'static str, bool); 6] {
     [
         ("aes", false),
         ("vaes", false),
+        ("pclmulqdq", false),
+        ("vpclmulqdq", false),
         ("avx512", false),
         ("sha", false),
     ]

@@ -51,6 +51,7 @@ use self::{
 };
 use crate::{
     beet::{Hit, Lsi},
+    ecn::MarkPolicy,
     events::EventQueue,
     l2::mac_table::{MacLearner, MacTable},
     stats::Counters,
@@ -102,6 +103,7 @@ pub struct TapParameters {
     pub vnet_hdr: bool,
     pub mac_limit: usize,
     pub mac_age_s: u32,
+    pub marks: MarkPolicy,
 }
 
 /// The TUN to carry.
@@ -113,12 +115,14 @@ pub struct TunParameters {
     pub local_hit: Hit,
     pub local_lsi: Lsi,
     pub vnet_hdr: bool,
+    pub marks: MarkPolicy,
 }
 
 struct Segment {
     number: u32,
     device: Arc<Device>,
     mss_clamp: bool,
+    marks: MarkPolicy,
     macs: Arc<MacTable>,
     /// Handed to the receiving thread at the start.
     learner: Option<MacLearner>,
@@ -128,6 +132,7 @@ struct Tun {
     device: Arc<Device>,
     local_hit: Hit,
     local_lsi: Lsi,
+    marks: MarkPolicy,
 }
 
 enum Phase {

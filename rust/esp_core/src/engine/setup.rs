@@ -76,6 +76,7 @@ impl Engine {
             device: Arc::new(Device::open(tun.fd, tun.vnet_hdr)?),
             local_hit: tun.local_hit,
             local_lsi: tun.local_lsi,
+            marks: tun.marks,
         });
         Ok(())
     }
@@ -106,6 +107,7 @@ impl Engine {
             number: tap.segment,
             device: Arc::new(Device::open(tap.fd, tap.vnet_hdr)?),
             mss_clamp: tap.mss_clamp,
+            marks: tap.marks,
             macs: learner.table().clone(),
             learner: Some(learner),
         });
@@ -131,6 +133,7 @@ impl Engine {
                 device: tun.device.clone(),
                 local_hit: tun.local_hit,
                 local_lsi: tun.local_lsi,
+                marks: tun.marks,
                 flows: flows.clone(),
             }),
             commands: egress,
@@ -146,7 +149,8 @@ impl Engine {
                 .filter_map(ingress_segment)
                 .collect(),
             tun: inner.tun.as_ref().map(|tun| {
-                IngressTun::new(tun.device.clone(), tun.local_hit, tun.local_lsi, flows)
+                let names = (tun.local_hit, tun.local_lsi);
+                IngressTun::new(tun.device.clone(), names, tun.marks, flows)
             }),
             sockets: sockets.clone(),
             commands: ingress,
@@ -258,6 +262,7 @@ fn egress_segment(segment: &Segment) -> EgressSegment {
         device: segment.device.clone(),
         macs: segment.macs.clone(),
         mss_clamp: segment.mss_clamp,
+        marks: segment.marks,
     }
 }
 

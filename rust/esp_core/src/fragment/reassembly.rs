@@ -3,6 +3,7 @@
 use super::{FragmentHeader, MAX_PAYLOAD};
 use crate::{
     drops::DropReason,
+    ecn,
     packet::ip::FRAGMENT_HEADER_LEN as HEADER_LEN,
     stats::{Counter, Counters},
 };
@@ -61,12 +62,15 @@ impl Pool {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Whole {
     pub next_header: u8,
+    /// Of the outer header of its last piece, with congestion marked if any piece was.
+    pub traffic_class: u8,
     pub payload: Vec<u8>,
 }
 
 struct Waiting {
     identification: u32,
     next_header: u8,
+    traffic_class: u8,
     payload: Vec<u8>,
     /// What is there: ascending, neither overlapping nor touching.
     ranges: Vec<(usize, usize)>,
@@ -97,8 +101,20 @@ impl Reassembler {
         pool: &mut Pool,
         counters: &Counters,
     ) -> Option<Whole> {
+        self.insert_marked(packet, 0, now_ms, pool, counters)
+    }
+
+    /// Likewise, with the TOS or Traffic Class of the outer header that the piece came in.
+    pub fn insert_marked(
+        &mut self,
+        packet: &[u8],
+        traffic_class: u8,
+        now_ms: u64,
+        pool: &mut Pool,
+        counters: &Counters,
+    ) -> Option<Whole> {
         counters.add(Counter::FragmentsReceived, 1);
-        match self.try_insert(packet, now_ms, pool, counters) {
+        match self.try_insert(packet, traffic_class, now_ms, pool, counters) {
             Ok(whole) => whole,
             Err(reason) => {
                 counters.dropped(reason);
@@ -110,6 +126,7 @@ impl Reassembler {
     fn try_insert(
         &mut self,
         packet: &[u8],
+        traffic_class: u8,
         now_ms: u64,
         pool: &mut Pool,
         counters: &Counters,
@@ -135,6 +152,8 @@ impl Reassembler {
         }
         self.bytes += grown;
         pool.bytes += grown;
+        let waiting = &mut self.waiting[index];
+        waiting.traffic_class = ecn::join_pieces(waiting.traffic_class, traffic_class);
         match self.waiting[index].add(&header, data) {
             Err(reason) => {
                 self.discard(index, reason, pool, counters);
@@ -146,6 +165,7 @@ impl Reassembler {
                 counters.add(Counter::Reassembled, 1);
                 Ok(Some(Whole {
                     next_header: waiting.next_header,
+                    traffic_class: waiting.traffic_class,
                     payload: waiting.payload,
                 }))
             }
@@ -164,6 +184,7 @@ impl Reassembler {
         self.waiting.push(Waiting {
             identification: header.identification,
             next_header: header.next_header,
+            traffic_class: 0,
             payload: pool.spare.pop().unwrap_or_default(),
             ranges: pool.spare_ranges.pop().unwrap_or_default(),
             total: None,

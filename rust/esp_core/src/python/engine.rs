@@ -15,6 +15,7 @@ use pyo3::{
 use crate::{
     beet::{Hit, Lsi},
     drops::DropReason,
+    ecn::MarkPolicy,
     engine::{
         self, Direction, EngineError, SaParameters, SaPath, TapParameters, TunParameters,
         UdpOffloads,
@@ -68,7 +69,10 @@ impl Engine {
         Ok(self.0.add_esp_socket(fd)?)
     }
 
-    #[pyo3(signature = (fd, *, mtu, local_hit, local_lsi, vnet_hdr))]
+    #[pyo3(signature = (
+        fd, *, mtu, local_hit, local_lsi, vnet_hdr, copy_dscp = true, ecn = true
+    ))]
+    #[allow(clippy::too_many_arguments)]
     fn set_tun(
         &self,
         fd: RawFd,
@@ -76,6 +80,8 @@ impl Engine {
         local_hit: &[u8],
         local_lsi: &[u8],
         vnet_hdr: bool,
+        copy_dscp: bool,
+        ecn: bool,
     ) -> PyResult<()> {
         Ok(self.0.set_tun(&TunParameters {
             fd,
@@ -83,11 +89,16 @@ impl Engine {
             local_hit: hit(local_hit)?,
             local_lsi: lsi(local_lsi)?,
             vnet_hdr,
+            marks: MarkPolicy {
+                dscp: copy_dscp,
+                ecn,
+            },
         })?)
     }
 
     #[pyo3(signature = (
-        fd, *, segment, mtu, mss_clamp, vnet_hdr, mac_limit = 65536, mac_age_s = 300.0
+        fd, *, segment, mtu, mss_clamp, vnet_hdr, mac_limit = 65536, mac_age_s = 300.0,
+        copy_dscp = true, ecn = true
     ))]
     #[allow(clippy::too_many_arguments)]
     fn add_tap(
@@ -99,6 +110,8 @@ impl Engine {
         vnet_hdr: bool,
         mac_limit: usize,
         mac_age_s: f64,
+        copy_dscp: bool,
+        ecn: bool,
     ) -> PyResult<()> {
         Ok(self.0.add_tap(&TapParameters {
             fd,
@@ -108,6 +121,10 @@ impl Engine {
             vnet_hdr,
             mac_limit,
             mac_age_s: mac_age_s.clamp(1.0, f64::from(u32::MAX)) as u32,
+            marks: MarkPolicy {
+                dscp: copy_dscp,
+                ecn,
+            },
         })?)
     }
 

@@ -10,6 +10,7 @@ use std::{
 use esp_core::{
     beet::{Hit, Lsi},
     drops::DropReason,
+    ecn::MarkPolicy,
     engine::{Direction, Engine, SaParameters, SaPath, TapParameters, TunParameters},
     events::Event,
     stats::Counter,
@@ -36,6 +37,7 @@ pub(crate) struct Options {
     pub mss_clamp: bool,
     pub vnet_hdr: bool,
     pub devices: bool,
+    pub marks: MarkPolicy,
 }
 
 impl Default for Options {
@@ -45,6 +47,7 @@ impl Default for Options {
             mss_clamp: false,
             vnet_hdr: false,
             devices: true,
+            marks: MarkPolicy::default(),
         }
     }
 }
@@ -95,6 +98,7 @@ impl Node {
                     vnet_hdr: options.vnet_hdr,
                     mac_limit: 1000,
                     mac_age_s: 300,
+                    marks: options.marks,
                 })
                 .unwrap();
             engine
@@ -104,6 +108,7 @@ impl Node {
                     local_hit: hit(number),
                     local_lsi: lsi(number),
                     vnet_hdr: options.vnet_hdr,
+                    marks: options.marks,
                 })
                 .unwrap();
         }

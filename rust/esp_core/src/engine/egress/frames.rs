@@ -56,17 +56,22 @@ impl Egress {
             // Replicated at this end, as nothing between the peers could.
             _ => self.counters.add(Counter::FloodedFrames, targets.len()),
         }
+        let frame = &self.outbox.data()[range.clone()];
+        let marks = Marks {
+            traffic_class: self.segments[segment].marks.around_frame(frame, &header),
+            hop_limit: None,
+        };
         if vnet.kind == GsoKind::None {
             for place in &*targets {
-                self.send_frame(*place, range.clone(), &header, targets.len() == 1);
+                let only = targets.len() == 1;
+                self.send_frame(*place, range.clone(), &header, marks, only);
             }
             return Ok(());
         }
-        let frame = &self.outbox.data()[range.clone()];
         let whole = SuperPacket::parse(frame, header.len, vnet)?;
         self.counters.add(Counter::SplitPackets, 1);
         for place in &*targets {
-            self.send_super_frame(*place, range.clone(), whole);
+            self.send_super_frame(*place, range.clone(), whole, marks);
         }
         Ok(())
     }
@@ -90,7 +95,14 @@ impl Egress {
         targets.extend_from_slice(self.peers.members(segment));
     }
 
-    fn send_frame(&mut self, place: usize, range: Range<usize>, header: &Header, only: bool) {
+    fn send_frame(
+        &mut self,
+        place: usize,
+        range: Range<usize>,
+        header: &Header,
+        marks: Marks,
+        only: bool,
+    ) {
         let Some(sa) = self.peers.current(place) else {
             self.counters.dropped(DropReason::NoPeer);
             return;
@@ -108,7 +120,6 @@ impl Egress {
                 self.counters.add(Counter::MssClamped, 1);
             }
         }
-        let marks = Marks::default();
         if payload.len() > sa.max_payload() {
             self.scratch.clear();
             self.scratch.extend_from_slice(&data[payload.clone()]);
@@ -138,12 +149,17 @@ impl Egress {
         }
     }
 
-    fn send_super_frame(&mut self, place: usize, range: Range<usize>, mut whole: SuperPacket) {
+    fn send_super_frame(
+        &mut self,
+        place: usize,
+        range: Range<usize>,
+        mut whole: SuperPacket,
+        marks: Marks,
+    ) {
         let Some(sa) = self.peers.current(place) else {
             self.counters.dropped(DropReason::NoPeer);
             return;
         };
-        let marks = Marks::default();
         if whole.limit(sa.frame_room()) {
             let run = Run {
                 next_header: protocol::ETHERIP,

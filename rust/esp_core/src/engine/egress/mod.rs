@@ -26,6 +26,7 @@ use super::{
 use crate::{
     beet::{flows::FlowMemory, Hit, Lsi},
     drops::DropReason,
+    ecn::MarkPolicy,
     events::EventQueue,
     fragment::{piece_len, FragmentHeader, MAX_PAYLOAD},
     l2::mac_table::MacTable,
@@ -41,6 +42,7 @@ pub(super) struct EgressSegment {
     pub device: Arc<Device>,
     pub macs: Arc<MacTable>,
     pub mss_clamp: bool,
+    pub marks: MarkPolicy,
 }
 
 /// The host's TUN as this thread sees it.
@@ -48,6 +50,7 @@ pub(super) struct EgressTun {
     pub device: Arc<Device>,
     pub local_hit: Hit,
     pub local_lsi: Lsi,
+    pub marks: MarkPolicy,
     pub flows: Arc<FlowMemory>,
 }
 

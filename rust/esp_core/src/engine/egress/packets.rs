@@ -5,7 +5,7 @@ use std::{
     ops::Range,
 };
 
-use super::{lock, seal_fragments, Egress};
+use super::{lock, seal_fragments, Egress, EgressTun};
 use crate::{
     beet::{
         flows::Flow,
@@ -143,7 +143,7 @@ impl Egress {
         if !fits && !must_pass {
             return self.refuse(range, header, max_payload);
         }
-        let marks = marks(header);
+        let marks = marks(self.tun.as_ref(), header);
         let start = range.start;
         let packet = &mut self.outbox.data_mut()[range];
         let payload = strip(packet, header, translation)?;
@@ -208,7 +208,7 @@ impl Egress {
         let next_header = mark(header, &mut unused[..front]);
         let run = Run {
             next_header,
-            marks: marks(header),
+            marks: marks(self.tun.as_ref(), header),
             payload_len: |n| front + whole.packet_len(n) - skip,
             build: |n, read: &[u8], out: &mut [u8]| {
                 let (before, rest) = out.split_at_mut(front);
@@ -244,9 +244,10 @@ impl Egress {
 
 /// The outer header gets what the inner one says (RFC 7402 appendix B.1.5; the ECN field too, in
 /// RFC 6040's normal mode), as there is no inner header that could carry it.
-fn marks(header: &Header) -> Marks {
+fn marks(tun: Option<&EgressTun>, header: &Header) -> Marks {
+    let policy = tun.map(|tun| tun.marks).unwrap_or_default();
     Marks {
-        traffic_class: Some(header.traffic_class),
+        traffic_class: Some(policy.outer(header.traffic_class)),
         hop_limit: Some(header.hop_limit),
     }
 }

@@ -9,6 +9,7 @@ use crate::{
         Hit, Lsi,
     },
     drops::DropReason,
+    ecn::{self, MarkPolicy},
     engine::{device::Device, inbound::InboundSa},
     etherip,
     l2::{
@@ -81,6 +82,7 @@ impl IngressSegment {
         sa: &InboundSa,
         buffer: &mut [u8],
         mut place: Place,
+        outer: &Received,
         now_s: u32,
         counters: &Counters,
     ) -> Result<(), DropReason> {
@@ -109,6 +111,9 @@ impl IngressSegment {
                 room > header.len && mss::clamp(&mut frame[header.len..], room - header.len);
             counters.add(Counter::MssClamped, usize::from(clamped));
         }
+        if ecn::matters(outer.traffic_class) {
+            ecn::into_frame(frame, &header, outer.traffic_class, counters)?;
+        }
         self.queue.push(&[], frame, place);
         Ok(())
     }
@@ -119,6 +124,7 @@ pub(crate) struct IngressTun {
     device: Arc<Device>,
     local_lsi: Lsi,
     local_hit: Hit,
+    marks: MarkPolicy,
     flows: Arc<FlowMemory>,
     queue: Coalescer,
     written: bool,
@@ -128,8 +134,8 @@ impl IngressTun {
     #[must_use]
     pub(crate) fn new(
         device: Arc<Device>,
-        local_hit: Hit,
-        local_lsi: Lsi,
+        (local_hit, local_lsi): (Hit, Lsi),
+        marks: MarkPolicy,
         flows: Arc<FlowMemory>,
     ) -> Self {
         let queue = Coalescer::new(Link::Ip, device.offload(), device.udp_offload);
@@ -137,6 +143,7 @@ impl IngressTun {
             device,
             local_lsi,
             local_hit,
+            marks,
             flows,
             queue,
             written: false,
@@ -178,7 +185,7 @@ impl IngressTun {
             peer_hit: sa.peer.hit,
             local_lsi: self.local_lsi,
             peer_lsi: sa.peer.lsi(),
-            traffic_class: received.traffic_class,
+            traffic_class: self.marks.inner(received.traffic_class),
             hop_limit: if received.hop_limit == 0 {
                 DEFAULT_HOP_LIMIT
             } else {
@@ -224,7 +231,7 @@ impl Delivery<'_> {
         if next_header == protocol::ETHERIP {
             let segment = sa.segment.and_then(|index| self.segments.get_mut(index));
             let segment = segment.ok_or(DropReason::NoSegment)?;
-            return segment.deliver(sa, buffer, place, self.now_s, self.counters);
+            return segment.deliver(sa, buffer, place, received, self.now_s, self.counters);
         }
         let tun = self.tun.as_deref_mut().ok_or(DropReason::NoTun)?;
         tun.deliver(sa, next_header, buffer, place, received, self.now_s)

@@ -367,7 +367,10 @@ impl Ingress {
             ..
         } = self;
         let sa = sas.get(spi).ok_or(DropReason::UnknownSpi)?;
-        let whole = sa.reassembler.insert(piece, *now_ms, pool, counters);
+        let class = outer.received.traffic_class;
+        let whole = sa
+            .reassembler
+            .insert_marked(piece, class, *now_ms, pool, counters);
         if !sa.looked_after && !sa.reassembler.is_empty() {
             sa.looked_after = true;
             self.reassembling.push(spi);
@@ -388,7 +391,11 @@ impl Ingress {
             counters,
             now_s: seconds(*now_ms),
         };
-        delivery.deliver(sa, whole.next_header, payload, place, &outer.received)
+        let received = Received {
+            traffic_class: whole.traffic_class,
+            ..outer.received
+        };
+        delivery.deliver(sa, whole.next_header, payload, place, &received)
     }
 
     /// Write everything queued to the devices.

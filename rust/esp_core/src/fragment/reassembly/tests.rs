@@ -47,6 +47,23 @@ fn cut(identification: u32, payload: &[u8], room: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn a_mark_on_any_piece_is_on_the_whole() {
+    let pieces = cut(1, &[7; 40], 32);
+    for marked in 0..pieces.len() {
+        let mut bench = Bench::default();
+        let mut whole = None;
+        for (n, piece) in pieces.iter().enumerate() {
+            let class = if n == marked { 0xbb } else { 0xba };
+            let (pool, counters) = (&mut bench.pool, &bench.counters);
+            whole = bench
+                .reassembler
+                .insert_marked(piece, class, 0, pool, counters);
+        }
+        assert_eq!(whole.unwrap().traffic_class, 0xbb);
+    }
+}
+
+#[test]
 fn overlap_discards_the_payload() {
     let mut bench = Bench::default();
     assert_eq!(bench.insert(&packet(1, 0, true, &[1; 16]), 0), None);
