@@ -21,6 +21,7 @@ from hipgw.dataplane.backend import (
 )
 from hipgw.dataplane.esp_core import EspCoreDataPlane, capabilities
 from hipgw.errors import DataPlaneError
+from hipgw.lab import wait_until
 
 LOCALHOST = IPv4Address("127.0.0.1")
 Event = TypeVar("Event")
@@ -132,6 +133,8 @@ def test_frames_tables_and_statistics(make: Callable[[int], Node]) -> None:
     assert (outbound.packets, outbound.last_used_s) == (0, None)
     assert (inbound.local, inbound.remote, inbound.remote_port) == (LOCALHOST, LOCALHOST, a.port)
     assert (inbound.local_hit, inbound.peer_hit, inbound.suite) == (b.hit, a.hit, 13)
+    # A frame is counted once it is written, which is when it may have been read here.
+    wait_until(lambda: b.dataplane.statistics().counters["tap_tx_frames"], 5.0, what="the count")
     statistics = b.dataplane.statistics()
     assert statistics.counters["tap_tx_frames"] == 1
     assert statistics.counters["reassembled"] == 1

@@ -1,6 +1,7 @@
 """What the machine does with packets that it should not believe."""
 
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv6Address, ip_address
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hipgw.errors import LocalProtocolError
+from hipgw.identity.puzzle import verify_puzzle
+from hipgw.identity.rhash import rhash
 from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Closed, Effect, Established, Failed, SendDatagram
@@ -162,7 +165,11 @@ def test_a_wrong_solution() -> None:
     i2 = caught(network, a, b, PacketType.I2)
     solution = HipPacket.parse(i2).get(Solution)
     assert solution
-    network.deliver(b, changed(i2, Solution=replace(solution, j=bytes(48))), a.address)
+    function = rhash(b.keys.public.hit_suite)
+    solves = partial(verify_puzzle, function, 12, solution.i, a.hit, b.hit)
+    # One in 4096 is right by chance.
+    wrong = next(j for n in range(9) if not solves(j := bytes([n]) * len(solution.j)))
+    network.deliver(b, changed(i2, Solution=replace(solution, j=wrong)), a.address)
     assert dropped_as(b, DropReason.BAD_SOLUTION)
     assert dropped_as(b, DropReason.BAD_MAC) is False
 
