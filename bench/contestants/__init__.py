@@ -11,6 +11,7 @@ from contestants.base import Contestant, Ends
 from contestants.fastd import Fastd, FastdNull
 from contestants.openvpn import OpenVpn
 from contestants.ours import Endbox, EndboxCbc, EndboxChacha, HostRole, Plain, PlainHost
+from contestants.pipe import Pipe
 from contestants.strongswan import StrongSwan
 from contestants.tinc import Tinc
 from contestants.wireguard import WireguardGo, WireguardGoHost, built_elsewhere
@@ -18,7 +19,7 @@ from contestants.wireguard import WireguardGo, WireguardGoHost, built_elsewhere
 __all__ = ["ALL", "Contestant", "Ends", "built_elsewhere"]
 
 ALL: tuple[type[Contestant], ...] = (
-    *(Plain, PlainHost),
+    *(Plain, PlainHost, Pipe),
     *(Endbox, EndboxCbc, EndboxChacha, HostRole),
     *(WireguardGo, WireguardGoHost, Fastd, FastdNull, Tinc, OpenVpn, StrongSwan),
 )
