@@ -11,14 +11,14 @@ use esp_core::{
     beet::{Hit, Lsi},
     drops::DropReason,
     ecn::MarkPolicy,
-    engine::{Direction, Engine, SaParameters, SaPath, TapParameters, TunParameters},
+    engine::{Direction, Engine, SaParameters, SaPath, TapParameters, TunParameters, UdpOffloads},
     events::Event,
     stats::Counter,
     suite::Suite,
 };
 
 pub(crate) const SEGMENT: u32 = 1;
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Node {
     pub engine: Engine,
@@ -36,6 +36,8 @@ pub(crate) struct Options {
     pub v6: bool,
     pub mss_clamp: bool,
     pub vnet_hdr: bool,
+    /// Packets may leave in trains (UDP_SEGMENT).
+    pub trains: bool,
     pub devices: bool,
     pub marks: MarkPolicy,
 }
@@ -46,6 +48,7 @@ impl Default for Options {
             v6: false,
             mss_clamp: false,
             vnet_hdr: false,
+            trains: true,
             devices: true,
             marks: MarkPolicy::default(),
         }
@@ -82,7 +85,13 @@ impl Node {
     pub(crate) fn with(number: u8, options: Options) -> Self {
         let engine = Engine::new().unwrap();
         let socket = UdpSocket::bind(if options.v6 { "[::1]:0" } else { "127.0.0.1:0" }).unwrap();
-        engine.add_udp_socket(socket.as_raw_fd()).unwrap();
+        let offloads = UdpOffloads {
+            gso: options.trains,
+            ..UdpOffloads::default()
+        };
+        engine
+            .add_udp_socket_with(socket.as_raw_fd(), offloads)
+            .unwrap();
         let (tap, inner_tap) = UnixDatagram::pair().unwrap();
         let (tun, inner_tun) = UnixDatagram::pair().unwrap();
         for device in [&tap, &tun] {
