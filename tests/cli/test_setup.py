@@ -226,8 +226,18 @@ def test_doctor_sees_a_taken_port() -> None:
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("", 0))
-        finding = checks._port(taken.getsockname()[1], socket.AF_INET)
-    assert "taken by another program" in finding.detail
+        port = taken.getsockname()[1]
+        finding = checks._port(port, socket.AF_INET, running=False)
+        own = checks._port(port, socket.AF_INET, running=True)
+    assert (finding.verdict, finding.detail) == ("bad", "taken by another program")
+    assert (own.verdict, own.detail) == ("good", "taken by the hipgw daemon that runs")
+
+
+def test_id_refuses_a_name_that_no_configuration_takes(run: Run, tmp_path: Path) -> None:
+    run("keygen", tmp_path / "host.pem")
+    result = run("id", "--name", 'quo"te', tmp_path / "host.pem")
+    assert result.exit_code == 2
+    assert "cannot be a peer's name" in result.stderr
 
 
 # -- help, completion, documents -----------------------------------------------------------------

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from hipgw.control.client import default_socket
 from hipgw.errors import HipgwError
 from hipgw.protocol.path import HIP_UDP_PORT
 
@@ -64,13 +65,14 @@ class Finding:
 def examine(config: "Config | None" = None) -> list[Finding]:
     """Run every check; with a configuration, also those of what it needs."""
     port = config.hip.port if config is not None else HIP_UDP_PORT
+    running = _daemon_runs(config)
     findings = [
         _kernel(platform.release()),
         _ipv6(),
         _tun(),
         *_rights(),
         *(_raw_socket(name, number) for name, number in _PROTOCOLS.items()),
-        *(_port(port, family) for family in (socket.AF_INET, socket.AF_INET6)),
+        *(_port(port, family, running) for family in (socket.AF_INET, socket.AF_INET6)),
         *_tun_features(),
         *_buffers(),
         *_data_plane(),
@@ -144,7 +146,18 @@ def _raw_socket(name: str, protocol: int) -> Finding:
     return Finding(label, "good", f"IP protocol {protocol} can be opened")
 
 
-def _port(port: int, family: socket.AddressFamily) -> Finding:
+def _daemon_runs(config: "Config | None") -> bool:
+    """Whether a daemon listens on the control socket: then the port is taken, and rightly so."""
+    path = config.daemon.control_socket if config is not None else default_socket()
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.connect(str(path))
+    except OSError:
+        return False
+    return True
+
+
+def _port(port: int, family: socket.AddressFamily, running: bool) -> Finding:
     version = "IPv4" if family == socket.AF_INET else "IPv6"
     label = f"UDP port {port}, {version}"
     try:
@@ -153,12 +166,15 @@ def _port(port: int, family: socket.AddressFamily) -> Finding:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             probe.bind(("", port))
     except OSError as error:
+        if error.errno == errno.EADDRINUSE and running:
+            return Finding(label, "good", "taken by the hipgw daemon that runs")
         if error.errno == errno.EADDRINUSE:
             return Finding(
                 label,
-                "slow",
-                "taken by another program; fine if that is a hipgw daemon",
-                "`ss -ulpn` shows it; hip.port chooses another",
+                "bad",
+                "taken by another program",
+                "`ss -ulpn` shows it; hip.port chooses another. If it is hipgw with a configuration"
+                " of its own, give --config",
             )
         return Finding(label, "slow", str(error.strerror), f"no peers over {version}")
     return Finding(label, "good", "free")

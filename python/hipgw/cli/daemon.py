@@ -95,7 +95,8 @@ def stop(ctx: click.Context, timeout_s: float, socket_path: Path | None) -> None
 def check_config(ctx: click.Context, config_file: Path, as_json: bool) -> None:
     """Check a configuration file and the key that it names, without starting anything.
 
-    Every mistake is named with its key. Exits with status 4 if there is one.
+    Every mistake is named with its key; those between keys (a name that is there twice, say) once
+    each is right by itself. Exits with status 4 if there is one.
     """
     from hipgw.config.load import load, load_identity
 

@@ -29,7 +29,8 @@ def doctor(ctx: click.Context, config_file: Path | None, as_json: bool) -> None:
     """Check what the kernel, the CPU and this user's rights offer.
 
     `ok` is there; `slow` is missing, and hipgw works without it at a lower speed or with fewer
-    roles; `BAD` keeps the daemon from running. Exits with status 1 if anything is BAD.
+    roles; `BAD` keeps the daemon from running. With --json they are `good`, `slow` and `bad`.
+    Exits with status 1 if anything is BAD.
     """
     from hipgw.cli.checks import examine
 

@@ -96,6 +96,8 @@ def show_identity(
 
     if (key_file is None) == (config_file is None):
         raise click.UsageError("give a KEYFILE, or --config FILE")
+    if name is not None:
+        _check_name(name)
     config: Config | None = None
     if config_file is not None:
         config, identity = _configured(config_file)
@@ -135,6 +137,21 @@ def show_identity(
     )
     click.echo("\nFor the configuration of the other machines:\n")
     click.echo(stanza)
+
+
+def _check_name(name: str) -> None:
+    """Refuse what the other machines' configuration would refuse."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from hipgw.config.fields import PeerName
+
+    try:
+        TypeAdapter(PeerName).validate_python(name)
+    except ValidationError:
+        raise click.BadParameter(
+            f"{name!r} cannot be a peer's name: 1 to 63 letters, digits, '.', '_' or '-'",
+            param_hint="--name",
+        ) from None
 
 
 def _configured(config_file: Path) -> "tuple[Config, LocalIdentity]":

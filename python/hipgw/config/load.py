@@ -123,6 +123,8 @@ def _syntax_hint(message: str) -> str:
         return "each table is written once; several peers are [[peer]], with double brackets"
     if "Cannot overwrite a value" in message:
         return "the key is there already"
+    if message.endswith("(at end of document)"):
+        return "a value is missing, or a list or text is not closed; texts stand in double quotes"
     if "Invalid value" in message:
         return "texts stand in double quotes; true and false in small letters"
     return "see https://toml.io for the format"

@@ -70,6 +70,7 @@ class Service:
         self._status = 0
         self._roles: list[Role] = []
         self._dead_peers = DeadPeerDetection()
+        self._names = {str(peer.hit): peer.name for peer in config.peers}
 
     async def run(self) -> int:
         """Run until told to stop (SIGTERM, SIGINT or `hipgw stop`); returns the exit status.
@@ -291,22 +292,23 @@ class Service:
                 _log.info(
                     "association established",
                     extra={
-                        "peer_hit": str(event.peer_hit),
+                        **self._named(event.peer_hit),
                         "remote": str(event.path.remote),
                         "transport": event.path.transport.value,
-                        "duration_s": round(event.duration, 4),
+                        # The Responder hears of it no earlier than when it is done.
+                        **({"duration_s": round(event.duration, 4)} if event.initiator else {}),
                     },
                 )
             case Closed():
                 _log.info(
                     "association closed",
-                    extra={"peer_hit": str(event.peer_hit), "reason": event.reason},
+                    extra={**self._named(event.peer_hit), "reason": event.reason},
                 )
             case PathMtuChanged():
                 _log.info(
                     "path MTU found out",
                     extra={
-                        "peer_hit": str(event.peer_hit),
+                        **self._named(event.peer_hit),
                         "remote": str(event.path.remote),
                         "mtu": event.mtu,
                         "source": event.source.value,
@@ -315,12 +317,17 @@ class Service:
             case Failed():
                 _log.warning(
                     "no association",
-                    extra={"peer_hit": str(event.peer_hit), "reason": event.reason},
+                    extra={**self._named(event.peer_hit), "reason": event.reason},
                 )
             case _:
                 pass
         if self._server.has_subscribers and (answer := self._control.describe(event)):
             self._server.publish(answer)
+
+    def _named(self, hit: IPv6Address | None) -> dict[str, str]:
+        """A peer in a log record: its HIT, and its name if it is configured."""
+        name = self._names.get(str(hit))
+        return {"peer_hit": str(hit), **({"peer": name} if name else {})}
 
     async def _look_at_traffic(self) -> None:
         while True:

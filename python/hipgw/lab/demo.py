@@ -63,7 +63,8 @@ class Story:
         packets = Table(box=None, padding=(0, 2), pad_edge=False)
         for heading in ("time", "", "packet", "octets"):
             packets.add_column(heading, style="dim" if heading == "time" else "")
-        for at, source, target, name, size in self.packets[-10:]:
+        exchange = [packet for packet in self.packets if packet[3] != "UPDATE"]
+        for at, source, target, name, size in exchange[-10:]:
             packets.add_row(
                 f"{at * 1000:8.1f} ms", f"{source} → {target}", Text(name, "bold cyan"), str(size)
             )
@@ -71,6 +72,9 @@ class Story:
             f"{name}: [{'green' if state == 'ESTABLISHED' else 'yellow'}]{state}[/]"
             for name, state in self.states.items()
         )
+        updates = len(self.packets) - len(exchange)
+        if updates:
+            states += f"   [dim]and {updates} UPDATE packets, which probe the path's MTU[/]"
         ticks = "\n".join(f"[green]✓[/] {line}" for line in self.done)
         running = f"[yellow]…[/] {self.step}" if self.step else ""
         return Group(
