@@ -217,9 +217,12 @@ impl Loop {
     /// Ask the kernel which sources have something, and sleep until one has: after having looked for
     /// a while, if asked to.
     fn wait(&mut self, timeout_ms: Option<u32>) -> io::Result<()> {
-        if timeout_ms != Some(0) && !self.busy_poll.is_zero() {
+        // No longer than it may sleep: something else waits for the time, or for the load.
+        let longest = timeout_ms.map_or(Duration::MAX, |ms| Duration::from_millis(ms.into()));
+        let busy_poll = self.busy_poll.min(longest);
+        if !busy_poll.is_zero() {
             let began = Instant::now();
-            while began.elapsed() < self.busy_poll {
+            while began.elapsed() < busy_poll {
                 self.poll.wait(Some(0))?;
                 if self.poll.ready().next().is_some() {
                     return Ok(());
