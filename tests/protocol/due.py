@@ -1,5 +1,7 @@
 """When a machine has something to do, by looking at every association: what timers come down to."""
 
+from math import inf
+
 from hipgw.protocol.association import Association
 from hipgw.protocol.core import UP
 from hipgw.protocol.effects import Effect
@@ -47,17 +49,29 @@ def _times(machine: HipMachine) -> dict[Association, float]:
             times.append(known.deadline)
         if known.state is State.ESTABLISHED:
             times.append(known.last_traffic + machine._core.config.ual_s)
-        search = known.path_mtu
-        if search is not None and search.when is not None and known.state in UP:
-            times.append(search.when)
+        if known.state in UP:
+            times += _times_while_up(known)
         if times:
             found[known] = min(times)
     return found
 
 
+def _times_while_up(known: Association) -> list[float]:
+    search, mobility, session = known.path_mtu, known.mobility, known.session
+    times = [task.retransmission.when for task in known.updates.values()]
+    times += [one.expires for one in mobility.locators if one.expires != inf]
+    maybe = [search and search.when, mobility.reconsider_at, mobility.keepalive_at]
+    if session is not None:
+        times += [old.until for old in session.retired]
+        rekey = session.rekey
+        maybe.append(session.rekey_at if rekey is None else rekey.deadline)
+    return [*times, *(when for when in maybe if when is not None)]
+
+
 def _looks(known: Association) -> tuple[object, ...]:
     """All of an association that a timer can change."""
-    exchange, leaving = known.initiating, known.closing
+    exchange, leaving, session = known.initiating, known.closing, known.session
+    mobility = known.mobility
     return (
         known.state,
         exchange and exchange.retransmission.when,
@@ -65,4 +79,9 @@ def _looks(known: Association) -> tuple[object, ...]:
         known.deadline,
         known.last_traffic,
         known.path_mtu and known.path_mtu.when,
+        [(task.update_id, task.transmissions) for task in known.updates.values()],
+        [(one.key, one.state) for one in mobility.locators],
+        mobility.reconsider_at,
+        mobility.keepalive_at,
+        session and (session.rekey, session.rekey_at, len(session.retired)),
     )

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from ipaddress import IPv6Address, ip_address
 
+from hipgw.identity.dh import DhKeyPair
 from hipgw.identity.host_identity import KeyKind, LocalIdentity
-from hipgw.identity.keymat import EspKeys, HipKeys
+from hipgw.identity.keymat import EspKeys, HipKeys, Keymat
 from hipgw.identity.puzzle import search
 from hipgw.identity.rhash import rhash
 from hipgw.protocol.association import Association, Session
@@ -69,14 +70,25 @@ def establish(machine: HipMachine, peer_hit: IPv6Address, now: float) -> Associa
         dh_group=7,
         inbound_spi=core.new_spi(),
         outbound_spi=256,
+        keymat=Keymat(
+            bytes(32), bytes(32), bytes(32), local.hit, peer_hit, rhash(local.public.hit_suite)
+        ),
+        salt=(bytes(32), bytes(32)),
+        own_dh=_dh_key(),
+        peer_dh=_dh_key().public_value,
     )
     path = Path(ip_address("192.0.2.1"), ip_address("192.0.2.2"))
-    core.install(association, session, Direction.INBOUND, path)
-    core.install(association, session, Direction.OUTBOUND, path)
+    core.install_session(association, session, Direction.INBOUND, path)
+    core.install_session(association, session, Direction.OUTBOUND, path)
     core.move(association, Trigger.I2, "as if by an I2")
     core.adopt(association, session, path, now, began=now)
-    confirmed(core, association, "as if by data")
+    confirmed(core, association, "as if by data", now)
     return association
+
+
+@cache
+def _dh_key() -> DhKeyPair:
+    return DhKeyPair.generate(7)
 
 
 @dataclass

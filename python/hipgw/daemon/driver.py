@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv6Address
 
 from hipgw.daemon.puzzles import PuzzleRunner
@@ -23,7 +23,7 @@ from hipgw.protocol.effects import (
     SolvePuzzle,
 )
 from hipgw.protocol.machine import HipMachine
-from hipgw.protocol.path import Path, Transport
+from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.roles.security_associations import PathMtu, SecurityAssociations
 from hipgw.wire.icmp import TooBig
 
@@ -158,6 +158,30 @@ class HipDriver:
         for waiting in self._retries.values():
             waiting.cancel()
         self._puzzles.stop()
+
+    def addresses_changed(self, addresses: Sequence[IPAddress]) -> None:
+        """All usable own addresses are these now, the best first."""
+        self.perform(self.machine.addresses_changed(addresses, time.monotonic()))
+
+    def source_changed(self, spi: int, source: Path) -> None:
+        """Authentic data of an inbound security association came by another path than before."""
+        self.perform(self.machine.source_changed(spi, source, time.monotonic()))
+
+    def path_silent(self, hit: IPv6Address) -> None:
+        """A peer is not heard any more: look for another path to it."""
+        self.perform(self.machine.path_silent(hit, time.monotonic()))
+
+    def sa_used(self, spi: int, packets: int, octets: int) -> None:
+        """So much went by a security association (of this inbound SPI, or its pair) by now."""
+        self.perform(self.machine.sa_used(spi, packets, octets, time.monotonic()))
+
+    def data_sent(self, hit: IPv6Address) -> None:
+        """Data went to a peer lately."""
+        self.perform(self.machine.data_sent(hit, time.monotonic()))
+
+    def rekey(self, hit: IPv6Address, *, dh: bool = True) -> None:
+        """Renew a peer's ESP keys now. Raises LocalProtocolError without an association."""
+        self.perform(self.machine.rekey(hit, time.monotonic(), dh=dh))
 
     # -- outputs -----------------------------------------------------------------------------
 

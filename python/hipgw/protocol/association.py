@@ -1,24 +1,61 @@
 """What a host remembers about one peer."""
 
+from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 
+from hipgw.identity.dh import DhKeyPair
 from hipgw.identity.host_identity import HostIdentity, LocalIdentity
-from hipgw.identity.keymat import EspKeys, HipKeys
+from hipgw.identity.keymat import EspKeys, HipKeys, Keymat
 from hipgw.identity.rhash import Rhash
+from hipgw.protocol.locators import PeerLocator, PeerLocators
 from hipgw.protocol.path import IPAddress, Path
 from hipgw.protocol.path_mtu import PathMtuSearch
 from hipgw.protocol.retransmission import Retransmission
 from hipgw.protocol.states import State
+from hipgw.protocol.update_tasks import UPDATE_IDS, UpdateTask
 from hipgw.wire.packet import HipPacket
+from hipgw.wire.parameters import EspInfo
 
 UPDATE_IDS_REMEMBERED = 64
+ANSWERS_REMEMBERED = 8
 PINGS_OUTSTANDING = 64
 
 
 @dataclass(slots=True, kw_only=True)
+class Rekey:
+    """A pair of security associations in the making (RFC 7402 §6.8 to §6.10)."""
+
+    new_spi: int
+    """Own new inbound SPI."""
+    index: int
+    """KEYMAT index proposed; 0 with a new Diffie-Hellman key."""
+    own_dh: DhKeyPair | None
+    deadline: float
+    """When it is given up, whatever is missing."""
+    task: UpdateTask | None = None
+    """The own UPDATE."""
+    acknowledged: bool = False
+    peer: EspInfo | None = None
+    peer_dh: bytes | None = None
+    """The peer's part; None until it came, and for a key that it does not renew."""
+    keymat: Keymat | None = field(default=None, repr=False)
+    keys: EspKeys | None = field(default=None, repr=False)
+    """Once both parts are known: from then on the new inbound one is installed."""
+
+
+@dataclass(slots=True)
+class Retired:
+    """An inbound security association that was replaced and takes stragglers."""
+
+    spi: int
+    until: float
+
+
+@dataclass(slots=True, kw_only=True)
 class Session:
-    """The keys and choices that one base exchange led to."""
+    """The keys and choices that one base exchange, and rekeying since, led to."""
 
     peer: HostIdentity
     rhash: Rhash
@@ -32,6 +69,19 @@ class Session:
     """0 until the peer has told it."""
     solution: bytes = b""
     """Names the I2 this came from, at the Responder."""
+    keymat: Keymat = field(repr=False)
+    """In force, drawn from up to its index."""
+    salt: tuple[bytes, bytes]
+    """I and J of the puzzle: they go into every KEYMAT of the association (RFC 7402 §6.10)."""
+    own_dh: DhKeyPair
+    peer_dh: bytes
+    """The Diffie-Hellman keys in force: rekeying may renew either alone."""
+    rekey: Rekey | None = None
+    rekey_at: float | None = None
+    """When the keys' lifetime is over; None for never."""
+    rekeyed: int = 0
+    """How often."""
+    retired: list[Retired] = field(default_factory=list)
     r2: bytes = b""
     """The R2 sent, to be sent again when the I2 comes again; empty for the Initiator."""
 
@@ -39,8 +89,38 @@ class Session:
     next_update_id: int = 0
     seen_update_ids: list[int] = field(default_factory=list)
     highest_update_id: int = -1
+    answers: OrderedDict[int, tuple[bytes, Path]] = field(default_factory=OrderedDict)
+    """By the peer's Update ID: what was answered, for when it comes again."""
     probe_octets: int = 0
     """Of a probe without padding; 0 until one was made."""
+
+    def times(self) -> Iterator[float]:
+        """When something is to be done about its keys."""
+        if self.rekey is not None:
+            yield self.rekey.deadline
+        elif self.rekey_at is not None:
+            yield self.rekey_at
+        for old in self.retired:
+            yield old.until
+
+    def other_inbound_spis(self) -> list[int]:
+        """Those of inbound security associations that are installed, but not in force."""
+        spis = [old.spi for old in self.retired]
+        if self.rekey is not None and self.rekey.keys is not None:
+            spis.append(self.rekey.new_spi)
+        return spis
+
+    def take_update_id(self) -> int:
+        """The next one."""
+        taken = self.next_update_id
+        self.next_update_id = (taken + 1) % UPDATE_IDS
+        return taken
+
+    def remember_answer(self, update_id: int, answer: bytes, path: Path) -> None:
+        """Keep an answer for as long as its request is likely to come again."""
+        self.answers[update_id] = answer, path
+        while len(self.answers) > ANSWERS_REMEMBERED:
+            self.answers.popitem(last=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,6 +163,49 @@ class ClosingExchange:
     retransmission: Retransmission
 
 
+@dataclass(slots=True, kw_only=True)
+class Mobility:
+    """Where both ends of an association are (RFC 8046 §5)."""
+
+    locators: PeerLocators = field(default_factory=PeerLocators)
+    """The peer's."""
+    home: tuple[Path, ...] = ()
+    """Where the peer was called first: tried when all else fails."""
+    verified: bool = True
+    """Whether the current path's remote address is; else data is bound by credit (§5.6)."""
+    announced: tuple[IPAddress, ...] = ()
+    """Own addresses that the peer was told last, the preferred one first."""
+    announcement: UpdateTask | None = None
+    family: int | None = None
+    """IP version of the base exchange, which goes first."""
+    moved: bool = False
+    """The own address that the peer knew is gone, and the peer has not acknowledged the new one."""
+    moving_to: Path | None = None
+    """The path that the data goes by once the announcement is acknowledged along it."""
+    challenges: dict[tuple[IPAddress, int], UpdateTask] = field(default_factory=dict)
+    """Echo requests under way, by the locator that they verify."""
+    search: list[UpdateTask] = field(default_factory=list)
+    """Echo requests along all pairs of addresses, as the current one is silent."""
+    applied_update_id: int = -1
+    """Of the newest LOCATOR_SET that was taken."""
+    reconsider_at: float | None = None
+    """When to look whether there is anything to announce, or a better path."""
+    returning: int = 0
+    """Answers in a row along the best path, while another one is in use."""
+    keepalive_at: float | None = None
+    mapped: tuple[IPAddress, int] | None = None
+    """Own address and port as the peer sees them; None until it has told."""
+
+    def times(self) -> Iterator[float]:
+        """When something is to be done about it."""
+        if self.reconsider_at is not None:
+            yield self.reconsider_at
+        if self.keepalive_at is not None:
+            yield self.keepalive_at
+        if (expiry := self.locators.next_expiry()) is not None:
+            yield expiry
+
+
 @dataclass(slots=True)
 class Ping:
     """An UPDATE with an echo that is not answered yet."""
@@ -112,6 +235,11 @@ class Association:
     closing: ClosingExchange | None = None
     pings: dict[int, Ping] = field(default_factory=dict)
     """By Update ID."""
+    updates: dict[int, UpdateTask] = field(default_factory=dict)
+    """Own UPDATEs that wait for their acknowledgement, by Update ID."""
+    rtt: float | None = None
+    """Estimate of the round-trip time in seconds; None before the first UPDATE was answered."""
+    mobility: Mobility = field(default_factory=lambda: Mobility())
     path_mtu: PathMtuSearch | None = None
     """Of the current path; None while nobody asked for it."""
     deadline: float | None = None
@@ -136,10 +264,13 @@ class Association:
             times.append(self.deadline)
         if self.state is State.ESTABLISHED:
             times.append(self.last_traffic + ual_s)
-        if self.path_mtu is not None and self.state in {State.R2_SENT, State.ESTABLISHED}:
-            when = self.path_mtu.when
-            if when is not None:
+        if self.state in {State.R2_SENT, State.ESTABLISHED}:
+            if self.path_mtu is not None and (when := self.path_mtu.when) is not None:
                 times.append(when)
+            times += [task.retransmission.when for task in self.updates.values()]
+            times += self.mobility.times()
+            if self.session is not None:
+                times += self.session.times()
         return min(times, default=None)
 
 
@@ -166,3 +297,12 @@ class AssociationInfo:
     """These five are 0 until agreed."""
     last_traffic: float
     """On the machine's clock; 0 for none."""
+    rekeyed: int
+    """How often the keys were renewed."""
+    rtt: float | None
+    """Seconds; None while it was not measured."""
+    path_verified: bool
+    locators: tuple[PeerLocator, ...]
+    """Where the peer can be reached."""
+    mapped: tuple[IPAddress, int] | None
+    """Own address and port as the peer sees them; None if it has not told."""

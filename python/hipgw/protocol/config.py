@@ -61,6 +61,21 @@ class MachineConfig:
     failed_s: float = 1.0
     """How long E-FAILED lasts."""
 
+    rekey_s: float = 3600.0
+    """Lifetime of ESP keys; 0 for ever."""
+    rekey_packets: int = 1 << 32
+    """Packets in one direction after which keys are renewed; 0 for any number."""
+    rekey_octets: int = 1 << 40
+    """The same in octets: far below where collisions of 128-bit cipher blocks begin to tell."""
+    rekey_dh: bool = True
+    """Whether new keys come from a new Diffie-Hellman exchange (RFC 7402 §6.8)."""
+    keepalive_s: float = 15.0
+    """Silence after which a NAT on the way is reminded (RFC 9028 §4.10); 0 for never."""
+    announce_all: bool = True
+    """Whether peers are told of all own addresses, or of the one in use alone."""
+    return_s: float = 30.0
+    """How often a better path than the one in use is tried."""
+
     associations_max: int = 65536
 
     @property

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from hipgw.errors import LocalProtocolError
 from hipgw.identity.host_identity import LocalIdentity
-from hipgw.protocol.association import Association, Session
+from hipgw.identity.keymat import EspKeys
+from hipgw.protocol.association import Association, Mobility, Session
 from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import (
@@ -38,6 +39,8 @@ Required = TypeVar("Required", bound=Parameter)
 
 SPI_MIN = 256
 """Lower values are reserved (RFC 4303 §2.1)."""
+REKEY_JITTER = 0.1
+"""Share of the keys' lifetime that chance takes off, so that not all are renewed at once."""
 UP = frozenset({State.R2_SENT, State.ESTABLISHED})
 
 
@@ -77,6 +80,9 @@ class Core:
         self.update_limit = RateLimit(20, random(16))
         self.too_big_limit = RateLimit(50, random(16))
         self.peer_too_big_limit = RateLimit(5, random(16))
+        self.hint_limit = RateLimit(2, random(16))
+        self.own_addresses: tuple[IPAddress, ...] = ()
+        """Usable ones, the best first; empty while nobody has told."""
         self.drops: Counter[DropReason] = Counter()
         self.sent: Counter[str] = Counter()
         self.received: Counter[str] = Counter()
@@ -132,12 +138,18 @@ class Core:
                 return spi
 
     def install(
-        self, association: Association, session: Session, direction: Direction, path: Path
+        self,
+        association: Association,
+        direction: Direction,
+        *,
+        spi: int,
+        suite: int,
+        keys: EspKeys,
+        path: Path,
+        verified: bool = True,
     ) -> None:
-        """Have one security association of a session installed."""
-        keys = session.esp_keys
+        """Have one security association installed, by its half of *keys*."""
         inbound = direction is Direction.INBOUND
-        spi = session.inbound_spi if inbound else session.outbound_spi
         if inbound:
             self.by_inbound_spi[spi] = association
         self.effects.append(
@@ -146,27 +158,59 @@ class Core:
                 association.local_hit,
                 association.peer_hit,
                 spi,
-                session.esp_suite,
+                suite,
                 keys.incoming_encryption if inbound else keys.outgoing_encryption,
                 keys.incoming_authentication if inbound else keys.outgoing_authentication,
                 path,
+                verified,
             )
         )
 
+    def install_session(
+        self, association: Association, session: Session, direction: Direction, path: Path
+    ) -> None:
+        """Have one security association of a new session installed."""
+        inbound = direction is Direction.INBOUND
+        self.install(
+            association,
+            direction,
+            spi=session.inbound_spi if inbound else session.outbound_spi,
+            suite=session.esp_suite,
+            keys=session.esp_keys,
+            path=path,
+        )
+
     def uninstall(self, association: Association, session: Session) -> None:
-        """Have both security associations of a session removed."""
+        """Have all security associations of a session removed."""
         current = association.session
         kept = current.outbound_spi if current is not None and current is not session else 0
+        inbound = [session.inbound_spi, *session.other_inbound_spis()]
         for direction, spi in (
             (Direction.OUTBOUND, session.outbound_spi),
-            (Direction.INBOUND, session.inbound_spi),
+            *((Direction.INBOUND, spi) for spi in inbound),
         ):
             # A restarted peer may have drawn the same SPI again.
             if spi and not (direction is Direction.OUTBOUND and spi == kept):
                 self.effects.append(
                     RemoveSA(direction, association.local_hit, association.peer_hit, spi)
                 )
-        self.by_inbound_spi.pop(session.inbound_spi, None)
+        for spi in inbound:
+            self.by_inbound_spi.pop(spi, None)
+
+    def schedule_rekey(self, association: Association, session: Session, now: float) -> None:
+        """The ESP keys are new: decide when their time is over.
+
+        The Initiator of the base exchange is a little earlier, so that both ends seldom begin at
+        once.
+        """
+        lifetime_s = self.config.rekey_s
+        if lifetime_s <= 0:
+            session.rekey_at = None
+            return
+        share = REKEY_JITTER * int.from_bytes(self.random(2), "big") / 65536
+        share += REKEY_JITTER if association.initiator else 0
+        session.rekey_at = now + lifetime_s * (1 - share)
+        self.arm(association)
 
     # -- associations ------------------------------------------------------------------------
 
@@ -250,10 +294,20 @@ class Core:
         association.path = path
         association.closing = None
         association.pings.clear()
+        association.updates.clear()
         association.path_mtu = None
         association.last_traffic = now
+        association.mobility = mobility = Mobility(home=association.mobility.home)
+        mobility.locators.begin(path.remote, path.locator_port)
+        mobility.family = path.remote.version
+        mobility.announced = (path.local,) if path.local is not None else ()
+        # What there is to announce has to wait until R2 is there.
+        mobility.reconsider_at = now if association.initiator else None
+        if path.transport is Transport.UDP and self.config.keepalive_s > 0:
+            mobility.keepalive_at = now + self.config.keepalive_s
         association.established_at = now
         association.exchange_s = now - began
+        self.schedule_rekey(association, session, now)
         self.arm(association)
         if before is not None and before is not session:
             self.uninstall(association, before)
@@ -281,6 +335,7 @@ class Core:
         if association.session is not None:
             self.uninstall(association, association.session)
         association.pings.clear()
+        association.updates.clear()
         association.path_mtu = None
         self.effects.append(Closed(association.local_hit, association.peer_hit, reason))
 

@@ -41,6 +41,8 @@ class InstallSA:
     authentication_key: bytes = field(repr=False)
     """Empty for AEAD suites."""
     path: Path = field()
+    verified: bool = True
+    """As in `MoveSA`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class MoveSA:
     peer_hit: IPv6Address
     spi: int
     path: Path
+    verified: bool = True
+    """If not, only as much may go there as came from the peer: its credit (RFC 8046 §5.6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,30 @@ class RemoveSA:
     local_hit: IPv6Address
     peer_hit: IPv6Address
     spi: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rekeyed:
+    """Data flows by new keys and SPIs from now on (RFC 7402 §6.10)."""
+
+    local_hit: IPv6Address
+    peer_hit: IPv6Address
+    inbound_spi: int
+    outbound_spi: int
+    dh: bool
+    """Whether a new Diffie-Hellman exchange was part of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathChanged:
+    """Packets to a peer take another path from now on (RFC 8046)."""
+
+    local_hit: IPv6Address
+    peer_hit: IPv6Address
+    old: Path
+    new: Path
+    reason: str
+    """For people: "the own address is gone", "the peer has moved", …"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +209,8 @@ Effect = (
     | InstallSA
     | MoveSA
     | RemoveSA
+    | Rekeyed
+    | PathChanged
     | PathMtuChanged
     | SolvePuzzle
     | CancelPuzzle

@@ -85,6 +85,7 @@ def begin(
         i1=i1,
     )
     association.initiator = True
+    association.mobility.home = tuple(paths)
     association.deadline = None
     association.closing = None
     core.move(association, Trigger.CONNECT, "association wanted")
@@ -185,7 +186,7 @@ def puzzle_solved(core: Core, request: int, j: bytes | None, now: float) -> None
     exchange.i2 = i2
     exchange.retransmission = core.retransmission(now)
     core.arm(association)
-    core.install(association, session, Direction.INBOUND, path)
+    core.install_session(association, session, Direction.INBOUND, path)
     core.send(i2, path, association.peer_hit)
     if association.state is State.I1_SENT:
         core.move(association, Trigger.R1, "puzzle solved")
@@ -214,7 +215,7 @@ def handle_r2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     # I2 proved this path; where an R2 comes from, anybody can forge.
     proven = exchange.path or path
     association.initiating = None
-    core.install(association, session, Direction.OUTBOUND, proven)
+    core.install_session(association, session, Direction.OUTBOUND, proven)
     core.move(association, Trigger.R2, "R2 accepted")
     core.adopt(association, session, proven, now, began=exchange.began)
 
@@ -329,6 +330,10 @@ def _make_i2(
         dh_group=value.group,
         inbound_spi=core.new_spi(),
         solution=puzzle.i + j,
+        keymat=keymat,
+        salt=(puzzle.i, j),
+        own_dh=own,
+        peer_dh=value.public_value,
     )
     parameters: list[Parameter] = [
         EspInfo(index, 0, session.inbound_spi),

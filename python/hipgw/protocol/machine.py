@@ -1,17 +1,29 @@
 """The HIP machine: bytes and the time go in, effects come out (RFC 7401, RFC 7402)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from ipaddress import IPv6Address
 
 from hipgw.errors import LocalProtocolError, WireError
 from hipgw.identity.host_identity import LocalIdentity
-from hipgw.protocol import closing, initiator, notifying, probing, responder, updating
+from hipgw.protocol import (
+    closing,
+    initiator,
+    mobility,
+    notifying,
+    probing,
+    reachability,
+    rekeying,
+    responder,
+    update_tasks,
+    updating,
+)
 from hipgw.protocol.association import Association, AssociationInfo
 from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction, Effect, PacketTrace
-from hipgw.protocol.path import Path, Transport
+from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.states import State
 from hipgw.protocol.transitions import Trigger
 from hipgw.wire.checksum import PseudoHeader
@@ -145,7 +157,64 @@ class HipMachine:
         association = self._core.by_inbound_spi.get(spi)
         if association is not None:
             association.last_traffic = now
-            responder.confirmed(self._core, association, "data came in")
+            responder.confirmed(self._core, association, "data came in", now)
+            rekeying.data_came(self._core, association, spi, now)
+        return self._drain()
+
+    def sa_used(self, spi: int, packets: int, octets: int, now: float) -> list[Effect]:
+        """So much went by an inbound or outbound security association by now.
+
+        *spi* is the inbound one of the pair, or the outbound one; its keys are renewed in time.
+        """
+        association = self._core.by_inbound_spi.get(spi)
+        if association is not None and association.state in UP:
+            rekeying.used(self._core, association, packets, octets, now)
+        return self._drain()
+
+    def rekey(self, peer_hit: IPv6Address, now: float, *, dh: bool = True) -> list[Effect]:
+        """Renew the ESP keys of a peer now; nothing happens while that is under way.
+
+        Raises LocalProtocolError without an association.
+        """
+        up = [one for one in self._core.with_peer(peer_hit) if one.state in UP]
+        if not up:
+            raise LocalProtocolError(
+                f"there is no association with {peer_hit}",
+                hint="`hipgw connect` makes one; `hipgw associations` lists those there are",
+            )
+        for association in up:
+            rekeying.begin(self._core, association, now, dh=dh)
+        return self._drain()
+
+    def addresses_changed(self, addresses: Sequence[IPAddress], now: float) -> list[Effect]:
+        """All usable own addresses are these now, of both families, the best first (RFC 8046).
+
+        Without any, associations wait for one.
+        """
+        mobility.addresses_changed(self._core, addresses, now)
+        return self._drain()
+
+    def source_changed(self, spi: int, source: Path, now: float) -> list[Effect]:
+        """Authentic data on an inbound SPI came by another path than before (a NAT, say).
+
+        Nothing is sent there before the peer is known to be there.
+        """
+        association = self._core.by_inbound_spi.get(spi)
+        if association is not None:
+            reachability.source_seen(self._core, association, source, now)
+        return self._drain()
+
+    def path_silent(self, peer_hit: IPv6Address, now: float) -> list[Effect]:
+        """A peer is not heard any more, though the link is up: try all other pairs of addresses."""
+        for association in self._core.with_peer(peer_hit):
+            reachability.search(self._core, association, now)
+        return self._drain()
+
+    def data_sent(self, peer_hit: IPv6Address, now: float) -> list[Effect]:
+        """Data went to a peer lately, so that no keepalive is due."""
+        for association in self._core.with_peer(peer_hit):
+            if association.state in UP:
+                mobility.data_sent(self._core, association, now)
         return self._drain()
 
     def traffic_seen(self, peer_hit: IPv6Address, now: float) -> None:
@@ -294,19 +363,24 @@ class HipMachine:
         elif leaving is not None and leaving.retransmission.when <= now:
             closing.timer_expired(core, association, now)
         if association.deadline is not None and association.deadline <= now:
-            self._deadline(association)
+            self._deadline(association, now)
+        if association.state in UP:
+            update_tasks.timer_expired(core, association, now)
         if association.state in UP:
             probing.timer_expired(core, association, now)
+            rekeying.timer_expired(core, association, now)
+        if association.state in UP:
+            mobility.timer_expired(core, association, now)
         if (
             association.state is State.ESTABLISHED
             and association.last_traffic + core.config.ual_s <= now
         ):
             closing.begin(core, association, "unused", now)
 
-    def _deadline(self, association: Association) -> None:
+    def _deadline(self, association: Association, now: float) -> None:
         association.deadline = None
         if association.state is State.R2_SENT:
-            responder.confirmed(self._core, association, "the exchange is complete by now")
+            responder.confirmed(self._core, association, "the exchange is complete by now", now)
         elif association.state in {State.CLOSED, State.E_FAILED}:
             self._core.move(association, Trigger.EXPIRE, "forgotten")
             association.session = None
@@ -334,4 +408,9 @@ class HipMachine:
             inbound_spi=session.inbound_spi if session else 0,
             outbound_spi=session.outbound_spi if session else 0,
             last_traffic=association.last_traffic,
+            rekeyed=session.rekeyed if session else 0,
+            rtt=association.rtt,
+            path_verified=association.mobility.verified,
+            locators=tuple(replace(one) for one in association.mobility.locators),
+            mapped=association.mobility.mapped,
         )

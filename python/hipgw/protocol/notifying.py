@@ -3,6 +3,7 @@
 from ipaddress import IPv6Address
 
 from hipgw.identity.host_identity import HostIdentity, LocalIdentity
+from hipgw.protocol.association import Association
 from hipgw.protocol.core import Core, Dropped, receiver, require
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.path import Path
@@ -32,6 +33,17 @@ def send(
     host_id = HostId(local.public.algorithm, local.public.encoded)
     packet = sign(PacketType.NOTIFY, local, peer_hit, (Notification(error, data), host_id))
     core.send(packet, path, peer_hit)
+
+
+def keep_alive(core: Core, association: Association, path: Path) -> None:
+    """Send a packet that means nothing, so that NATs on the path go on (RFC 5770 §4.7, §5.3)."""
+    packet = sign(
+        PacketType.NOTIFY,
+        association.local,
+        association.peer_hit,
+        (Notification(NotifyType.NAT_KEEPALIVE, b""),),
+    )
+    core.send(packet, path, association.peer_hit)
 
 
 def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:

@@ -31,3 +31,8 @@ class Path:
     """UDP only."""
     remote_port: int = HIP_UDP_PORT
     """UDP only."""
+
+    @property
+    def locator_port(self) -> int:
+        """The remote UDP port, 0 for plain IP."""
+        return self.remote_port if self.transport is Transport.UDP else 0

@@ -13,7 +13,6 @@ from hipgw.wire.packet import MAX_LENGTH, PacketType
 from hipgw.wire.parameters import EchoRequestSigned, Padding, Parameter, Seq
 
 NONCE_OCTETS = 16
-UPDATE_IDS = 1 << 32
 
 _ESP, _UDP, _HIP = 50, 17, 139
 _UDP_HEADER = 8
@@ -37,6 +36,12 @@ def begin(core: Core, association: Association, route_mtu: int, now: float) -> N
         base=BASE - (BASE - overhead) % _UNIT,
     )
     _send_all(core, association, search.begin(now), now)
+
+
+def stop(association: Association) -> None:
+    """The path is another one: what is known of its MTU is void until `begin`."""
+    _forget_probes(association)
+    association.path_mtu = None
 
 
 def answered(core: Core, association: Association, size: int, now: float) -> None:
@@ -147,8 +152,7 @@ def _send(
     """Send a probe that makes an IP packet of *size* octets, or as small a one as can be."""
     if len(association.pings) >= PINGS_OUTSTANDING:
         del association.pings[next(iter(association.pings))]
-    update_id = session.next_update_id
-    session.next_update_id = (update_id + 1) % UPDATE_IDS
+    update_id = session.take_update_id()
     nonce = core.random(NONCE_OCTETS)
     association.pings[update_id] = Ping(core.request_number(), nonce, now, probe=size)
     parameters: list[Parameter] = [Seq(update_id), EchoRequestSigned(nonce)]

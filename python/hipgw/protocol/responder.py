@@ -112,7 +112,8 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     # The peer has worked for it: from here on it is told what is wrong.
     cipher, suite = _choices(core, packet, local, path, now)
     try:
-        secret = generation.key_pair(dh.group).shared_secret(dh.public_value)
+        own = generation.key_pair(dh.group)
+        secret = own.shared_secret(dh.public_value)
     except IdentityError:
         raise Dropped(DropReason.BAD_DH) from None
     keymat = Keymat(secret, solution.i, solution.j, local.hit, packet.sender_hit, function)
@@ -143,6 +144,10 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         inbound_spi=core.new_spi(),
         outbound_spi=esp_info.new_spi,
         solution=used,
+        keymat=keymat,
+        salt=(solution.i, solution.j),
+        own_dh=own,
+        peer_dh=dh.public_value,
     )
     session.r2 = protect(
         PacketType.R2,
@@ -155,19 +160,20 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     )
     core.stop_initiating(association)
     association.initiator = False
-    core.install(association, session, Direction.INBOUND, path)
-    core.install(association, session, Direction.OUTBOUND, path)
+    core.install_session(association, session, Direction.INBOUND, path)
+    core.install_session(association, session, Direction.OUTBOUND, path)
     core.send(session.r2, path, packet.sender_hit)
     core.move(association, Trigger.I2, "I2 accepted")
     association.deadline = now + core.config.exchange_complete_s
     core.adopt(association, session, path, now, began=now)
 
 
-def confirmed(core: Core, association: Association, reason: str) -> None:
+def confirmed(core: Core, association: Association, reason: str, now: float) -> None:
     """R2 has arrived, as something shows: R2-SENT becomes ESTABLISHED."""
     if association.state is State.R2_SENT:
         association.deadline = None
         core.move(association, Trigger.CONFIRMED, reason)
+        association.mobility.reconsider_at = now
         core.arm(association)
 
 

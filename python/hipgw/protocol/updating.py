@@ -1,10 +1,10 @@
-"""UPDATE with SEQ and ACK, and the authenticated echo that rides on it (RFC 7401 §6.11, §6.12)."""
+"""UPDATE as it comes in (RFC 7401 §6.12), and the authenticated echo that rides on it."""
 
 import hmac
 from ipaddress import IPv6Address
 
 from hipgw.errors import LocalProtocolError
-from hipgw.protocol import probing
+from hipgw.protocol import mobility, probing, reachability, rekeying, update_tasks
 from hipgw.protocol.association import (
     PINGS_OUTSTANDING,
     UPDATE_IDS_REMEMBERED,
@@ -15,15 +15,26 @@ from hipgw.protocol.association import (
 from hipgw.protocol.core import UP, Core, Dropped, receiver
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import PingReply
-from hipgw.protocol.path import Path
-from hipgw.protocol.protection import mac_holds, protect, signature_holds
+from hipgw.protocol.path import Path, Transport
+from hipgw.protocol.protection import mac_holds, signature_holds
 from hipgw.protocol.responder import confirmed
-from hipgw.wire.packet import HipPacket, PacketType
-from hipgw.wire.parameters import Ack, EchoRequestSigned, EchoResponseSigned, Parameter, Seq
+from hipgw.protocol.update_tasks import UPDATE_IDS
+from hipgw.wire.packet import HipPacket
+from hipgw.wire.parameters import (
+    Ack,
+    EchoRequestSigned,
+    EchoRequestUnsigned,
+    EchoResponseSigned,
+    EchoResponseUnsigned,
+    EspInfo,
+    LocatorSet,
+    MappedAddress,
+    Parameter,
+    Seq,
+)
 
 NONCE_OCTETS = 16
-HALF = 1 << 31
-WHOLE = 1 << 32
+HALF = UPDATE_IDS // 2
 
 
 def ping(core: Core, peer_hit: IPv6Address, now: float) -> int:
@@ -43,17 +54,17 @@ def ping(core: Core, peer_hit: IPv6Address, now: float) -> int:
         )
     if len(association.pings) >= PINGS_OUTSTANDING:
         del association.pings[next(iter(association.pings))]
-    update_id = session.next_update_id
-    session.next_update_id = (update_id + 1) % WHOLE
+    update_id = session.take_update_id()
     nonce = core.random(NONCE_OCTETS)
     request = core.request_number()
     association.pings[update_id] = Ping(request, nonce, now)
-    _send(core, association, session, (Seq(update_id), EchoRequestSigned(nonce)), path)
+    parameters = (Seq(update_id), EchoRequestSigned(nonce))
+    core.send(update_tasks.build(association, session, parameters), path, association.peer_hit)
     return request
 
 
 def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
-    """Acknowledge an UPDATE, and take note of what it acknowledges (§6.12). Raises Dropped."""
+    """Acknowledge an UPDATE, do what it asks for, and note what it acknowledges. Raises Dropped."""
     local = receiver(core, packet)
     association = core.find(local.hit, packet.sender_hit)
     session = association.session if association is not None else None
@@ -66,75 +77,141 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         raise Dropped(DropReason.BAD_MAC)
     if not signature_holds(packet, session.peer):
         raise Dropped(DropReason.BAD_SIGNATURE)
-    fresh = seq is None or _note(session, seq.update_id)
-    if not fresh:
-        # Known already: the acknowledgement may be lost, or somebody plays it again. The answer
-        # goes where the peer is known to be, and not too often.
-        if not core.update_limit.allow(association.peer_hit, now):
-            raise Dropped(DropReason.DUPLICATE)
-        path = association.path or path
-    else:
-        confirmed(core, association, "UPDATE came in")
+    if seq is not None and not _is_new(session, seq.update_id):
+        _answer_again(core, association, session, seq.update_id, now)
+        return
+    if seq is not None:
+        confirmed(core, association, "UPDATE came in", now)
         association.last_traffic = now
     if ack is not None:
         _acknowledged(core, association, packet, ack, path, now)
-    if seq is not None:
-        answer: list[Parameter] = [Ack((seq.update_id,))]
-        echo = packet.get(EchoRequestSigned)
-        if echo is not None:
-            answer.append(EchoResponseSigned(echo.data))
-        _send(core, association, session, answer, path)
+    if seq is None or association.session is not session or association.state not in UP:
+        return
+    _process(core, association, session, packet, seq.update_id, path, now)
+
+
+def _process(
+    core: Core,
+    association: Association,
+    session: Session,
+    packet: HipPacket,
+    update_id: int,
+    path: Path,
+    now: float,
+) -> None:
+    """Do what a new UPDATE asks for and acknowledge it (§6.12.1).
+
+    ESP_INFO comes before LOCATOR_SET, which may name the new SPI (RFC 8046 §5.3).
+    """
+    answer = [Ack((update_id,)), *_echoes(packet, path)]
+    info, locator_set = packet.get(EspInfo), packet.get(LocatorSet)
+    rekey: list[Parameter] = []
+    if info is not None:
+        rekey = rekeying.received(core, association, session, packet, info, now)
+    unverified = []
+    if locator_set is not None:
+        unverified = mobility.received(core, association, locator_set, update_id, path, now)
+    else:
+        reachability.source_seen(core, association, path, now)
+    if rekey:
+        task = update_tasks.begin(
+            core,
+            association,
+            session,
+            [*rekey, *answer],
+            [path],
+            now,
+            acknowledged=rekeying.acknowledged,
+            abandoned=rekeying.abandoned,
+        )
+        rekeying.answered(session, task)
+        session.remember_answer(update_id, task.packet, path)
+        answer = []
+    for locator in unverified:
+        challenge = reachability.verify(
+            core, association, session, locator, now, arrived=path, answer=answer
+        )
+        if challenge is not None and answer:
+            session.remember_answer(update_id, challenge.packet, challenge.path)
+            answer = []
+    if answer:
+        reply = update_tasks.build(association, session, answer)
+        session.remember_answer(update_id, reply, path)
+        core.send(reply, path, association.peer_hit)
+
+
+def _echoes(packet: HipPacket, path: Path) -> list[Parameter]:
+    """What is sent back of what the peer sent, and where that was seen to come from.
+
+    MAPPED_ADDRESS (RFC 9028 §5.12) tells a peer behind a NAT so; others may ignore it.
+    """
+    echoes: list[Parameter] = [
+        EchoResponseSigned(echo.data) for echo in packet.all(EchoRequestSigned)
+    ]
+    echoes += [EchoResponseUnsigned(echo.data) for echo in packet.all(EchoRequestUnsigned)]
+    if echoes and path.transport is Transport.UDP:
+        echoes.append(MappedAddress(path.remote, path.remote_port))
+    return echoes
+
+
+def _answer_again(
+    core: Core, association: Association, session: Session, update_id: int, now: float
+) -> None:
+    """The acknowledgement was lost, or somebody plays the UPDATE again (§6.12.1 step 2).
+
+    The same answer goes to the same place, so that a replay leads to nobody else, and not too
+    often.
+    """
+    if not core.update_limit.allow(association.peer_hit, now):
+        raise Dropped(DropReason.DUPLICATE)
+    answer = session.answers.get(update_id)
+    if answer is not None:
+        core.send(answer[0], answer[1], association.peer_hit)
+    elif association.path is not None:
+        reply = update_tasks.build(association, session, (Ack((update_id,)),))
+        core.send(reply, association.path, association.peer_hit)
 
 
 def _acknowledged(
     core: Core, association: Association, packet: HipPacket, ack: Ack, path: Path, now: float
 ) -> None:
-    echo = packet.get(EchoResponseSigned)
+    mapped = packet.get(MappedAddress)
+    if mapped is not None and path == association.path:
+        association.mobility.mapped = (mapped.address, mapped.port)
     for update_id in ack.update_ids:
-        pending = association.pings.get(update_id)
-        if pending is None or echo is None:
+        if update_tasks.finish(core, association, update_id, packet, path, now):
             continue
-        if not hmac.compare_digest(echo.data, pending.nonce):
-            raise Dropped(DropReason.BAD_ECHO)
-        del association.pings[update_id]
-        if pending.probe is not None:
-            probing.answered(core, association, pending.probe, now)
-            continue
-        core.effects.append(
-            PingReply(association.peer_hit, pending.request, now - pending.sent, path)
-        )
+        _pong(core, association, packet, update_id, path, now)
 
 
-def _note(session: Session, update_id: int) -> bool:
+def _pong(
+    core: Core, association: Association, packet: HipPacket, update_id: int, path: Path, now: float
+) -> None:
+    echo, pending = packet.get(EchoResponseSigned), association.pings.get(update_id)
+    if pending is None or echo is None:
+        return
+    if not hmac.compare_digest(echo.data, pending.nonce):
+        raise Dropped(DropReason.BAD_ECHO)
+    del association.pings[update_id]
+    if pending.probe is not None:
+        probing.answered(core, association, pending.probe, now)
+        return
+    update_tasks.measure(association, now - pending.sent)
+    core.effects.append(PingReply(association.peer_hit, pending.request, now - pending.sent, path))
+
+
+def _is_new(session: Session, update_id: int) -> bool:
     """Check a peer's Update ID against the circular window (§5.2.16); False if it was seen.
 
     Raises Dropped if it is too old to tell.
     """
     highest = session.highest_update_id
-    if highest < 0 or (update_id - highest - 1) % WHOLE < HALF:
+    if highest < 0 or (update_id - highest - 1) % UPDATE_IDS < HALF:
         session.highest_update_id = update_id
-    elif (highest - update_id) % WHOLE >= UPDATE_IDS_REMEMBERED:
+    elif (highest - update_id) % UPDATE_IDS >= UPDATE_IDS_REMEMBERED:
         raise Dropped(DropReason.DUPLICATE)
     if update_id in session.seen_update_ids:
         return False
     session.seen_update_ids.append(update_id)
     del session.seen_update_ids[:-UPDATE_IDS_REMEMBERED]
     return True
-
-
-def _send(
-    core: Core,
-    association: Association,
-    session: Session,
-    parameters: "list[Parameter] | tuple[Parameter, ...]",
-    path: Path,
-) -> None:
-    packet = protect(
-        PacketType.UPDATE,
-        association.local,
-        association.peer_hit,
-        parameters,
-        rhash=session.rhash,
-        key=session.hip_keys.outgoing_integrity,
-    )
-    core.send(packet, path, association.peer_hit)

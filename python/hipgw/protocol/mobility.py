@@ -1,0 +1,310 @@
+"""Telling a peer where this host is, and being told (RFC 8046 §5.2, §5.3; RFC 8047).
+
+Whenever own addresses change, the peer gets the whole list. If the address in use is gone, data
+goes by another one at once; if a better one has come, it does once that is known to work.
+"""
+
+from collections.abc import Sequence
+
+from hipgw.protocol import closing, notifying, paths, reachability, rekeying, update_tasks
+from hipgw.protocol.association import Association, Session
+from hipgw.protocol.core import UP, Core
+from hipgw.protocol.locators import LOCATORS_MAX, LocatorState, PeerLocator, is_unicast
+from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Path, Transport
+from hipgw.protocol.update_tasks import UpdateTask
+from hipgw.wire.notify import NotifyType
+from hipgw.wire.packet import HipPacket
+from hipgw.wire.parameters import (
+    Locator,
+    LocatorSet,
+    Parameter,
+    PlainLocator,
+    SpiLocator,
+    TrafficType,
+    TransportLocator,
+)
+
+_FOREVER = 0xFFFFFFFF
+_UDP = 17
+_ANNOUNCE_PATHS_MAX = 8
+
+
+def addresses_changed(core: Core, addresses: Sequence[IPAddress], now: float) -> None:
+    """All usable own addresses are these now, the best first."""
+    usable = tuple(dict.fromkeys(address for address in addresses if is_unicast(address)))
+    if usable == core.own_addresses:
+        return
+    core.own_addresses = usable
+    for association in list(core.associations.values()):
+        if association.state in UP:
+            reconsider(core, association, now)
+
+
+def reconsider(core: Core, association: Association, now: float) -> None:
+    """See whether there is anything to announce to a peer, or a better path to it."""
+    mobility, path, session = association.mobility, association.path, association.session
+    mobility.reconsider_at = None
+    if path is None or session is None or not core.own_addresses:
+        return
+    best = next(iter(paths.pairs(core, association)), None)
+    if best is None:
+        # No common family: the peer's address in the other one may become known yet.
+        return
+    if path.local not in core.own_addresses:
+        paths.move(core, association, best, "the own address is gone")
+        mobility.moved, mobility.moving_to = True, None
+        path = best
+    target = path
+    if _is_better(core, association, best, path):
+        target = best
+        mobility.reconsider_at = now + core.config.return_s
+    elif best != path:
+        # The same own address, another one of the peer: nothing to announce.
+        reachability.try_better(core, association, best, now)
+        mobility.reconsider_at = now + core.config.return_s
+    wanted = _listed(core, target.local)
+    if wanted != mobility.announced:
+        announce(core, association, session, target, now)
+    elif target != path:
+        reachability.try_better(core, association, target, now)
+    core.arm(association)
+
+
+def announce(core: Core, association: Association, session: Session, via: Path, now: float) -> None:
+    """Send the own LOCATOR_SET along *via*, whose own address is to be preferred (§5.2).
+
+    A newer one replaces one that is not acknowledged yet. If keys are being renewed, that is
+    begun anew in the same packet, since it may have been lost with the old address (§3.2.2;
+    RFC 7402 §6.8 forbids another UPDATE beside it).
+    """
+    mobility, rekey = association.mobility, session.rekey
+    listed = _listed(core, via.local)
+    update_tasks.cancel(association, mobility.announcement)
+    parameters: list[Parameter] = [reachability.gratuitous(session)]
+    spi = session.inbound_spi
+    joined = rekey is not None and rekey.task is not None and not rekey.acknowledged
+    if joined and rekey is not None:
+        update_tasks.cancel(association, rekey.task)
+        parameters = rekeying.parameters(session, rekey)
+        spi = rekey.new_spi
+    parameters.append(
+        LocatorSet(
+            tuple(
+                Locator(SpiLocator(spi, address), _FOREVER, preferred=address == via.local)
+                for address in listed
+            )
+        )
+    )
+    ways = [via, *paths.without([*paths.pairs(core, association), *_home(core, association)], via)]
+    task = update_tasks.begin(
+        core,
+        association,
+        session,
+        parameters,
+        ways[:_ANNOUNCE_PATHS_MAX],
+        now,
+        acknowledged=_acknowledged,
+        abandoned=_abandoned,
+    )
+    if joined and rekey is not None:
+        rekey.task = task
+    mobility.announced, mobility.announcement = listed, task
+    mobility.moving_to = via if via != association.path else None
+
+
+def received(
+    core: Core,
+    association: Association,
+    locator_set: LocatorSet,
+    update_id: int,
+    source: Path,
+    now: float,
+) -> list[PeerLocator]:
+    """Take a peer's LOCATOR_SET (§5.3); returns the locators to verify, the preferred one first.
+
+    *source*: the path it came by.
+    """
+    mobility = association.mobility
+    applied = mobility.applied_update_id
+    half = update_tasks.UPDATE_IDS // 2
+    if applied >= 0 and (update_id - applied - 1) % update_tasks.UPDATE_IDS >= half:
+        return []  # overtaken by a newer one
+    mobility.applied_update_id = update_id
+    listed, unsupported = _read(core, association, locator_set, source, now)
+    if any(locator.preferred for locator in unsupported):
+        notifying.send(
+            core,
+            association.local,
+            association.peer_hit,
+            NotifyType.LOCATOR_TYPE_UNSUPPORTED,
+            source,
+            now,
+            LocatorSet(tuple(unsupported)).emit(),
+        )
+    here = (source.remote, source.locator_port)
+    mobility.locators.announce(listed, now)
+    if here not in {locator.key for locator in listed} and is_unicast(source.remote):
+        # It does not know this address of its own: a NAT is on the way.
+        mobility.locators.candidate(*here)
+    for locator in mobility.locators:
+        if not locator.listed and locator.key != here:
+            locator.state = LocatorState.DEPRECATED
+    reachability.settle(core, association, "the peer has moved")
+    return [one for one in mobility.locators.usable() if one.state is LocatorState.UNVERIFIED]
+
+
+def timer_expired(core: Core, association: Association, now: float) -> None:
+    """Do what is due."""
+    mobility = association.mobility
+    expiry = mobility.locators.next_expiry()
+    if expiry is not None and expiry <= now:
+        mobility.locators.expire(now)
+        reachability.settle(core, association, "the lifetime of the peer's address is over")
+    if mobility.reconsider_at is not None and mobility.reconsider_at <= now:
+        reconsider(core, association, now)
+    if mobility.keepalive_at is not None and mobility.keepalive_at <= now:
+        _keep_alive(core, association, now)
+
+
+def data_sent(core: Core, association: Association, now: float) -> None:
+    """Data left for the peer lately: no NAT on the way has forgotten it."""
+    mobility, path = association.mobility, association.path
+    interval_s = core.config.keepalive_s
+    if path is not None and path.transport is Transport.UDP and interval_s > 0:
+        mobility.keepalive_at = now + interval_s
+        core.arm(association)
+
+
+def behind_nat(association: Association) -> bool | None:
+    """Whether the peer sees another address or port than the own one; None if it has not told."""
+    path, mapped = association.path, association.mobility.mapped
+    if path is None or mapped is None:
+        return None
+    return mapped != (path.local, path.local_port)
+
+
+def _keep_alive(core: Core, association: Association, now: float) -> None:
+    """Remind the NATs on the way (RFC 5770 §4.7), if there are any or that is not known."""
+    behind = behind_nat(association)
+    if (behind or (behind is None and association.initiator)) and association.path is not None:
+        notifying.keep_alive(core, association, association.path)
+    data_sent(core, association, now)
+
+
+def _is_better(core: Core, association: Association, one: Path, other: Path) -> bool:
+    """Whether the own address of one path is to be preferred to that of another."""
+    if one.local == other.local or one.local is None or other.local is None:
+        return False
+    family = association.mobility.family
+    own = core.own_addresses
+
+    def rank(address: IPAddress) -> tuple[bool, int]:
+        return family is not None and address.version != family, own.index(address)
+
+    return rank(one.local) < rank(other.local)
+
+
+def _listed(core: Core, preferred: IPAddress | None) -> tuple[IPAddress, ...]:
+    """Own addresses to tell a peer of, the preferred one first, the others in a fixed order."""
+    others = sorted(
+        (address for address in core.own_addresses if address != preferred),
+        key=lambda address: (address.version, address.packed),
+    )
+    if not core.config.announce_all:
+        others = []
+    first = [preferred] if preferred is not None else []
+    return tuple((first + others)[:LOCATORS_MAX])
+
+
+def _home(core: Core, association: Association) -> list[Path]:
+    """Where the peer was called first, from the addresses that this host has now."""
+    found = []
+    for path in association.mobility.home:
+        local = paths.local_for(core, association, path.remote)
+        if local is not None and association.path is not None:
+            locator = PeerLocator(address=path.remote, port=path.locator_port)
+            found.append(paths.towards(association.path, local, locator))
+    return found
+
+
+def _read(
+    core: Core, association: Association, locator_set: LocatorSet, source: Path, now: float
+) -> tuple[list[PeerLocator], list[Locator]]:
+    """The addresses of a LOCATOR_SET, and the entries of types that mean nothing here."""
+    listed: dict[tuple[IPAddress, int], PeerLocator] = {}
+    unsupported: list[Locator] = []
+    udp = source.transport is Transport.UDP
+    named = {
+        entry.locator.address
+        for entry in locator_set.locators
+        if isinstance(entry.locator, PlainLocator | SpiLocator)
+    }
+    for entry in locator_set.locators:
+        match entry.locator:
+            case PlainLocator(address=address) | SpiLocator(address=address):
+                port = _port_of(association, address, source, named) if udp else 0
+            case TransportLocator(address=address, port=port, protocol=protocol):
+                if not udp or protocol != _UDP or not port:
+                    continue
+            case _:
+                unsupported.append(entry)
+                continue
+        if (
+            not is_unicast(address)
+            or address in core.own_addresses
+            or entry.traffic_type == TrafficType.SIGNALING
+            or not entry.lifetime
+        ):
+            continue
+        locator = PeerLocator(address=address, port=port, preferred=entry.preferred)
+        if entry.lifetime != _FOREVER:
+            locator.expires = now + entry.lifetime
+        listed[locator.key] = locator
+    return list(listed.values())[:LOCATORS_MAX], unsupported
+
+
+def _port_of(
+    association: Association, address: IPAddress, source: Path, named: set[IPAddress]
+) -> int:
+    """The UDP port of an address that was named without one."""
+    if address == source.remote:
+        return source.remote_port
+    known = association.mobility.locators.at(address)
+    if known is not None:
+        return known.port
+    # Without a NAT it sends from the port that it listens at.
+    return source.remote_port if source.remote in named else HIP_UDP_PORT
+
+
+def _acknowledged(
+    core: Core,
+    association: Association,
+    task: UpdateTask,
+    packet: HipPacket,
+    path: Path,
+    now: float,
+) -> None:
+    mobility = association.mobility
+    rekeying.acknowledged(core, association, task, packet, path, now)
+    if mobility.announcement is not task:
+        return
+    mobility.announcement = None
+    mobility.moved = False
+    target, mobility.moving_to = mobility.moving_to, None
+    if target is not None and path.local == target.local:
+        paths.move(core, association, target, "a better own address")
+    mobility.reconsider_at = now
+    core.arm(association)
+
+
+def _abandoned(core: Core, association: Association, task: UpdateTask, now: float) -> None:
+    mobility = association.mobility
+    rekeying.abandoned(core, association, task, now)
+    if mobility.announcement is not task:
+        return
+    mobility.announcement = None
+    if mobility.moved:
+        # The peer has nothing else to find this host by (RFC 7401 §6.11 step 4).
+        closing.begin(core, association, "no answer to UPDATE (moved)", now)
+        return
+    mobility.moving_to = None

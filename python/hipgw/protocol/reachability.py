@@ -1,0 +1,298 @@
+"""Whether a peer is where it says or seems to be (RFC 8046 §5.4), and which path still works.
+
+An address counts as the peer's once an echo that was sent there has come back. Nobody off the path
+can know what was in it, so nobody else can make this host send data somewhere.
+"""
+
+import hmac
+from collections.abc import Sequence
+
+from hipgw.protocol import paths, update_tasks
+from hipgw.protocol.association import Association, Session
+from hipgw.protocol.core import UP, Core
+from hipgw.protocol.locators import LocatorState, PeerLocator, is_unicast
+from hipgw.protocol.path import Path
+from hipgw.protocol.update_tasks import Abandoned, Acknowledged, UpdateTask
+from hipgw.wire.packet import HipPacket
+from hipgw.wire.parameters import (
+    EchoRequestSigned,
+    EchoResponseSigned,
+    EchoResponseUnsigned,
+    EspInfo,
+    Parameter,
+)
+
+NONCE_OCTETS = 16
+CHALLENGE_RETRIES = 5
+SEARCH_RETRIES = 3
+RETURN_ANSWERS = 2
+"""Answers in a row after which a better path is used again."""
+
+
+def verify(
+    core: Core,
+    association: Association,
+    session: Session,
+    locator: PeerLocator,
+    now: float,
+    *,
+    arrived: Path | None = None,
+    answer: Sequence[Parameter] = (),
+) -> UpdateTask | None:
+    """Ask the peer at a locator whether it is there; *answer* goes along.
+
+    Returns None if that is under way already, or there is no own address to ask from.
+    """
+    path = association.path
+    local = paths.local_for(core, association, locator.address, arrived)
+    challenges = association.mobility.challenges
+    if path is None or local is None or locator.key in challenges:
+        return None
+    task = _echo(
+        core,
+        association,
+        session,
+        paths.towards(path, local, locator),
+        now,
+        acknowledged=_verified,
+        abandoned=_unverified,
+        retries=CHALLENGE_RETRIES,
+        # As RFC 8046 §3.2.1 shows it: middleboxes learn the SPI.
+        more=(gratuitous(session), *answer),
+    )
+    challenges[locator.key] = task
+    return task
+
+
+def gratuitous(session: Session) -> EspInfo:
+    """An ESP_INFO that changes nothing (RFC 8046 §5.3)."""
+    return EspInfo(session.keymat.index, session.inbound_spi, session.inbound_spi)
+
+
+def source_seen(core: Core, association: Association, source: Path, now: float) -> None:
+    """Something authentic came from *source*: if that is new, find out whether the peer is there.
+
+    A NAT may have given it another port or address. An authentic packet alone does not tell:
+    anybody on the way can send a copy from anywhere.
+    """
+    session, path = association.session, association.path
+    if association.state not in UP or session is None or path is None:
+        return
+    if source.transport is not path.transport or not is_unicast(source.remote):
+        return
+    if (source.remote, source.locator_port) == (path.remote, path.locator_port):
+        return
+    known = association.mobility.locators.get(source.remote, source.locator_port)
+    if known is not None and known.state is LocatorState.ACTIVE and known.listed:
+        return  # it may send from any of its addresses
+    if not core.hint_limit.allow(association.peer_hit, now):
+        return
+    locator = association.mobility.locators.candidate(source.remote, source.locator_port)
+    locator.state = LocatorState.UNVERIFIED
+    verify(core, association, session, locator, now, arrived=source)
+
+
+def settle(core: Core, association: Association, reason: str) -> None:
+    """Send to the locator that is to be preferred now (§5.5)."""
+    path = association.path
+    if path is None:
+        return
+    current = paths.locator_of(association, path)
+    usable = [
+        (locator, local)
+        for locator in association.mobility.locators.usable()
+        if (local := paths.local_for(core, association, locator.address)) is not None
+    ]
+    active = [entry for entry in usable if entry[0].state is LocatorState.ACTIVE]
+    preferred = [entry for entry in active if entry[0].preferred]
+    if preferred:
+        chosen = preferred[0]
+    elif current is not None and current.state is LocatorState.ACTIVE:
+        paths.move(core, association, path, reason)
+        return
+    elif active:
+        chosen = active[0]
+    elif usable:
+        # Where it was seen to send from, if it names no such address: behind a NAT it does not
+        # know the outside.
+        seen = [entry for entry in usable if not entry[0].listed]
+        chosen = (seen or usable)[0]
+    else:
+        return
+    paths.move(core, association, paths.towards(path, chosen[1], chosen[0]), reason)
+
+
+def search(core: Core, association: Association, now: float) -> None:
+    """The current path is silent though the link is up: ask along every pair of addresses.
+
+    The first one that answers is used.
+    """
+    session = association.session
+    if association.state not in UP or session is None or association.mobility.search:
+        return
+    candidates = paths.pairs(core, association)
+    if len(candidates) < 2:
+        return
+    for candidate in candidates:
+        association.mobility.search.append(
+            _echo(
+                core,
+                association,
+                session,
+                candidate,
+                now,
+                acknowledged=_found,
+                abandoned=_not_found,
+                retries=SEARCH_RETRIES,
+            )
+        )
+
+
+def try_better(core: Core, association: Association, better: Path, now: float) -> None:
+    """See whether a path that is to be preferred works again."""
+    session = association.session
+    if session is None or association.mobility.search:
+        return
+    association.mobility.search.append(
+        _echo(
+            core,
+            association,
+            session,
+            better,
+            now,
+            acknowledged=_works_again,
+            abandoned=_not_found,
+            retries=1,
+        )
+    )
+
+
+def _echo(
+    core: Core,
+    association: Association,
+    session: Session,
+    path: Path,
+    now: float,
+    *,
+    acknowledged: Acknowledged,
+    abandoned: Abandoned,
+    retries: int,
+    more: Sequence[Parameter] = (),
+) -> UpdateTask:
+    nonce = core.random(NONCE_OCTETS)
+    return update_tasks.begin(
+        core,
+        association,
+        session,
+        (*more, EchoRequestSigned(nonce)),
+        [path],
+        now,
+        acknowledged=acknowledged,
+        abandoned=abandoned,
+        nonce=nonce,
+        retries=retries,
+    )
+
+
+def _answers(packet: HipPacket, task: UpdateTask) -> bool:
+    """Whether a packet brings back what only the addressee of the echo can know."""
+    echoes = [
+        *(echo.data for echo in packet.all(EchoResponseSigned)),
+        *(echo.data for echo in packet.all(EchoResponseUnsigned)),
+    ]
+    return any(hmac.compare_digest(data, task.nonce) for data in echoes)
+
+
+def _verified(
+    core: Core,
+    association: Association,
+    task: UpdateTask,
+    packet: HipPacket,
+    _path: Path,
+    _now: float,
+) -> None:
+    mobility = association.mobility
+    _drop_challenge(association, task)
+    locator = paths.locator_of(association, task.path)
+    if locator is None or locator.state is LocatorState.DEPRECATED:
+        return
+    if not _answers(packet, task):
+        return
+    locator.state = LocatorState.ACTIVE
+    if not locator.listed:
+        # A NAT gives one outside at a time: what was there before is void.
+        for other in mobility.locators:
+            if not other.listed and other is not locator:
+                other.state = LocatorState.DEPRECATED
+    settle(core, association, "the peer has moved")
+
+
+def _unverified(core: Core, association: Association, task: UpdateTask, _now: float) -> None:
+    _drop_challenge(association, task)
+    locator = paths.locator_of(association, task.path)
+    if locator is not None and not locator.listed:
+        locator.state = LocatorState.DEPRECATED
+        settle(core, association, "the peer does not answer there")
+
+
+def _drop_challenge(association: Association, task: UpdateTask) -> None:
+    challenges = association.mobility.challenges
+    key = (task.path.remote, task.path.locator_port)
+    if challenges.get(key) is task:
+        del challenges[key]
+
+
+def _found(
+    core: Core,
+    association: Association,
+    task: UpdateTask,
+    packet: HipPacket,
+    _path: Path,
+    now: float,
+) -> None:
+    mobility, current = association.mobility, association.path
+    if task not in mobility.search or not _answers(packet, task) or current is None:
+        return
+    paths.stop_search(association)
+    _now_active(association, task.path)
+    if task.path == current:
+        return
+    # What is silent has to show that it works before it is used again.
+    old = paths.locator_of(association, current)
+    if old is not None and current.remote != task.path.remote:
+        old.state = LocatorState.UNVERIFIED
+    paths.move(core, association, task.path, "the path before is silent")
+    mobility.reconsider_at = now
+    core.arm(association)
+
+
+def _works_again(
+    core: Core,
+    association: Association,
+    task: UpdateTask,
+    packet: HipPacket,
+    _path: Path,
+    now: float,
+) -> None:
+    mobility = association.mobility
+    if task not in mobility.search or not _answers(packet, task):
+        return
+    mobility.search.remove(task)
+    mobility.returning += 1
+    _now_active(association, task.path)
+    if mobility.returning >= RETURN_ANSWERS:
+        paths.move(core, association, task.path, "a better path works again")
+        mobility.reconsider_at = now
+        core.arm(association)
+
+
+def _not_found(_core: Core, association: Association, task: UpdateTask, _now: float) -> None:
+    if task in association.mobility.search:
+        association.mobility.search.remove(task)
+    association.mobility.returning = 0
+
+
+def _now_active(association: Association, path: Path) -> None:
+    locator = paths.locator_of(association, path)
+    if locator is not None:
+        locator.state = LocatorState.ACTIVE

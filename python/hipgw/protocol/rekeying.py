@@ -1,0 +1,294 @@
+"""New keys and SPIs for a pair of ESP security associations (RFC 7402 §6.8 to §6.10).
+
+Both ends know everything about the new pair once each has the other's ESP_INFO. From then on the
+new inbound one is there. The new outbound one takes over when it is certain that the peer is as
+far: when it has acknowledged, or sends by its own. The old inbound one stays a while for packets
+that are still on their way.
+"""
+
+from hipgw.errors import IdentityError
+from hipgw.identity.dh import DhKeyPair
+from hipgw.identity.esp_suites import esp_suite
+from hipgw.identity.keymat import Keymat, draw_esp_keys
+from hipgw.protocol import closing, update_tasks
+from hipgw.protocol.association import Association, Rekey, Retired, Session
+from hipgw.protocol.core import SPI_MIN, UP, Core, Dropped
+from hipgw.protocol.drops import DropReason
+from hipgw.protocol.effects import Direction, Rekeyed, RemoveSA
+from hipgw.protocol.path import Path
+from hipgw.protocol.update_tasks import UpdateTask
+from hipgw.wire.packet import HipPacket
+from hipgw.wire.parameters import DiffieHellman, EspInfo, Parameter
+
+WAIT_S = 60.0
+"""How long a rekeying may take as a whole, whoever of both is late (§6.8 step 5)."""
+AGAIN_S = 30.0
+"""After one that failed, until the next."""
+GRACE_S = 2.0
+"""How long an old inbound SA stays after the first packet on the new one."""
+UNUSED_S = 60.0
+"""The same if no packet comes on the new one."""
+RETIRED_MAX = 8
+"""Old inbound SAs of one association."""
+LAST_INDEX = 0xFFFF
+"""ESP_INFO has 16 bits for the KEYMAT index."""
+
+
+def begin(core: Core, association: Association, now: float, *, dh: bool) -> bool:
+    """Have the keys renewed (§6.8), by a new Diffie-Hellman if *dh*; False if it cannot be now."""
+    session, path = association.session, association.path
+    if association.state not in UP or session is None or path is None or session.rekey:
+        return False
+    rekey = _new(core, session, now, dh=dh or not _keymat_lasts(session, session.keymat.index))
+    rekey.task = update_tasks.begin(
+        core,
+        association,
+        session,
+        parameters(session, rekey),
+        [path],
+        now,
+        acknowledged=acknowledged,
+        abandoned=abandoned,
+    )
+    session.rekey = rekey
+    core.arm(association)
+    return True
+
+
+def received(
+    core: Core,
+    association: Association,
+    session: Session,
+    packet: HipPacket,
+    info: EspInfo,
+    now: float,
+) -> list[Parameter]:
+    """Process ESP_INFO of a new UPDATE (§6.9); returns what the answer is to carry, if anything.
+
+    What is returned needs a SEQ; pass the task of it to `answered`. Raises Dropped.
+    """
+    if info.old_spi == info.new_spi:
+        # For middleboxes only (RFC 8046 §5.3).
+        return []
+    rekey = session.rekey
+    if info.new_spi == session.outbound_spi or (
+        rekey is not None and rekey.peer is not None and rekey.peer.new_spi == info.new_spi
+    ):
+        # The peer sends what it asked for in a new UPDATE, as it has moved meanwhile.
+        return []
+    if info.old_spi != session.outbound_spi or info.new_spi < SPI_MIN:
+        raise Dropped(DropReason.BAD_SPI)
+    dh = packet.get(DiffieHellman)
+    if dh is not None and (info.keymat_index != 0 or dh.group != session.dh_group):
+        raise Dropped(DropReason.BAD_DH)
+
+    if rekey is not None and rekey.peer is not None:
+        # It began anew, so it has given up what it had asked for.
+        _forget(core, association, session)
+        rekey = None
+    answer: list[Parameter] = []
+    if rekey is None:
+        # A peer that gives a new key wants secrecy from what may come out later: join it.
+        index = max(session.keymat.index, info.keymat_index)
+        renew = dh is not None or not _keymat_lasts(session, index)
+        rekey = session.rekey = _new(core, session, now, dh=renew)
+        if not renew:
+            rekey.index = index
+        answer = parameters(session, rekey)
+    rekey.peer, rekey.peer_dh = info, dh.public_value if dh is not None else None
+    if not _prepare(core, association, session, rekey):
+        _forget(core, association, session)
+        raise Dropped(DropReason.BAD_DH)
+    if rekey.acknowledged:
+        _finish(core, association, session, now)
+    core.arm(association)
+    return answer
+
+
+def answered(session: Session, task: UpdateTask) -> None:
+    """The answer that `received` asked for is under way."""
+    if session.rekey is not None:
+        session.rekey.task = task
+
+
+def data_came(core: Core, association: Association, spi: int, now: float) -> None:
+    """The first authentic packet on an inbound SA: the peer has gone over to it."""
+    session = association.session
+    if session is None:
+        return
+    rekey = session.rekey
+    if rekey is not None and rekey.keys is not None and spi == rekey.new_spi:
+        _finish(core, association, session, now)
+    if spi == session.inbound_spi:
+        for old in session.retired:
+            old.until = min(old.until, now + GRACE_S)
+        core.arm(association)
+
+
+def used(core: Core, association: Association, packets: int, octets: int, now: float) -> None:
+    """One of the two security associations has carried so much by now: renew it in time."""
+    config = core.config
+    if (config.rekey_packets and packets >= config.rekey_packets) or (
+        config.rekey_octets and octets >= config.rekey_octets
+    ):
+        begin(core, association, now, dh=config.rekey_dh)
+
+
+def timer_expired(core: Core, association: Association, now: float) -> None:
+    """Do what is due."""
+    session = association.session
+    if session is None:
+        return
+    due = [old for old in session.retired if old.until <= now]
+    for old in due:
+        _remove_inbound(core, association, old.spi)
+    session.retired = [old for old in session.retired if old.until > now]
+    if session.rekey is not None:
+        if session.rekey.deadline <= now:
+            _forget(core, association, session)
+            session.rekey_at = now + AGAIN_S
+    elif session.rekey_at is not None and session.rekey_at <= now:
+        session.rekey_at = now + AGAIN_S
+        begin(core, association, now, dh=core.config.rekey_dh)
+
+
+def _new(core: Core, session: Session, now: float, *, dh: bool) -> Rekey:
+    # From the cryptographic libraries, as in the base exchange.
+    own_dh = DhKeyPair.generate(session.dh_group) if dh else None
+    return Rekey(
+        new_spi=core.new_spi(),
+        index=0 if dh else session.keymat.index,
+        own_dh=own_dh,
+        deadline=now + WAIT_S,
+    )
+
+
+def parameters(session: Session, rekey: Rekey) -> list[Parameter]:
+    """The own part of a rekeying, as it is sent."""
+    own: list[Parameter] = [EspInfo(rekey.index, session.inbound_spi, rekey.new_spi)]
+    if rekey.own_dh is not None:
+        own.append(DiffieHellman(session.dh_group, rekey.own_dh.public_value))
+    return own
+
+
+def _keymat_lasts(session: Session, index: int) -> bool:
+    """Whether four more ESP keys can be drawn from an index on."""
+    lengths = esp_suite(session.esp_suite)
+    wanted = 2 * (lengths.encryption_key_length + lengths.authentication_key_length)
+    return index + wanted <= min(LAST_INDEX, session.rhash.hkdf_limit)
+
+
+def acknowledged(
+    core: Core,
+    association: Association,
+    task: UpdateTask,
+    _packet: HipPacket,
+    _path: Path,
+    now: float,
+) -> None:
+    """An UPDATE was acknowledged: if it is the own part, the peer has it."""
+    session = association.session
+    if session is None or session.rekey is None or session.rekey.task is not task:
+        return
+    session.rekey.acknowledged = True
+    if session.rekey.keys is not None:
+        _finish(core, association, session, now)
+
+
+def abandoned(core: Core, association: Association, task: UpdateTask, now: float) -> None:
+    """An UPDATE was not: if it is the own part, the peer is gone (RFC 7401 §6.11 step 4)."""
+    session = association.session
+    if session is None or session.rekey is None or session.rekey.task is not task:
+        return
+    closing.begin(core, association, "no answer to UPDATE (rekeying)", now)
+
+
+def _prepare(core: Core, association: Association, session: Session, rekey: Rekey) -> bool:
+    """Both parts are known: draw the keys (§6.10 steps 1 to 3); False if that cannot be."""
+    peer, path = rekey.peer, association.path
+    if peer is None or path is None:
+        return False
+    hits = association.local_hit, association.peer_hit
+    try:
+        if rekey.own_dh is None and rekey.peer_dh is None:
+            keymat = session.keymat
+            keymat.index = max(rekey.index, peer.keymat_index)
+        else:
+            own = rekey.own_dh or session.own_dh
+            secret = own.shared_secret(rekey.peer_dh or session.peer_dh)
+            keymat = Keymat(secret, *session.salt, *hits, session.rhash)
+        rekey.keys = draw_esp_keys(keymat, *hits, session.esp_suite)
+    except IdentityError:
+        return False
+    rekey.keymat = keymat
+    core.install(
+        association,
+        Direction.INBOUND,
+        spi=rekey.new_spi,
+        suite=session.esp_suite,
+        keys=rekey.keys,
+        path=path,
+    )
+    return True
+
+
+def _finish(core: Core, association: Association, session: Session, now: float) -> None:
+    """Send by the new security association from now on (§6.10 step 4)."""
+    rekey, path = session.rekey, association.path
+    if rekey is None or rekey.keys is None or rekey.keymat is None or path is None:
+        return
+    if rekey.peer is None:
+        return
+    update_tasks.cancel(association, rekey.task)
+    old_outbound = session.outbound_spi
+    session.retired.append(Retired(session.inbound_spi, now + UNUSED_S))
+    while len(session.retired) > RETIRED_MAX:
+        _remove_inbound(core, association, session.retired.pop(0).spi)
+    session.inbound_spi, session.outbound_spi = rekey.new_spi, rekey.peer.new_spi
+    session.esp_keys, session.keymat = rekey.keys, rekey.keymat
+    session.own_dh = rekey.own_dh or session.own_dh
+    session.peer_dh = rekey.peer_dh or session.peer_dh
+    session.rekey = None
+    session.rekeyed += 1
+    core.install(
+        association,
+        Direction.OUTBOUND,
+        spi=session.outbound_spi,
+        suite=session.esp_suite,
+        keys=rekey.keys,
+        path=path,
+        verified=association.mobility.verified,
+    )
+    core.effects.append(
+        RemoveSA(Direction.OUTBOUND, association.local_hit, association.peer_hit, old_outbound)
+    )
+    renewed = rekey.own_dh is not None or rekey.peer_dh is not None
+    core.effects.append(
+        Rekeyed(
+            association.local_hit,
+            association.peer_hit,
+            session.inbound_spi,
+            session.outbound_spi,
+            renewed,
+        )
+    )
+    core.schedule_rekey(association, session, now)
+    core.arm(association)
+
+
+def _forget(core: Core, association: Association, session: Session) -> None:
+    """Give a rekeying up; the pair in force stays."""
+    rekey = session.rekey
+    if rekey is None:
+        return
+    update_tasks.cancel(association, rekey.task)
+    if rekey.keys is not None:
+        _remove_inbound(core, association, rekey.new_spi)
+    session.rekey = None
+
+
+def _remove_inbound(core: Core, association: Association, spi: int) -> None:
+    core.by_inbound_spi.pop(spi, None)
+    core.effects.append(
+        RemoveSA(Direction.INBOUND, association.local_hit, association.peer_hit, spi)
+    )
