@@ -61,6 +61,7 @@ def _times_while_up(known: Association) -> list[float]:
     times = [task.retransmission.when for task in known.updates.values()]
     times += [one.expires for one in mobility.locators if one.expires != inf]
     maybe = [search and search.when, mobility.reconsider_at, mobility.keepalive_at]
+    maybe.append(mobility.better_at)
     if session is not None:
         times += [old.until for old in session.retired]
         rekey = session.rekey
@@ -82,6 +83,7 @@ def _looks(known: Association) -> tuple[object, ...]:
         [(task.update_id, task.transmissions) for task in known.updates.values()],
         [(one.key, one.state) for one in mobility.locators],
         mobility.reconsider_at,
+        mobility.better_at,
         mobility.keepalive_at,
         session and (session.rekey, session.rekey_at, len(session.retired)),
     )

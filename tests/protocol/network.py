@@ -19,6 +19,7 @@ from hipgw.protocol.effects import (
     Direction,
     Effect,
     InstallSA,
+    MoveSA,
     RemoveSA,
     SendDatagram,
     SolvePuzzle,
@@ -103,10 +104,24 @@ class Node:
     events: list[Effect] = field(default_factory=list)
     sas: dict[tuple[Direction, int], InstallSA] = field(default_factory=dict)
     installed: list[InstallSA] = field(default_factory=list)
+    others: list[IPAddress] = field(default_factory=list)
+    """Further addresses that it has."""
+    outbound: dict[IPv6Address, tuple[int, Path, bool]] = field(default_factory=dict)
+    """For each peer the SPI that data goes by, its path, and whether that is verified."""
+    heard: dict[int, tuple[IPAddress, int]] = field(default_factory=dict)
+    """Where the data of an inbound SPI came from last."""
 
     @property
     def hit(self) -> IPv6Address:
         return self.keys.hit
+
+    @property
+    def addresses(self) -> list[IPAddress]:
+        return [self.address, *self.others]
+
+    def path_to(self, peer: "Node") -> Path:
+        """The path of the data."""
+        return self.outbound[peer.hit][1]
 
     def state(self, peer: "Node") -> State:
         infos = self.machine.associations(peer.hit)
@@ -139,6 +154,8 @@ class Network:
         self.transport = transport
         self.nodes: dict[IPAddress, Node] = {}
         self.filter: Filter = lambda sender, data: [0.01]
+        self.blocked: Callable[[Path], bool] = lambda path: False
+        """Pairs of addresses that nothing gets through between."""
         self.puzzle_s = 0.02
         self.sent: list[tuple[str, int]] = []
         """(sender's name, packet type) of everything that was sent."""
@@ -157,6 +174,46 @@ class Network:
         machine = HipMachine(config, [keys], self.random.randbytes, self.now)
         node = self.nodes[where] = Node(name, where, keys, config, machine)
         return node
+
+    def readdress(self, node: Node, *addresses: str) -> None:
+        """Give a node other addresses, the best first; packets to the ones before are lost."""
+        node.address, *node.others = (ip_address(address) for address in addresses)
+        for where in [where for where, other in self.nodes.items() if other is node]:
+            del self.nodes[where]
+        for where in node.addresses:
+            self.nodes[where] = node
+        self.perform(node, node.machine.addresses_changed(node.addresses, self.now))
+
+    def cut_off(self, node: Node) -> None:
+        """Take all addresses from a node."""
+        for where in [where for where, other in self.nodes.items() if other is node]:
+            del self.nodes[where]
+        self.perform(node, node.machine.addresses_changed([], self.now))
+
+    def data(self, source: Node, target: Node) -> bool:
+        """Send a data packet, which arrives at once; whether it was taken."""
+        spi, path, _verified = source.outbound[target.hit]
+        if self.nodes.get(path.local) is not source or self.nodes.get(path.remote) is not target:
+            return False
+        if self.blocked(path):
+            return False
+        sealed, opened = (
+            source.sas[Direction.OUTBOUND, spi],
+            target.sas.get((Direction.INBOUND, spi)),
+        )
+        if opened is None:
+            return False
+        assert sealed.encryption_key == opened.encryption_key
+        where = path.local, path.local_port
+        first, before = spi not in target.heard, target.heard.get(spi)
+        target.heard[spi] = where
+        if first:
+            self.perform(target, target.machine.data_received(spi, self.now))
+            before = opened.path.remote, opened.path.remote_port
+        if before != where:
+            seen = Path(path.remote, path.local, path.transport, path.remote_port, path.local_port)
+            self.perform(target, target.machine.source_changed(spi, seen, self.now))
+        return True
 
     def path(self, source: Node, target: Node) -> Path:
         return Path(source.address, target.address, self.transport)
@@ -179,6 +236,12 @@ class Network:
                 case InstallSA():
                     node.sas[effect.direction, effect.spi] = effect
                     node.installed.append(effect)
+                    if effect.direction is Direction.OUTBOUND:
+                        way = effect.spi, effect.path, effect.verified
+                        node.outbound[effect.peer_hit] = way
+                case MoveSA():
+                    way = effect.spi, effect.path, effect.verified
+                    node.outbound[effect.peer_hit] = way
                 case RemoveSA():
                     node.sas.pop((effect.direction, effect.spi), None)
                 case _:
@@ -228,13 +291,18 @@ class Network:
 
     def _send(self, node: Node, effect: SendDatagram) -> None:
         self.sent.append((node.name, effect.data[2] & 0x7F))
+        source = effect.path.local or node.address
+        if self.nodes.get(source) is not node or self.blocked(effect.path):
+            return
         for delay in self.filter(node.name, effect.data):
-            self._later(delay, lambda: self._arrive(node, effect))
+            self._later(delay, lambda: self._arrive(node, effect, source))
 
-    def _arrive(self, sender: Node, effect: SendDatagram) -> None:
+    def _arrive(self, sender: Node, effect: SendDatagram, source: IPAddress) -> None:
         target = self.nodes.get(effect.path.remote)
         if target is not None:
-            self.deliver(target, effect.data, sender.address)
+            path = effect.path
+            arrived = Path(path.remote, source, path.transport, path.remote_port, path.local_port)
+            self.perform(target, target.machine.datagram_received(effect.data, arrived, self.now))
 
     def _solve(self, node: Node, puzzle: SolvePuzzle) -> None:
         j = search(

@@ -190,6 +190,8 @@ class Mobility:
     """Of the newest LOCATOR_SET that was taken."""
     reconsider_at: float | None = None
     """When to look whether there is anything to announce, or a better path."""
+    better_at: float | None = None
+    """When to try a path that would be preferred to the one in use."""
     returning: int = 0
     """Answers in a row along the best path, while another one is in use."""
     keepalive_at: float | None = None
@@ -200,6 +202,8 @@ class Mobility:
         """When something is to be done about it."""
         if self.reconsider_at is not None:
             yield self.reconsider_at
+        if self.better_at is not None:
+            yield self.better_at
         if self.keepalive_at is not None:
             yield self.keepalive_at
         if (expiry := self.locators.next_expiry()) is not None:

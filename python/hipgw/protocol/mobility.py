@@ -24,6 +24,8 @@ from hipgw.wire.parameters import (
     TransportLocator,
 )
 
+PEER_MOVES_S = 1.0
+"""How often to look whether a peer's new address is verified by now."""
 _FOREVER = 0xFFFFFFFF
 _UDP = 17
 _ANNOUNCE_PATHS_MAX = 8
@@ -37,11 +39,14 @@ def addresses_changed(core: Core, addresses: Sequence[IPAddress], now: float) ->
     core.own_addresses = usable
     for association in list(core.associations.values()):
         if association.state in UP:
-            reconsider(core, association, now)
+            reconsider(core, association, now, changed=True)
 
 
-def reconsider(core: Core, association: Association, now: float) -> None:
-    """See whether there is anything to announce to a peer, or a better path to it."""
+def reconsider(core: Core, association: Association, now: float, *, changed: bool = False) -> None:
+    """See whether there is anything to announce to a peer, or a better path to it.
+
+    *changed*: own addresses have just changed, so that a better one may be new.
+    """
     mobility, path, session = association.mobility, association.path, association.session
     mobility.reconsider_at = None
     if path is None or session is None or not core.own_addresses:
@@ -50,23 +55,28 @@ def reconsider(core: Core, association: Association, now: float) -> None:
     if best is None:
         # No common family: the peer's address in the other one may become known yet.
         return
+    target = path
     if path.local not in core.own_addresses:
         paths.move(core, association, best, "the own address is gone")
         mobility.moved, mobility.moving_to = True, None
-        path = best
-    target = path
-    if _is_better(core, association, best, path):
         target = best
-        mobility.reconsider_at = now + core.config.return_s
-    elif best != path:
-        # The same own address, another one of the peer: nothing to announce.
-        reachability.try_better(core, association, best, now)
-        mobility.reconsider_at = now + core.config.return_s
-    wanted = _listed(core, target.local)
-    if wanted != mobility.announced:
+    elif _peer_moves(association):
+        # It uses another address of its own until the new one is verified, and so does this host:
+        # that is no preference to be told.
+        mobility.reconsider_at = now + PEER_MOVES_S
+        core.arm(association)
+        return
+    elif changed and _is_better(core, association, best, path):
+        target = best
+    if best != target and mobility.better_at is None:
+        mobility.better_at = now + core.config.return_s
+    if _listed(core, target.local) != mobility.announced:
         announce(core, association, session, target, now)
-    elif target != path:
-        reachability.try_better(core, association, target, now)
+    if changed:
+        # Where this host had no address of that family before, nothing could be verified.
+        for locator in mobility.locators.usable():
+            if locator.state is LocatorState.UNVERIFIED:
+                reachability.verify(core, association, session, locator, now)
     core.arm(association)
 
 
@@ -95,21 +105,21 @@ def announce(core: Core, association: Association, session: Session, via: Path, 
             )
         )
     )
-    ways = [via, *paths.without([*paths.pairs(core, association), *_home(core, association)], via)]
+    mobility.moving_to = via if via != association.path else None
     task = update_tasks.begin(
         core,
         association,
         session,
         parameters,
-        ways[:_ANNOUNCE_PATHS_MAX],
+        _routes(core, association),
         now,
         acknowledged=_acknowledged,
         abandoned=_abandoned,
+        routes=_routes,
     )
     if joined and rekey is not None:
         rekey.task = task
     mobility.announced, mobility.announcement = listed, task
-    mobility.moving_to = via if via != association.path else None
 
 
 def received(
@@ -149,7 +159,11 @@ def received(
     for locator in mobility.locators:
         if not locator.listed and locator.key != here:
             locator.state = LocatorState.DEPRECATED
+    reachability.forget_challenges(association)
     reachability.settle(core, association, "the peer has moved")
+    if mobility.announcement is not None and association.path is not None:
+        # It may have been on its way to where the peer is no more (§3.2.3).
+        update_tasks.send_again(core, association, mobility.announcement, association.path)
     return [one for one in mobility.locators.usable() if one.state is LocatorState.UNVERIFIED]
 
 
@@ -162,6 +176,8 @@ def timer_expired(core: Core, association: Association, now: float) -> None:
         reachability.settle(core, association, "the lifetime of the peer's address is over")
     if mobility.reconsider_at is not None and mobility.reconsider_at <= now:
         reconsider(core, association, now)
+    if mobility.better_at is not None and mobility.better_at <= now:
+        _try_better(core, association, now)
     if mobility.keepalive_at is not None and mobility.keepalive_at <= now:
         _keep_alive(core, association, now)
 
@@ -183,12 +199,35 @@ def behind_nat(association: Association) -> bool | None:
     return mapped != (path.local, path.local_port)
 
 
+def _try_better(core: Core, association: Association, now: float) -> None:
+    """See whether the path that would be preferred works (again)."""
+    mobility = association.mobility
+    mobility.better_at = None
+    best = next(iter(paths.pairs(core, association)), None)
+    if best is None or best == association.path or association.path is None:
+        return
+    reachability.try_better(core, association, best, now)
+    mobility.better_at = now + core.config.return_s
+    core.arm(association)
+
+
 def _keep_alive(core: Core, association: Association, now: float) -> None:
     """Remind the NATs on the way (RFC 5770 §4.7), if there are any or that is not known."""
     behind = behind_nat(association)
     if (behind or (behind is None and association.initiator)) and association.path is not None:
         notifying.keep_alive(core, association, association.path)
     data_sent(core, association, now)
+
+
+def _peer_moves(association: Association) -> bool:
+    """Whether the peer prefers an address that is being verified."""
+    mobility = association.mobility
+    return any(
+        locator.preferred
+        and locator.state is LocatorState.UNVERIFIED
+        and locator.key in mobility.challenges
+        for locator in mobility.locators
+    )
 
 
 def _is_better(core: Core, association: Association, one: Path, other: Path) -> bool:
@@ -214,6 +253,14 @@ def _listed(core: Core, preferred: IPAddress | None) -> tuple[IPAddress, ...]:
         others = []
     first = [preferred] if preferred is not None else []
     return tuple((first + others)[:LOCATORS_MAX])
+
+
+def _routes(core: Core, association: Association) -> list[Path]:
+    """Where the peer may be found: where it is to be, then any other way there may be."""
+    first = association.mobility.moving_to or association.path
+    rest = [*paths.pairs(core, association), *_home(core, association)]
+    ways = [*([first] if first is not None else []), *paths.without(rest, first)]
+    return ways[:_ANNOUNCE_PATHS_MAX]
 
 
 def _home(core: Core, association: Association) -> list[Path]:
@@ -307,4 +354,8 @@ def _abandoned(core: Core, association: Association, task: UpdateTask, now: floa
         # The peer has nothing else to find this host by (RFC 7401 §6.11 step 4).
         closing.begin(core, association, "no answer to UPDATE (moved)", now)
         return
-    mobility.moving_to = None
+    if mobility.moving_to is not None:
+        # The better address is no good: prefer the old one again.
+        mobility.moving_to = None
+        mobility.reconsider_at = now
+        core.arm(association)

@@ -91,10 +91,12 @@ def move(core: Core, association: Association, new: Path, reason: str) -> None:
     stop_search(association)
     mobility.returning = 0
     probing.stop(association)
-    if session.rekey is not None and session.rekey.task is not None:
-        # It would go on knocking at the old door.
-        session.rekey.task.paths = (new, *without(session.rekey.task.paths, new))
     core.effects.append(PathChanged(association.local_hit, association.peer_hit, old, new, reason))
+
+
+def current(_core: Core, association: Association) -> list[Path]:
+    """The path in use, as routes of an UPDATE."""
+    return [association.path] if association.path is not None else []
 
 
 def stop_search(association: Association) -> None:
@@ -104,6 +106,6 @@ def stop_search(association: Association) -> None:
     association.mobility.search.clear()
 
 
-def without(paths: Iterable[Path], one: Path) -> list[Path]:
+def without(paths: Iterable[Path], one: Path | None) -> list[Path]:
     """All other paths, each once."""
     return [path for path in dict.fromkeys(paths) if path != one]

@@ -25,8 +25,10 @@ from hipgw.wire.parameters import (
 NONCE_OCTETS = 16
 CHALLENGE_RETRIES = 5
 SEARCH_RETRIES = 3
-RETURN_ANSWERS = 2
+RETURN_ANSWERS = 3
 """Answers in a row after which a better path is used again."""
+RETURN_INTERVAL_S = 1.0
+"""Between the questions to these."""
 
 
 def verify(
@@ -89,6 +91,7 @@ def source_seen(core: Core, association: Association, source: Path, now: float) 
         return
     locator = association.mobility.locators.candidate(source.remote, source.locator_port)
     locator.state = LocatorState.UNVERIFIED
+    forget_challenges(association)
     verify(core, association, session, locator, now, arrived=source)
 
 
@@ -120,6 +123,16 @@ def settle(core: Core, association: Association, reason: str) -> None:
     else:
         return
     paths.move(core, association, paths.towards(path, chosen[1], chosen[0]), reason)
+
+
+def forget_challenges(association: Association) -> None:
+    """Do not ask any more at locators that are gone or deprecated."""
+    mobility = association.mobility
+    for (address, port), task in list(mobility.challenges.items()):
+        locator = mobility.locators.get(address, port)
+        if locator is None or locator.state is LocatorState.DEPRECATED:
+            update_tasks.cancel(association, task)
+            del mobility.challenges[address, port]
 
 
 def search(core: Core, association: Association, now: float) -> None:
@@ -279,11 +292,14 @@ def _works_again(
         return
     mobility.search.remove(task)
     mobility.returning += 1
-    _now_active(association, task.path)
-    if mobility.returning >= RETURN_ANSWERS:
-        paths.move(core, association, task.path, "a better path works again")
-        mobility.reconsider_at = now
+    if mobility.returning < RETURN_ANSWERS:
+        mobility.better_at = now + RETURN_INTERVAL_S
         core.arm(association)
+        return
+    _now_active(association, task.path)
+    paths.move(core, association, task.path, "a better path works again")
+    mobility.reconsider_at = now
+    core.arm(association)
 
 
 def _not_found(_core: Core, association: Association, task: UpdateTask, _now: float) -> None:

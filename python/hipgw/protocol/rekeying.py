@@ -10,7 +10,7 @@ from hipgw.errors import IdentityError
 from hipgw.identity.dh import DhKeyPair
 from hipgw.identity.esp_suites import esp_suite
 from hipgw.identity.keymat import Keymat, draw_esp_keys
-from hipgw.protocol import closing, update_tasks
+from hipgw.protocol import closing, paths, update_tasks
 from hipgw.protocol.association import Association, Rekey, Retired, Session
 from hipgw.protocol.core import SPI_MIN, UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
@@ -49,6 +49,7 @@ def begin(core: Core, association: Association, now: float, *, dh: bool) -> bool
         now,
         acknowledged=acknowledged,
         abandoned=abandoned,
+        routes=paths.current,
     )
     session.rekey = rekey
     core.arm(association)
@@ -61,6 +62,7 @@ def received(
     session: Session,
     packet: HipPacket,
     info: EspInfo,
+    source: Path,
     now: float,
 ) -> list[Parameter]:
     """Process ESP_INFO of a new UPDATE (§6.9); returns what the answer is to carry, if anything.
@@ -74,7 +76,10 @@ def received(
     if info.new_spi == session.outbound_spi or (
         rekey is not None and rekey.peer is not None and rekey.peer.new_spi == info.new_spi
     ):
-        # The peer sends what it asked for in a new UPDATE, as it has moved meanwhile.
+        # The peer asks in another UPDATE for the same, as it has moved meanwhile: so the answer
+        # is lost, and would be a while at its old address.
+        if rekey is not None and rekey.task is not None and not rekey.acknowledged:
+            update_tasks.send_again(core, association, rekey.task, source)
         return []
     if info.old_spi != session.outbound_spi or info.new_spi < SPI_MIN:
         raise Dropped(DropReason.BAD_SPI)

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from hipgw.protocol.core import Core
 
 UPDATE_IDS = 1 << 32
-TASKS_MAX = 64
-"""UPDATEs of one association that wait for their acknowledgement; beyond, none is begun."""
 FASTEST_S = 0.1
 """Least time before a retransmission, however near the peer is."""
 GAIN = 1 / 8
@@ -25,6 +23,8 @@ GAIN = 1 / 8
 
 Acknowledged = Callable[["Core", "Association", "UpdateTask", HipPacket, Path, float], None]
 """Called with the packet that acknowledges the task, and the path it came by."""
+Routes = Callable[["Core", "Association"], Sequence[Path]]
+"""Where an UPDATE is to go at a moment, the first place first; at least one."""
 Abandoned = Callable[["Core", "Association", "UpdateTask", float], None]
 """Called when the last retransmission stayed unanswered."""
 
@@ -37,6 +37,8 @@ class UpdateTask:
     packet: bytes
     paths: tuple[Path, ...]
     """Taken in turn, one with each transmission; the first one first."""
+    routes: Routes | None = None
+    """Tells `paths` anew before each retransmission, since both ends may have moved."""
     retransmission: Retransmission
     acknowledged: Acknowledged
     abandoned: Abandoned
@@ -63,6 +65,7 @@ def begin(
     abandoned: Abandoned,
     nonce: bytes = b"",
     retries: int | None = None,
+    routes: Routes | None = None,
 ) -> UpdateTask:
     """Send an UPDATE and see to it that it is acknowledged; *parameters* are without SEQ.
 
@@ -86,6 +89,7 @@ def begin(
         abandoned=abandoned,
         sent=now,
         nonce=nonce,
+        routes=routes,
     )
     association.updates[update_id] = task
     core.send(packet, task.path, association.peer_hit)
@@ -124,12 +128,19 @@ def timer_expired(core: "Core", association: "Association", now: float) -> None:
         if task.retransmission.when > now or association.updates.get(task.update_id) is not task:
             continue
         if task.retransmission.again(now):
+            if task.routes is not None:
+                task.paths = tuple(task.routes(core, association)) or task.paths
             path = task.paths[task.transmissions % len(task.paths)]
-            task.transmissions += 1
-            core.send(task.packet, path, association.peer_hit)
+            send_again(core, association, task, path)
         else:
             del association.updates[task.update_id]
             task.abandoned(core, association, task, now)
+
+
+def send_again(core: "Core", association: "Association", task: UpdateTask, path: Path) -> None:
+    """Send a task's UPDATE once more, now, along *path*."""
+    task.transmissions += 1
+    core.send(task.packet, path, association.peer_hit)
 
 
 def measure(association: "Association", rtt: float) -> None:

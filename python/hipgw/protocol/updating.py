@@ -4,7 +4,7 @@ import hmac
 from ipaddress import IPv6Address
 
 from hipgw.errors import LocalProtocolError
-from hipgw.protocol import mobility, probing, reachability, rekeying, update_tasks
+from hipgw.protocol import mobility, paths, probing, reachability, rekeying, update_tasks
 from hipgw.protocol.association import (
     PINGS_OUTSTANDING,
     UPDATE_IDS_REMEMBERED,
@@ -107,7 +107,7 @@ def _process(
     info, locator_set = packet.get(EspInfo), packet.get(LocatorSet)
     rekey: list[Parameter] = []
     if info is not None:
-        rekey = rekeying.received(core, association, session, packet, info, now)
+        rekey = rekeying.received(core, association, session, packet, info, path, now)
     unverified = []
     if locator_set is not None:
         unverified = mobility.received(core, association, locator_set, update_id, path, now)
@@ -123,6 +123,7 @@ def _process(
             now,
             acknowledged=rekeying.acknowledged,
             abandoned=rekeying.abandoned,
+            routes=paths.current,
         )
         rekeying.answered(session, task)
         session.remember_answer(update_id, task.packet, path)
@@ -138,6 +139,7 @@ def _process(
         reply = update_tasks.build(association, session, answer)
         session.remember_answer(update_id, reply, path)
         core.send(reply, path, association.peer_hit)
+    core.arm(association)
 
 
 def _echoes(packet: HipPacket, path: Path) -> list[Parameter]:

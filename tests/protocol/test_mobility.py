@@ -1,0 +1,450 @@
+"""Mobility and multihoming (RFC 8046, RFC 8047) in the simulated network."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from hipgw.protocol import update_tasks
+from hipgw.protocol.config import MachineConfig
+from hipgw.protocol.effects import Closed, Direction, MoveSA, PathChanged, SendDatagram
+from hipgw.protocol.locators import LOCATORS_MAX, LocatorState
+from hipgw.protocol.path import Path, Transport
+from hipgw.protocol.states import State
+from hipgw.wire.packet import HipPacket, PacketType
+from hipgw.wire.parameters import (
+    Ack,
+    DiffieHellman,
+    EchoRequestSigned,
+    EchoResponseSigned,
+    EspInfo,
+    Locator,
+    LocatorSet,
+    PlainLocator,
+    Seq,
+    SpiLocator,
+)
+from protocol.network import FAST, Network, Node, assert_joined, ordered
+
+CONFIG = replace(FAST, rekey_s=0.0, keepalive_s=0.0)
+DELAY = 0.01
+RTT = 2 * DELAY
+A4, B4, NEW4 = "192.0.2.1", "198.51.100.2", "203.0.113.7"
+A6, B6, NEW6 = "2001:db8:a::1", "2001:db8:b::2", "2001:db8:c::7"
+
+
+def joined(
+    a_addresses: tuple[str, ...] = (A4,),
+    b_addresses: tuple[str, ...] = (B4,),
+    *,
+    transport: Transport = Transport.UDP,
+    config: MachineConfig = CONFIG,
+    seed: int = 1,
+) -> tuple[Network, Node, Node]:
+    """Two associated nodes that have told each other where they are; the initiator first."""
+    small, great = ordered()
+    network = Network(seed, transport)
+    network.filter = lambda _sender, _data: [DELAY]
+    a = network.add("a", a_addresses[0], small, config)
+    b = network.add("b", b_addresses[0], great, config)
+    network.readdress(a, *a_addresses)
+    network.readdress(b, *b_addresses)
+    network.connect(a, b)
+    network.until(lambda: a.state(b) is State.ESTABLISHED)
+    assert network.data(a, b)
+    network.run(1.0)
+    assert network.data(b, a)
+    a.events.clear()
+    b.events.clear()
+    return network, a, b
+
+
+def paths_changed(node: Node) -> list[PathChanged]:
+    return [event for event in node.events if isinstance(event, PathChanged)]
+
+
+def locators(node: Node) -> dict[str, LocatorState]:
+    return {str(one.address): one.state for one in node.machine.associations()[0].locators}
+
+
+def assert_at(network: Network, a: Node, b: Node, a_address: str, b_address: str) -> None:
+    """Data flows both ways between these two addresses, which are verified."""
+    for one, other, near, far in ((a, b, a_address, b_address), (b, a, b_address, a_address)):
+        path = one.path_to(other)
+        assert (str(path.local), str(path.remote)) == (near, far), one.name
+        assert one.outbound[other.hit][2], f"{one.name} has not verified {far}"
+        assert network.data(one, other)
+
+
+@pytest.mark.parametrize("transport", list(Transport))
+@pytest.mark.parametrize("mover", ["initiator", "responder"])
+def test_a_new_address(transport: Transport, mover: str) -> None:
+    network, a, b = joined(transport=transport)
+    one, other = (a, b) if mover == "initiator" else (b, a)
+    where = str(other.address)
+    network.readdress(one, NEW4)
+    assert network.data(one, other), "the mover's own data goes on at once"
+    # The peer hears of it after half a round trip and may use its credit from then on.
+    network.run(DELAY * 1.2)
+    assert network.data(other, one)
+    assert not other.outbound[one.hit][2]
+    network.run(RTT)
+    assert_at(network, one, other, NEW4, where)
+    network.run(60.0)
+    assert len(paths_changed(one)) == len(paths_changed(other)) == 1
+    assert_joined(a, b)
+
+
+def test_a_move_takes_three_packets() -> None:
+    """UPDATE with LOCATOR_SET, echo request, echo response (RFC 8046 §3.2.1)."""
+    network, a, b = joined()
+    network.readdress(a, NEW4)
+    network.run(60.0)
+    request, answer = (
+        HipPacket.parse(event.data) for event in a.events if isinstance(event, SendDatagram)
+    )
+    (challenge,) = (
+        HipPacket.parse(event.data) for event in b.events if isinstance(event, SendDatagram)
+    )
+    spi = a.sa(Direction.INBOUND).spi
+    listed = Locator(SpiLocator(spi, ip_address(NEW4)), preferred=True)
+    assert request.get(LocatorSet) == LocatorSet((listed,))
+    info, seq = request.get(EspInfo), request.get(Seq)
+    assert info is not None
+    assert seq is not None
+    assert info.old_spi == info.new_spi == spi
+    assert challenge.get(Ack) == Ack((seq.update_id,))
+    assert challenge.get(EspInfo) is not None
+    echo, reply = challenge.get(EchoRequestSigned), answer.get(EchoResponseSigned)
+    assert echo is not None
+    assert reply is not None
+    assert echo.data == reply.data
+    assert answer.get(Seq) is None
+
+
+def test_a_hundred_moves_of_both_sides() -> None:
+    network, a, b = joined()
+    for turn in range(100):
+        mover = a if turn % 2 else b
+        network.readdress(mover, f"203.0.113.{turn + 1}")
+        network.run(0.2)
+        assert_at(network, a, b, str(a.address), str(b.address))
+    assert_joined(a, b)
+    assert len(a.machine.associations()[0].locators) <= LOCATORS_MAX
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["announced before", "new"])
+def test_from_ipv4_to_ipv6_and_back(known: bool) -> None:
+    network, a, b = joined((A4, A6) if known else (A4,), (B4, B6))
+    network.readdress(a, A6)
+    network.run(RTT * 2)
+    assert_at(network, a, b, A6, B6)
+    network.readdress(a, A4, A6)
+    network.run(1.0)
+    assert_at(network, a, b, A4, B4)
+    network.readdress(b, B6)
+    network.run(1.0)
+    assert_at(network, a, b, A6, B6)
+
+
+def test_an_address_that_is_verified_already_is_used_at_once() -> None:
+    """A make-before-break peer: nothing has to be proven when the change comes."""
+    network, a, b = joined((A4, NEW4), (B4, B6))
+    assert locators(b) == {A4: LocatorState.ACTIVE, NEW4: LocatorState.ACTIVE}
+    network.readdress(a, NEW4)
+    network.run(DELAY * 1.2)
+    assert b.outbound[a.hit][1:] == (b.path_to(a), True)
+    assert_at(network, a, b, NEW4, B4)
+
+
+def test_a_better_address_is_taken_without_losing_a_packet() -> None:
+    network, a, b = joined((A4,))
+    network.readdress(a, NEW4, A4)
+    for _ in range(100):
+        assert network.data(a, b)
+        assert network.data(b, a)
+        network.run(0.001)
+    assert_at(network, a, b, NEW4, B4)
+    network.readdress(a, NEW4)
+    for _ in range(100):
+        assert network.data(a, b)
+        assert network.data(b, a)
+        network.run(0.001)
+    assert_at(network, a, b, NEW4, B4)
+
+
+def test_a_better_address_that_does_not_work_is_not_taken() -> None:
+    network, a, b = joined((A4,))
+    network.blocked = lambda path: NEW4 in (str(path.local), str(path.remote))
+    network.readdress(a, NEW4, A4)
+    for _ in range(100):
+        network.run(1.0)
+        assert network.data(a, b)
+        assert network.data(b, a)
+    assert_at(network, a, b, A4, B4)
+
+
+def test_no_address_for_a_while() -> None:
+    network, a, b = joined()
+    network.cut_off(a)
+    network.run(30.0)
+    assert a.state(b) is State.ESTABLISHED
+    network.readdress(a, NEW4)
+    network.run(RTT * 2)
+    assert_at(network, a, b, NEW4, B4)
+
+
+def test_moving_again_before_the_first_move_is_through() -> None:
+    network, a, b = joined()
+    network.readdress(a, NEW4)
+    network.run(DELAY * 0.5)
+    network.readdress(a, A4)
+    network.run(DELAY * 0.7)
+    network.readdress(a, "203.0.113.99")
+    network.run(2.0)
+    assert_at(network, a, b, "203.0.113.99", B4)
+
+
+def test_an_older_announcement_that_comes_late_is_not_applied() -> None:
+    network, a, b = joined()
+    delays = iter([0.5])
+    network.filter = lambda sender, _data: [next(delays, DELAY) if sender == "a" else DELAY]
+    network.readdress(a, NEW4)
+    network.readdress(a, "203.0.113.99")
+    network.run(0.1)
+    network.run(2.0)
+    assert_at(network, a, b, "203.0.113.99", B4)
+    assert locators(b).get(NEW4) in {None, LocatorState.DEPRECATED}
+
+
+def test_both_move_at_once_with_a_second_address() -> None:
+    """A double jump (§3.2.3) finds its way by what else the peer has."""
+    network, a, b = joined((A4, A6), (B4, B6))
+    network.readdress(a, NEW4, A6)
+    network.readdress(b, "203.0.113.99", B6)
+    network.run(5.0)
+    assert_at(network, a, b, NEW4, "203.0.113.99")
+
+
+def test_a_peer_that_returns_to_where_it_was_called_first() -> None:
+    network, a, b = joined()
+    network.readdress(b, NEW4)
+    network.run(1.0)
+    network.readdress(a, A6)  # of no use: b has no IPv6
+    network.readdress(b, B4)
+    network.run(1.0)
+    network.readdress(a, A4)
+    network.run(10.0)
+    assert_at(network, a, b, A4, B4)
+
+
+@pytest.mark.parametrize("lost", range(4))
+def test_any_packet_of_a_move_may_be_lost(lost: int) -> None:
+    network, a, b = joined()
+    count = 0
+
+    def lose(_sender: str, _data: bytes) -> list[float]:
+        nonlocal count
+        count += 1
+        return [] if count - 1 == lost else [DELAY]
+
+    network.filter = lose
+    network.readdress(a, NEW4)
+    network.run(2.0)
+    assert_at(network, a, b, NEW4, B4)
+
+
+def test_a_move_while_keys_are_renewed() -> None:
+    """RFC 8046 §3.2.2: one UPDATE does both."""
+    network, a, b = joined()
+    network.perform(a, a.machine.rekey(b.hit, network.now))
+    network.readdress(a, NEW4)
+    sent = [HipPacket.parse(event.data) for event in a.events if isinstance(event, SendDatagram)]
+    assert sent[-1].get(LocatorSet) is not None
+    assert sent[-1].get(DiffieHellman) is not None
+    network.run(0.3)
+    assert_at(network, a, b, NEW4, B4)
+    network.run(5.0)
+    assert a.machine.associations()[0].rekeyed == b.machine.associations()[0].rekeyed == 1
+    assert_joined(a, b)
+
+
+def test_the_peer_renews_keys_while_this_host_moves() -> None:
+    network, a, b = joined()
+    network.perform(b, b.machine.rekey(a.hit, network.now))
+    network.readdress(a, NEW4)
+    network.run(5.0)
+    assert network.data(a, b)
+    assert network.data(b, a)
+    network.run(5.0)
+    assert_at(network, a, b, NEW4, B4)
+    assert_joined(a, b)
+
+
+def test_nobody_at_the_new_address_ends_the_association() -> None:
+    network, a, _b = joined()
+    network.blocked = lambda path: NEW4 in (str(path.local), str(path.remote))
+    network.readdress(a, NEW4)
+    network.run(100.0)
+    assert [event for event in a.events if isinstance(event, Closed)]
+
+
+def test_a_peer_that_does_not_know_locators_keeps_its_association() -> None:
+    """It has nowhere to move from: what it does not answer is an offer, no more."""
+    network, a, b = joined()
+    network.filter = lambda _sender, data: [] if HipPacket.parse(data).get(LocatorSet) else [DELAY]
+    network.readdress(a, A4, A6)
+    network.run(100.0)
+    assert a.state(b) is State.ESTABLISHED
+    assert network.data(a, b)
+
+
+# -- what a peer says -----------------------------------------------------------------------------
+
+
+def say(network: Network, a: Node, b: Node, *entries: Locator, source: str = B4) -> None:
+    """An authentic LOCATOR_SET from b to a."""
+    association = b.machine._core.find(b.hit, a.hit)
+    session = association.session
+    spi = session.inbound_spi
+    update_id = session.take_update_id()
+    parameters = [EspInfo(0, spi, spi), LocatorSet(entries), Seq(update_id)]
+    packet = update_tasks.build(association, session, parameters)
+    network.deliver(a, packet, ip_address(source))
+
+
+def plain(address: str, *, preferred: bool = False, lifetime: int = 1000) -> Locator:
+    return Locator(PlainLocator(ip_address(address)), lifetime, preferred)
+
+
+def test_addresses_that_cannot_be_a_peers_are_not_taken() -> None:
+    network, a, b = joined()
+    nonsense = [
+        "224.0.0.1",
+        "255.255.255.255",
+        "127.0.0.1",
+        "0.0.0.0",
+        "fe80::1",
+        "ff02::1",
+        "::1",
+        A4,
+        str(a.hit),
+        "1.2.3.4",
+    ]
+    say(network, a, b, *(plain(address) for address in nonsense), plain(B4, preferred=True))
+    assert set(locators(a)) == {B4}
+    network.run(1.0)
+    assert_at(network, a, b, A4, B4)
+
+
+def test_the_number_of_addresses_is_bounded() -> None:
+    network, a, b = joined()
+    for turn in range(5):
+        say(network, a, b, *(plain(f"203.0.{turn}.{n}") for n in range(1, 60)), plain(B4))
+    assert len(locators(a)) <= LOCATORS_MAX
+    association = a.machine._core.find(a.hit, b.hit)
+    assert len(association.updates) <= 2 * LOCATORS_MAX
+
+
+def test_an_address_whose_lifetime_is_over() -> None:
+    network, a, b = joined()
+    network.readdress(b, B4, NEW4)
+    network.run(1.0)
+    say(network, a, b, plain(NEW4, preferred=True, lifetime=20), plain(B4))
+    network.run(1.0)
+    assert str(a.path_to(b).remote) == NEW4
+    network.run(25.0)
+    assert locators(a)[NEW4] is LocatorState.DEPRECATED
+    assert str(a.path_to(b).remote) == B4
+
+
+def test_a_third_party_gets_nothing_but_a_few_echo_requests() -> None:
+    """A peer that names a victim's address: data goes there within its credit at most (§5.6)."""
+    network, a, b = joined()
+    victim = "203.0.113.200"
+    say(network, a, b, plain(victim, preferred=True))
+    network.run(200.0)
+    there = [
+        event
+        for event in a.events
+        if isinstance(event, SendDatagram) and str(event.path.remote) == victim
+    ]
+    assert 1 <= len(there) <= 12
+    moves = [event for event in a.events if isinstance(event, MoveSA)]
+    assert all(not move.verified for move in moves if str(move.path.remote) == victim)
+
+
+def test_data_does_not_leave_a_verified_address_for_one_that_is_not() -> None:
+    network, a, b = joined()
+    say(network, a, b, plain("203.0.113.200", preferred=True), plain(B4))
+    network.run(30.0)
+    assert_at(network, a, b, A4, B4)
+
+
+# -- networks that change underneath --------------------------------------------------------------
+
+
+def test_a_nat_that_gives_another_port() -> None:
+    network, a, b = joined()
+    spi = b.sa(Direction.INBOUND).spi
+    rebound = Path(ip_address(B4), ip_address(A4), Transport.UDP, 10500, 40001)
+    network.perform(b, b.machine.source_changed(spi, rebound, network.now))
+    assert b.path_to(a).remote_port == 10500, "not before the peer is known to be there"
+    network.run(1.0)
+    assert b.path_to(a).remote_port == 40001
+    assert b.outbound[a.hit][2]
+
+
+def test_a_copy_from_elsewhere_moves_nothing() -> None:
+    """Somebody on the way sends copies of authentic packets from an address of his own."""
+    network, a, b = joined()
+    spi, elsewhere = b.sa(Direction.INBOUND).spi, ip_address("203.0.113.200")
+    forged = Path(ip_address(B4), elsewhere, Transport.UDP, 10500, 10500)
+    for _ in range(100):
+        network.perform(b, b.machine.source_changed(spi, forged, network.now))
+        network.run(0.1)
+    network.run(60.0)
+    assert_at(network, a, b, A4, B4)
+    there = [
+        event
+        for event in b.events
+        if isinstance(event, SendDatagram) and event.path.remote == elsewhere
+    ]
+    assert len(there) <= 40
+
+
+def test_a_silent_path_is_left_and_found_again() -> None:
+    network, a, b = joined((A4, A6), (B4, B6))
+    network.blocked = lambda path: path.remote.version == 4
+    network.perform(a, a.machine.path_silent(b.hit, network.now))
+    network.run(1.0)
+    assert_at(network, a, b, A6, B6)
+    network.run(60.0)
+    assert_at(network, a, b, A6, B6)
+    network.blocked = lambda path: False
+    network.run(150.0)
+    assert_at(network, a, b, A4, B4)
+
+
+def test_a_search_that_finds_the_current_path_alive_changes_nothing() -> None:
+    network, a, b = joined((A4, A6), (B4, B6))
+    network.filter = lambda _sender, data: (
+        [DELAY] if HipPacket.parse(data).get(Ack) else [DELAY * 2]
+    )
+    network.perform(a, a.machine.path_silent(b.hit, network.now))
+    network.run(5.0)
+    assert not paths_changed(a)
+
+
+def test_keepalives_only_where_a_nat_may_be() -> None:
+    network, a, b = joined(config=replace(CONFIG, keepalive_s=15.0))
+    network.sent.clear()
+    network.run(100.0)
+    # Not known yet: the initiator keeps on, as nobody has told it where it is seen.
+    assert network.sent.count(("a", PacketType.NOTIFY)) == 6
+    assert network.sent.count(("b", PacketType.NOTIFY)) == 0
+    network.perform(a, a.machine.ping(b.hit, network.now)[1])
+    network.run(1.0)
+    network.sent.clear()
+    network.run(100.0)
+    assert not network.sent, "no NAT, no keepalives"
