@@ -202,7 +202,8 @@ def _answer_again(core: Core, association: Association, used: bytes, path: Path)
         return False
     if association.state not in {State.R2_SENT, State.ESTABLISHED}:
         raise Dropped(DropReason.REPLAYED_SOLUTION)
-    core.send(session.r2, path, association.peer_hit)
+    # Where the first one came from: somebody else may play it again.
+    core.send(session.r2, association.path or path, association.peer_hit)
     return True
 
 
