@@ -299,6 +299,23 @@ def test_a_peer_that_does_not_know_locators_keeps_its_association() -> None:
     assert network.data(a, b)
 
 
+@pytest.mark.parametrize("after_s", [0.0, 0.015, 0.03, 0.045])
+def test_a_move_during_the_base_exchange(after_s: float) -> None:
+    """I1 or I2 goes on from the new address; a puzzle for the old one has to be asked for anew."""
+    small, great = ordered()
+    network = Network(1)
+    a, b = network.add("a", A4, small, CONFIG), network.add("b", B4, great, CONFIG)
+    network.readdress(a, A4)
+    network.readdress(b, B4)
+    network.connect(a, b)
+    network.run(after_s)
+    network.readdress(a, NEW4)
+    network.run(10.0)
+    assert network.data(a, b)
+    network.run(1.0)
+    assert_at(network, a, b, NEW4, B4)
+
+
 # -- what a peer says -----------------------------------------------------------------------------
 
 

@@ -57,6 +57,8 @@ class HipDriver:
         self._timer_when: float | None = None
         """As the machine said it; what the loop makes of it has fewer digits."""
         self._retries: dict[IPv6Address, asyncio.TimerHandle] = {}
+        self._waiting: dict[IPv6Address, Peer] = {}
+        """Those that `_retries` is about."""
 
     # -- inputs ------------------------------------------------------------------------------
 
@@ -97,6 +99,7 @@ class HipDriver:
         """Connect after a delay; a newer call for the same peer replaces the older one."""
         if waiting := self._retries.pop(peer.hit, None):
             waiting.cancel()
+        self._waiting[peer.hit] = peer
         self._retries[peer.hit] = self._loop.call_later(delay_s, self._retry, peer)
 
     @property
@@ -122,6 +125,7 @@ class HipDriver:
         for waiting in self._retries.values():
             waiting.cancel()
         self._retries.clear()
+        self._waiting.clear()
         self.perform(self.machine.close_all(time.monotonic()))
 
     def ping(self, hit: IPv6Address) -> int:
@@ -162,6 +166,10 @@ class HipDriver:
     def addresses_changed(self, addresses: Sequence[IPAddress]) -> None:
         """All usable own addresses are these now, the best first."""
         self.perform(self.machine.addresses_changed(addresses, time.monotonic()))
+        if addresses:
+            # Whoever could not be reached may be reachable from here.
+            for waiting in list(self._waiting.values()):
+                self.call_later(0.0, waiting)
 
     def source_changed(self, spi: int, source: Path) -> None:
         """Authentic data of an inbound security association came by another path than before."""
@@ -223,6 +231,7 @@ class HipDriver:
 
     def _retry(self, peer: Peer) -> None:
         self._retries.pop(peer.hit, None)
+        self._waiting.pop(peer.hit, None)
         self.connect(peer)
 
     def _arm(self) -> None:

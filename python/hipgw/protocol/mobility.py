@@ -5,9 +5,10 @@ goes by another one at once; if a better one has come, it does once that is know
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hipgw.protocol import closing, notifying, paths, reachability, rekeying, update_tasks
-from hipgw.protocol.association import Association, Session
+from hipgw.protocol.association import Association, InitiatorExchange, Session
 from hipgw.protocol.core import UP, Core
 from hipgw.protocol.locators import LOCATORS_MAX, LocatorState, PeerLocator, is_unicast
 from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Path, Transport
@@ -37,9 +38,23 @@ def addresses_changed(core: Core, addresses: Sequence[IPAddress], now: float) ->
     if usable == core.own_addresses:
         return
     core.own_addresses = usable
-    for association in list(core.associations.values()):
+    for association in [*core.associations.values(), *core.opportunistic.values()]:
         if association.state in UP:
             reconsider(core, association, now, changed=True)
+        elif association.initiating is not None:
+            _go_on_from(core, association.initiating)
+
+
+def _go_on_from(core: Core, exchange: InitiatorExchange) -> None:
+    """Continue a base exchange from addresses that are there."""
+
+    def there(path: Path) -> Path:
+        same = [own for own in core.own_addresses if own.version == path.remote.version]
+        return path if path.local in same or not same else replace(path, local=same[0])
+
+    exchange.paths = tuple(there(path) for path in exchange.paths)
+    if exchange.path is not None:
+        exchange.path = there(exchange.path)
 
 
 def reconsider(core: Core, association: Association, now: float, *, changed: bool = False) -> None:
