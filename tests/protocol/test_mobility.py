@@ -24,7 +24,15 @@ from hipgw.wire.parameters import (
     Seq,
     SpiLocator,
 )
-from protocol.network import FAST, Network, Node, assert_joined, ordered
+from protocol.network import (
+    FAST,
+    Network,
+    Node,
+    assert_joined,
+    establish,
+    ordered,
+    peer_hits,
+)
 
 CONFIG = replace(FAST, rekey_s=0.0, keepalive_s=0.0)
 DELAY = 0.01
@@ -465,3 +473,22 @@ def test_keepalives_only_where_a_nat_may_be() -> None:
     network.sent.clear()
     network.run(100.0)
     assert not network.sent, "no NAT, no keepalives"
+
+
+def test_with_many_peers_all_data_moves_at_once_and_the_telling_is_spread() -> None:
+    network = Network(1)
+    node = network.add("a", "192.0.2.1", ordered()[0], CONFIG)
+    network.perform(node, node.machine.addresses_changed([node.address], network.now))
+    hits = peer_hits(300)
+    for hit in hits:
+        establish(node.machine, hit, network.now)
+    effects = node.machine.addresses_changed([ip_address(NEW4)], network.now)
+    moved = {effect.peer_hit for effect in effects if isinstance(effect, MoveSA)}
+    assert moved == set(hits)
+    assert sum(isinstance(effect, SendDatagram) for effect in effects) == 64
+    told = 64
+    for _ in range(300):
+        network.now += 0.002
+        effects = node.machine.timer_expired(network.now)
+        told += sum(isinstance(effect, SendDatagram) for effect in effects)
+    assert told >= 300

@@ -176,6 +176,8 @@ class Mobility:
     announced: tuple[IPAddress, ...] = ()
     """Own addresses that the peer was told last, the preferred one first."""
     announcement: UpdateTask | None = None
+    changed: bool = False
+    """Own addresses have changed since they were looked at for this peer."""
     family: int | None = None
     """IP version of the base exchange, which goes first."""
     moved: bool = False

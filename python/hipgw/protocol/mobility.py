@@ -25,6 +25,10 @@ from hipgw.wire.parameters import (
     TransportLocator,
 )
 
+AT_ONCE = 64
+"""Peers that are told of a change of own addresses at once."""
+PACE_S = 0.001
+"""Between those after them."""
 PEER_MOVES_S = 1.0
 """How often to look whether a peer's new address is verified by now."""
 _FOREVER = 0xFFFFFFFF
@@ -38,11 +42,22 @@ def addresses_changed(core: Core, addresses: Sequence[IPAddress], now: float) ->
     if usable == core.own_addresses:
         return
     core.own_addresses = usable
+    up: list[Association] = []
     for association in [*core.associations.values(), *core.opportunistic.values()]:
         if association.state in UP:
-            reconsider(core, association, now, changed=True)
+            up.append(association)
         elif association.initiating is not None:
             _go_on_from(core, association.initiating)
+    # A signature each: with thousands of peers that takes a while, so those in use go first.
+    up.sort(key=lambda association: -association.last_traffic)
+    for number, association in enumerate(up):
+        association.mobility.changed = True
+        if number < AT_ONCE:
+            reconsider(core, association, now)
+        else:
+            _leave_lost_address(core, association)
+            association.mobility.reconsider_at = now + (number - AT_ONCE + 1) * PACE_S
+            core.arm(association)
 
 
 def _go_on_from(core: Core, exchange: InitiatorExchange) -> None:
@@ -57,32 +72,28 @@ def _go_on_from(core: Core, exchange: InitiatorExchange) -> None:
         exchange.path = there(exchange.path)
 
 
-def reconsider(core: Core, association: Association, now: float, *, changed: bool = False) -> None:
-    """See whether there is anything to announce to a peer, or a better path to it.
-
-    *changed*: own addresses have just changed, so that a better one may be new.
-    """
-    mobility, path, session = association.mobility, association.path, association.session
+def reconsider(core: Core, association: Association, now: float) -> None:
+    """See whether there is anything to announce to a peer, or a better path to it."""
+    mobility, session = association.mobility, association.session
     mobility.reconsider_at = None
-    if path is None or session is None or not core.own_addresses:
-        return
+    changed, mobility.changed = mobility.changed, False
+    _leave_lost_address(core, association)
+    path = association.path
     best = next(iter(paths.pairs(core, association)), None)
-    if best is None:
-        # No common family: the peer's address in the other one may become known yet.
+    if path is None or session is None or best is None or path.local not in core.own_addresses:
+        # No address, or no common family: the peer's in the other one may become known yet.
         return
     target = path
-    if path.local not in core.own_addresses:
-        paths.move(core, association, best, "the own address is gone")
-        mobility.moved, mobility.moving_to = True, None
-        target = best
-    elif _peer_moves(association):
-        # It uses another address of its own until the new one is verified, and so does this host:
-        # that is no preference to be told.
-        mobility.reconsider_at = now + PEER_MOVES_S
-        core.arm(association)
-        return
-    elif changed and _is_better(core, association, best, path):
-        target = best
+    if not mobility.moved:
+        if _peer_moves(association):
+            # It uses another address of its own until the new one is verified, and so does this
+            # host: that is no preference to be told.
+            mobility.changed = changed
+            mobility.reconsider_at = now + PEER_MOVES_S
+            core.arm(association)
+            return
+        if changed and _is_better(core, association, best, path):
+            target = best
     if best != target and mobility.better_at is None:
         mobility.better_at = now + core.config.return_s
     if _listed(core, target.local) != mobility.announced:
@@ -93,6 +104,17 @@ def reconsider(core: Core, association: Association, now: float, *, changed: boo
             if locator.state is LocatorState.UNVERIFIED:
                 reachability.verify(core, association, session, locator, now)
     core.arm(association)
+
+
+def _leave_lost_address(core: Core, association: Association) -> None:
+    """If the own address in use is gone, send by another one at once."""
+    mobility, path = association.mobility, association.path
+    if path is None or path.local in core.own_addresses:
+        return
+    best = next(iter(paths.pairs(core, association)), None)
+    if best is not None:
+        paths.move(core, association, best, "the own address is gone")
+        mobility.moved, mobility.moving_to = True, None
 
 
 def announce(core: Core, association: Association, session: Session, via: Path, now: float) -> None:
