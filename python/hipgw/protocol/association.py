@@ -173,6 +173,8 @@ class Mobility:
     """Where the peer was called first: tried when all else fails."""
     verified: bool = True
     """Whether the current path's remote address is; else data is bound by credit (§5.6)."""
+    preferred: IPAddress | None = None
+    """The own address that this host wants to be written to at."""
     announced: tuple[IPAddress, ...] = ()
     """Own addresses that the peer was told last, the preferred one first."""
     announcement: UpdateTask | None = None

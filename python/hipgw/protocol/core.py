@@ -300,6 +300,7 @@ class Core:
         association.mobility = mobility = Mobility(home=association.mobility.home)
         mobility.locators.begin(path.remote, path.locator_port)
         mobility.family = path.remote.version
+        mobility.preferred = path.local
         mobility.announced = (path.local,) if path.local is not None else ()
         # What there is to announce has to wait until R2 is there.
         mobility.reconsider_at = now if association.initiator else None

@@ -29,8 +29,6 @@ AT_ONCE = 64
 """Peers that are told of a change of own addresses at once."""
 PACE_S = 0.001
 """Between those after them."""
-PEER_MOVES_S = 1.0
-"""How often to look whether a peer's new address is verified by now."""
 _FOREVER = 0xFFFFFFFF
 _UDP = 17
 _ANNOUNCE_PATHS_MAX = 8
@@ -83,21 +81,15 @@ def reconsider(core: Core, association: Association, now: float) -> None:
     if path is None or session is None or best is None or path.local not in core.own_addresses:
         # No address, or no common family: the peer's in the other one may become known yet.
         return
-    target = path
-    if not mobility.moved:
-        if _peer_moves(association):
-            # It uses another address of its own until the new one is verified, and so does this
-            # host: that is no preference to be told.
-            mobility.changed = changed
-            mobility.reconsider_at = now + PEER_MOVES_S
-            core.arm(association)
-            return
-        if changed and _is_better(core, association, best, path):
-            target = best
-    if best != target and mobility.better_at is None:
+    target = None
+    if mobility.preferred not in core.own_addresses:
+        mobility.preferred = path.local
+    if changed and not mobility.moved and _is_better(core, association, best, path):
+        target, mobility.preferred = best, best.local
+    if best not in (target, path) and mobility.better_at is None:
         mobility.better_at = now + core.config.return_s
-    if _listed(core, target.local) != mobility.announced:
-        announce(core, association, session, target, now)
+    if _listed(core, mobility.preferred) != mobility.announced:
+        announce(core, association, session, now, target)
     if changed:
         # Where this host had no address of that family before, nothing could be verified.
         for locator in mobility.locators.usable():
@@ -114,18 +106,23 @@ def _leave_lost_address(core: Core, association: Association) -> None:
     best = next(iter(paths.pairs(core, association)), None)
     if best is not None:
         paths.move(core, association, best, "the own address is gone")
-        mobility.moved, mobility.moving_to = True, None
+        mobility.moved, mobility.moving_to, mobility.preferred = True, None, best.local
 
 
-def announce(core: Core, association: Association, session: Session, via: Path, now: float) -> None:
-    """Send the own LOCATOR_SET along *via*, whose own address is to be preferred (§5.2).
+def announce(
+    core: Core, association: Association, session: Session, now: float, target: Path | None = None
+) -> None:
+    """Send the own LOCATOR_SET (§5.2), along the path to go over to if there is one.
+
+    What is preferred in it changes by this host's own decisions alone. If it also changed when
+    this host follows its peer, two that prefer different families would follow each other for ever.
 
     A newer one replaces one that is not acknowledged yet. If keys are being renewed, that is
     begun anew in the same packet, since it may have been lost with the old address (§3.2.2;
     RFC 7402 §6.8 forbids another UPDATE beside it).
     """
     mobility, rekey = association.mobility, session.rekey
-    listed = _listed(core, via.local)
+    listed = _listed(core, mobility.preferred)
     update_tasks.cancel(association, mobility.announcement)
     parameters: list[Parameter] = [reachability.gratuitous(session)]
     spi = session.inbound_spi
@@ -137,12 +134,12 @@ def announce(core: Core, association: Association, session: Session, via: Path, 
     parameters.append(
         LocatorSet(
             tuple(
-                Locator(SpiLocator(spi, address), _FOREVER, preferred=address == via.local)
+                Locator(SpiLocator(spi, address), _FOREVER, preferred=address == mobility.preferred)
                 for address in listed
             )
         )
     )
-    mobility.moving_to = via if via != association.path else None
+    mobility.moving_to = target
     task = update_tasks.begin(
         core,
         association,
@@ -254,17 +251,6 @@ def _keep_alive(core: Core, association: Association, now: float) -> None:
     if (behind or (behind is None and association.initiator)) and association.path is not None:
         notifying.keep_alive(core, association, association.path)
     data_sent(core, association, now)
-
-
-def _peer_moves(association: Association) -> bool:
-    """Whether the peer prefers an address that is being verified."""
-    mobility = association.mobility
-    return any(
-        locator.preferred
-        and locator.state is LocatorState.UNVERIFIED
-        and locator.key in mobility.challenges
-        for locator in mobility.locators
-    )
 
 
 def _is_better(core: Core, association: Association, one: Path, other: Path) -> bool:
@@ -394,5 +380,6 @@ def _abandoned(core: Core, association: Association, task: UpdateTask, now: floa
     if mobility.moving_to is not None:
         # The better address is no good: prefer the old one again.
         mobility.moving_to = None
+        mobility.preferred = association.path.local if association.path is not None else None
         mobility.reconsider_at = now
         core.arm(association)

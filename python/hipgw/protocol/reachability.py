@@ -275,6 +275,7 @@ def _found(
     if old is not None and current.remote != task.path.remote:
         old.state = LocatorState.UNVERIFIED
     paths.move(core, association, task.path, "the path before is silent")
+    mobility.preferred = task.path.local
     mobility.reconsider_at = now
     core.arm(association)
 
@@ -298,6 +299,7 @@ def _works_again(
         return
     _now_active(association, task.path)
     paths.move(core, association, task.path, "a better path works again")
+    mobility.preferred = task.path.local
     mobility.reconsider_at = now
     core.arm(association)
 
