@@ -1,0 +1,116 @@
+"""Knows at every moment which own addresses peers can be reached from."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from hipgw.errors import PlatformError
+from hipgw.platform.rtnetlink import News, NewsSocket, take_snapshot
+from hipgw.platform.underlay import IPAddress, Underlay, UnderlaySettings, choose
+
+Changed = Callable[[tuple[IPAddress, ...]], None]
+
+JOIN_S = 0.001
+"""What happens within this time of a first change is looked at together: an address and its route
+are two messages of the kernel, but one handover."""
+MINOR_JOIN_S = 0.5
+"""The same for routes to single networks, of which a router may see hundreds a second."""
+RETRY_S = 0.1
+"""After the kernel could not be read."""
+
+_log = logging.getLogger(__name__)
+
+
+class AddressWatch:
+    """Reads the own addresses anew whenever the kernel tells of a change. Nothing is polled.
+
+    It may be started before privileges are dropped and goes on after that. All on the thread of
+    one event loop, whose network namespace is the one that is watched.
+    """
+
+    def __init__(self, settings: UnderlaySettings, changed: Changed) -> None:
+        """*changed* gets all usable addresses, the best first, whenever they, their order or what
+        `interface_of` says of them changes; not for those there are at the start."""
+        self._settings = settings
+        self._changed = changed
+        self._now = Underlay()
+        self._pins: dict[IPAddress, int] = {}
+        self._news: NewsSocket | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._look: asyncio.TimerHandle | None = None
+        self._look_is_minor = False
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """The usable own addresses of both families, the best first."""
+        return self._now.addresses
+
+    def interface_of(self, address: IPAddress) -> int:
+        """Index of the interface that packets from *address* are to be pinned to.
+
+        0 leaves it to the routing table: where nothing else could happen, or where pinning would
+        do harm, as the interface does not lead everywhere.
+        """
+        return self._pins.get(address, 0)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Read what is there now and watch it from then on. Raises PlatformError."""
+        # The socket first: what changes while the tables are read is told by it.
+        news = NewsSocket()
+        try:
+            self._take(choose(take_snapshot(), self._settings))
+        except BaseException:
+            news.close()
+            raise
+        self._news, self._loop = news, loop
+        loop.add_reader(news.fileno(), self._readable)
+
+    def stop(self) -> None:
+        """Watch no longer. May be called twice."""
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        if self._news is not None and self._loop is not None:
+            self._loop.remove_reader(self._news.fileno())
+            self._news.close()
+            self._news = None
+
+    def _readable(self) -> None:
+        if self._news is None:
+            return
+        try:
+            news = self._news.read()
+        except OSError as error:
+            _log.warning("cannot read what changes: %s", error)
+            news = News.MAJOR
+        if news is News.MAJOR:
+            self._look_in(JOIN_S, minor=False)
+        elif news is News.MINOR:
+            self._look_in(MINOR_JOIN_S, minor=True)
+
+    def _look_in(self, delay_s: float, *, minor: bool) -> None:
+        """Look again soon; a look that is planned earlier stays as it is."""
+        if self._loop is None:
+            return
+        if self._look is not None:
+            if minor or not self._look_is_minor:
+                return
+            self._look.cancel()
+        self._look_is_minor = minor
+        self._look = self._loop.call_later(delay_s, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        try:
+            found = choose(take_snapshot(), self._settings)
+        except PlatformError as error:
+            _log.warning("%s", error)
+            self._look_in(RETRY_S, minor=False)
+            return
+        if found != self._now:
+            self._take(found)
+            self._changed(found.addresses)
+
+    def _take(self, found: Underlay) -> None:
+        self._now = found
+        self._pins = dict(found.pins)
