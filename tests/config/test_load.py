@@ -1,6 +1,6 @@
 """Good configurations: defaults, paths, and what they come to."""
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hipgw.config.load import InvalidConfigError, load, load_identity
-from hipgw.config.names import DhGroupName, EspSuiteName, HipCipherName
+from hipgw.config.names import Announce, DhGroupName, EspSuiteName, HipCipherName
 from hipgw.config.reference import EXAMPLE
 from hipgw.config.schema import Config
 from hipgw.errors import ConfigError, IdentityError
@@ -37,6 +37,7 @@ puzzle_difficulty_max = 0
 retransmit_s = 1
 retries = 3
 idle_close_s = 60
+keepalive_s = 20
 [esp]
 replay_window = 64
 path_mtu = 1400
@@ -44,6 +45,18 @@ busy_poll_us = 50
 path_mtu_discovery = false
 copy_dscp = false
 ecn = false
+rekey_s = 600
+rekey_bytes = 1000000000
+rekey_packets = 0
+rekey_dh = false
+[mobility]
+enabled = false
+announce = "current"
+interfaces = ["eth*", "wwan*"]
+ignored_interfaces = ["eth7"]
+preferred_interfaces = ["eth[01]", "wwan0"]
+ignored_addresses = ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"]
+link_local = true
 [[peer]]
 name = "plant-b"
 hit = "2001:22:5c2a:9d1e:47b0:9e6c:1f2d:3a4b"
@@ -93,6 +106,11 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
     assert [group.wire_id for group in config.hip.dh_groups] == [9]
     assert [suite.wire_id for suite in config.hip.esp_suites] == [7, 10]
     assert config.hip.retransmit_s == 1.0
+    assert config.mobility.ignored_addresses == (
+        IPv4Network("10.0.0.0/8"),
+        IPv6Network("2001:db8::/32"),
+        IPv4Network("192.0.2.7/32"),
+    )
     assert config.daemon.state_dir == tmp_path / "state"
     assert config.daemon.control_socket == Path("/run/x.sock")
     plant_b, plant_c = config.peers
@@ -120,7 +138,8 @@ def test_everything_but_identity_and_a_role_has_a_default(tmp_path: Path) -> Non
 
 
 def test_defaults_are_those_of_the_machine(tmp_path: Path) -> None:
-    hip = load(write(tmp_path, '[identity]\nkey_file = "host.pem"\n[host]\n')).hip
+    config = load(write(tmp_path, '[identity]\nkey_file = "host.pem"\n[host]\n'))
+    hip, esp = config.hip, config.esp
     machine = MachineConfig()
     assert tuple(group.wire_id for group in hip.dh_groups) == machine.dh_groups
     assert tuple(cipher.wire_id for cipher in hip.hip_ciphers) == machine.hip_ciphers
@@ -131,6 +150,12 @@ def test_defaults_are_those_of_the_machine(tmp_path: Path) -> None:
     assert hip.retries == machine.retries
     assert hip.idle_close_s == machine.ual_s
     assert hip.opportunistic == machine.opportunistic
+    assert hip.keepalive_s == machine.keepalive_s
+    assert esp.rekey_s == machine.rekey_s
+    assert esp.rekey_bytes == machine.rekey_octets
+    assert esp.rekey_packets == machine.rekey_packets
+    assert esp.rekey_dh == machine.rekey_dh
+    assert (config.mobility.announce is Announce.ALL) == machine.announce_all
 
 
 def test_names_and_numbers_are_those_of_identity() -> None:

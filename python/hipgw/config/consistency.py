@@ -12,6 +12,13 @@ from hipgw.protocol.path import Transport
 if TYPE_CHECKING:
     from hipgw.config.schema import Config, EndboxConfig, EspConfig, HipConfig, PeerConfig
 
+_LEAST_LIFETIMES = {
+    "hip.keepalive_s": 1,
+    "esp.rekey_s": 1,
+    "esp.rekey_bytes": 65536,
+    "esp.rekey_packets": 1000,
+}
+"""More often would be all that a machine does."""
 _LEAST_PATH_MTU = 576
 """What every IPv4 host has to accept (RFC 791 §3.1)."""
 
@@ -99,6 +106,20 @@ def check_hip(hip: "HipConfig", esp: "EspConfig") -> None:
                 "0 takes the MTU from the route",
             )
         )
+    if problems:
+        raise InconsistentError(problems)
+
+
+def check_lifetimes(hip: "HipConfig", esp: "EspConfig") -> None:
+    """Raise InconsistentError for what would happen too often."""
+    tables = {"hip": hip, "esp": esp}
+    problems = []
+    for key, least in _LEAST_LIFETIMES.items():
+        table, _, name = key.partition(".")
+        value = getattr(tables[table], name)
+        if 0 < value < least:
+            what = f"is {value:g}; it has to be 0 or at least {least}"
+            problems.append(Problem(key, what, "0 turns it off"))
     if problems:
         raise InconsistentError(problems)
 

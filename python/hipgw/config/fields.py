@@ -1,7 +1,15 @@
 """Types of single values in hipgw.toml: addresses, HITs, names, paths, and what they refuse."""
 
+import contextlib
 import re
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +19,13 @@ from hipgw.identity.hit import HIT_PREFIX, is_hit
 from hipgw.identity.lsi import LSI_PREFIX, is_lsi
 
 IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
 
 BASE_DIRECTORY = "base_directory"
 """Key of the validation context: the folder that relative paths start from."""
 
 _INTERFACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
+_INTERFACE_PATTERN = re.compile(r"[A-Za-z0-9_.*?!\[\]-]{1,32}")
 _PEER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _SUN_PATH_LIMIT = 107
 """Octets of a Unix socket's path on Linux, less the final NUL (unix(7))."""
@@ -83,6 +93,18 @@ def parse_address(value: object) -> IPAddress:
     return address
 
 
+def parse_network(value: object) -> IPNetwork:
+    """Parse a network such as 192.0.2.0/24; an address alone is a network of one."""
+    text = _text(value)
+    try:
+        return ip_network(text)
+    except ValueError:
+        hint = "write a network such as 192.0.2.0/24 or 2001:db8::/32"
+        with contextlib.suppress(ValueError):
+            hint = f'write "{ip_network(text, strict=False)}"'
+        raise InvalidValueError(f"{text!r} is not an IPv4 or IPv6 network", hint=hint) from None
+
+
 def parse_hit(value: object) -> IPv6Address:
     """Parse a Host Identity Tag (an ORCHIDv2, RFC 7401 §3.1)."""
     text = _text(value)
@@ -125,6 +147,15 @@ def _interface_name(text: str) -> str:
         )
     if text in ("lo", "all", "default"):
         raise InvalidValueError(f"{text!r} is reserved by Linux")
+    return text
+
+
+def _interface_pattern(text: str) -> str:
+    if not _INTERFACE_PATTERN.fullmatch(text):
+        raise InvalidValueError(
+            f"{text!r} cannot match any network interface",
+            hint='write a name, or a pattern such as "wwan*" or "eth[01]"',
+        )
     return text
 
 
@@ -175,6 +206,8 @@ def _socket_path(path: Path) -> Path:
 Address = Annotated[IPAddress, BeforeValidator(parse_address)]
 Hit = Annotated[IPv6Address, BeforeValidator(parse_hit)]
 Lsi = Annotated[IPv4Address, BeforeValidator(parse_lsi)]
+Network = Annotated[IPNetwork, BeforeValidator(parse_network)]
+InterfacePattern = Annotated[str, AfterValidator(_interface_pattern)]
 InterfaceName = Annotated[str, AfterValidator(_interface_name)]
 PeerName = Annotated[str, AfterValidator(_peer_name)]
 FilePath = Annotated[Path, BeforeValidator(_path)]

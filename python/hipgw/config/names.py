@@ -71,3 +71,10 @@ class LogLevel(StrEnum):
     WARNING = "warning"
     INFO = "info"
     DEBUG = "debug"
+
+
+class Announce(StrEnum):
+    """Which own addresses peers are told."""
+
+    ALL = "all"
+    CURRENT = "current"

@@ -10,14 +10,22 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from hipgw.config.consistency import check_config, check_endbox, check_hip, check_peer
+from hipgw.config.consistency import (
+    check_config,
+    check_endbox,
+    check_hip,
+    check_lifetimes,
+    check_peer,
+)
 from hipgw.config.fields import (
     Address,
     FilePath,
     Hit,
     Integer,
     InterfaceName,
+    InterfacePattern,
     Lsi,
+    Network,
     NoRepeats,
     Number,
     PeerName,
@@ -26,6 +34,7 @@ from hipgw.config.fields import (
 )
 from hipgw.config.names import (
     Accept,
+    Announce,
     DhGroupName,
     EspSuiteName,
     HipCipherName,
@@ -138,6 +147,14 @@ class HipConfig(_Table):
         description="Unused Association Lifetime: an association without traffic for this long is "
         "closed (RFC 7401 §4.4.4). Those between endboxes are kept.",
     )
+    keepalive_s: Number = Field(
+        default=15.0,
+        ge=0.0,
+        le=3600.0,
+        json_schema_extra=_SECONDS,
+        description="Silence on a path after which something is sent to keep it open in the NATs "
+        "on the way (RFC 5770 §4.7, RFC 9028 §4.10); 0: never. Else at least 1.",
+    )
 
 
 class EspConfig(_Table):
@@ -186,11 +203,94 @@ class EspConfig(_Table):
         "the way can mark congestion instead of dropping (RFC 6040 normal mode). Off: Not-ECT "
         "(compatibility mode). Marks that come in are handed on in any case.",
     )
+    rekey_s: Number = Field(
+        default=3600.0,
+        ge=0.0,
+        le=2592000.0,
+        json_schema_extra=_SECONDS,
+        description="Age at which security associations are replaced by new ones with new keys "
+        "(RFC 7402 §6.8); 0: never. Else at least 1. The side that reaches it first does it.",
+    )
+    rekey_bytes: Integer = Field(
+        default=1 << 40,
+        ge=0,
+        le=1 << 60,
+        json_schema_extra=_OCTETS,
+        description="Octets that one security association carries until it is replaced; 0: any "
+        "number. Else at least 65536.",
+    )
+    rekey_packets: Integer = Field(
+        default=1 << 32,
+        ge=0,
+        le=1 << 60,
+        json_schema_extra={"unit": "packets"},
+        description="Packets that one security association carries until it is replaced; 0: any "
+        "number. Else at least 1000.",
+    )
+    rekey_dh: Switch = Field(
+        default=True,
+        description="Make a new Diffie-Hellman exchange for each rekeying, so that who learns one "
+        "key learns no other. Off, new keys are drawn from the old KEYMAT while it lasts "
+        "(RFC 7402 §6.9).",
+    )
 
     @property
     def discovers_path_mtu(self) -> bool:
         """Whether the MTU of each path is looked for."""
         return self.path_mtu_discovery and not self.path_mtu
+
+
+class MobilityConfig(_Table):
+    """Own addresses: which are used and told to peers, and what happens when they change.
+
+    Associations survive a change of addresses, of interfaces and of the IP version (RFC 8046), and
+    use another address when one stops working (RFC 8047). Interfaces are named by patterns as in a
+    shell, such as `wwan*`. The interfaces of `[host]` and `[endbox]` never count.
+    """
+
+    enabled: Switch = Field(
+        default=True,
+        description="Watch the own addresses and move associations when they change. Off: "
+        "associations stay where they are made, and no address is told to peers.",
+    )
+    announce: Announce = Field(
+        default=Announce.ALL,
+        description="Which addresses peers are told: `all` usable ones, so that they know where "
+        "to go when the one in use fails, or the `current` one alone, so that they know no more "
+        "than they see.",
+    )
+    interfaces: Annotated[tuple[InterfacePattern, ...], NoRepeats] = Field(
+        default=("*",),
+        min_length=1,
+        max_length=64,
+        description="Interfaces whose addresses may be used.",
+    )
+    ignored_interfaces: Annotated[tuple[InterfacePattern, ...], NoRepeats] = Field(
+        default=(
+            *("docker*", "podman*", "lxcbr*", "lxdbr*", "virbr*", "vmnet*", "vboxnet*"),
+            *("veth*", "vnet*", "cni*", "cali*", "flannel*", "kube*"),
+        ),
+        max_length=64,
+        description="Interfaces whose addresses are not used after all. The default passes over "
+        "those of containers and virtual machines.",
+    )
+    preferred_interfaces: Annotated[tuple[InterfacePattern, ...], NoRepeats] = Field(
+        default=(),
+        max_length=64,
+        description='Interfaces to prefer, the best first: `["eth*", "wlan*", "wwan*"]`. All '
+        "others come after them. Otherwise the metrics of the default routes decide, then IPv6 "
+        "before IPv4.",
+    )
+    ignored_addresses: Annotated[tuple[Network, ...], NoRepeats] = Field(
+        default=(),
+        max_length=64,
+        title="network",
+        description="Networks of which no own address is used or told, such as `10.0.0.0/8`.",
+    )
+    link_local: Switch = Field(
+        default=False,
+        description="Use link-local addresses too: for peers on the same link only.",
+    )
 
 
 class PeerConfig(_Table):
@@ -346,6 +446,7 @@ class Config(_Table):
     identity: IdentityConfig
     hip: HipConfig = Field(default_factory=HipConfig)
     esp: EspConfig = Field(default_factory=EspConfig)
+    mobility: MobilityConfig = Field(default_factory=MobilityConfig)
     peers: tuple[PeerConfig, ...] = Field(default=(), alias="peer", max_length=65536)
     host: HostConfig | None = None
     endbox: EndboxConfig | None = None
@@ -354,6 +455,7 @@ class Config(_Table):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         check_hip(self.hip, self.esp)
+        check_lifetimes(self.hip, self.esp)
         check_config(self)
         return self
 
