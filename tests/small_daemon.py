@@ -10,6 +10,7 @@ from typing import Any
 import uvloop
 
 from hipgw.control.api import (
+    AddressesAnswer,
     AssociationAnswer,
     CloseAnswer,
     ConnectAnswer,
@@ -18,6 +19,7 @@ from hipgw.control.api import (
     PathAnswer,
     PeerAnswer,
     PingReplyAnswer,
+    RekeyAnswer,
     SaAnswer,
     StatusAnswer,
 )
@@ -145,6 +147,43 @@ class SmallDaemon:
             }
         ]
 
+    def addresses(self) -> AddressesAnswer:
+        if not self.established:
+            return {"own": [], "peers": []}
+        return {
+            "own": [
+                {"address": "192.0.2.1", "interface": 3},
+                {"address": "2001:db8::1", "interface": 0},
+            ],
+            "peers": [
+                {
+                    "peer": "plant-b",
+                    "peer_hit": HIT_B,
+                    "path": PATH,
+                    "verified": True,
+                    "mapped": "198.51.100.1:4711",
+                    "locators": [
+                        {
+                            "address": "192.0.2.2",
+                            "port": 10500,
+                            "state": "ACTIVE",
+                            "listed": True,
+                            "preferred": True,
+                            "in_use": True,
+                        },
+                        {
+                            "address": "2001:db8::2",
+                            "port": 10500,
+                            "state": "UNVERIFIED",
+                            "listed": False,
+                            "preferred": False,
+                            "in_use": False,
+                        },
+                    ],
+                }
+            ],
+        }
+
     def counters(self) -> CountersAnswer:
         return {
             "control": {"i1_in": 3},
@@ -188,6 +227,19 @@ class SmallDaemon:
             raise LocalProtocolError("there is no association to close", hint="connect first")
         self.established = False
         return {"peer": name, "peer_hit": hit, "state": "UNASSOCIATED", "closed": True}
+
+    async def rekey(self, peer: str, *, timeout_s: float) -> RekeyAnswer:
+        name, hit = self.identify(peer)
+        if not self.established:
+            raise LocalProtocolError("there is no association", hint="connect first")
+        return {
+            "peer": name,
+            "peer_hit": hit,
+            "rekeyed": self.answers_ping,
+            "inbound_spi": 0x1235 if self.answers_ping else None,
+            "outbound_spi": 0xDEADBEF0 if self.answers_ping else None,
+            "reason": None if self.answers_ping else "no answer within 5 s",
+        }
 
     def stop(self) -> None:
         self.stopped.set()

@@ -1,4 +1,4 @@
-"""ping, connect, close, events, stop: what they write, and their exit statuses."""
+"""ping, connect, close, rekey, events, stop: what they write, and their exit statuses."""
 
 import json
 import threading
@@ -9,7 +9,7 @@ import pytest
 from click.testing import Result
 
 from hipgw.control.client import ControlClient
-from small_daemon import ServedDaemon, wait_until
+from small_daemon import PATH, ServedDaemon, wait_until
 
 Run = Callable[..., Result]
 
@@ -211,3 +211,42 @@ def test_lost_daemon_exits_with_3(ask: Run, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(ControlClient, "status", gone)
     result = ask("status")
     assert result.exit_code == 3
+
+
+def test_rekey(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) -> None:
+    result = ask("rekey", "plant-b")
+    assert result.exit_code == 0
+    assert result.stdout == "plant-b: new keys are in force (in 0x00001235, out 0xdeadbef0)\n"
+    assert ask_json("rekey", "plant-b")["rekeyed"] is True
+    daemon.api.answers_ping = False
+    result = ask("rekey", "plant-b")
+    assert result.exit_code == 1
+    assert result.stdout == "plant-b: no new keys yet: no answer within 5 s\n"
+    daemon.api.established = False
+    assert "there is no association" in ask("rekey", "plant-b").stderr
+
+
+def test_events_of_handovers_and_new_keys(ask: Run, daemon: ServedDaemon) -> None:
+    moved = {
+        "kind": "path",
+        "time": 0.0,
+        "peer": "plant-b",
+        "old_path": PATH,
+        "path": {**PATH, "remote": "2001:db8::2"},
+        "reason": "the peer has moved",
+    }
+    renewed = {"kind": "rekeyed", "time": 0.0, "peer": "plant-b", "inbound_spi": 1}
+
+    def publish() -> None:
+        wait_until(lambda: daemon.server.has_subscribers)
+        daemon.publish(moved)
+        daemon.publish({**renewed, "outbound_spi": 2})
+
+    teller = threading.Thread(target=publish)
+    teller.start()
+    lines = ask("events", "-n", "2").stdout.splitlines()
+    teller.join()
+    assert lines[0].endswith(
+        "192.0.2.2:10500/udp -> [2001:db8::2]:10500/udp from 192.0.2.1: the peer has moved"
+    )
+    assert lines[1].endswith("in 0x00000001, out 0x00000002")

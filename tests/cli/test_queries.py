@@ -122,3 +122,14 @@ def test_text_from_a_peer_cannot_drive_the_terminal(
     result = ask("peers")
     assert "\x1b" not in result.stdout
     assert len(result.stdout.splitlines()) == 2
+
+
+def test_addresses(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) -> None:
+    text = ask("addresses").stdout
+    for part in ("192.0.2.1", "2001:db8::1", "[2001:db8::2]:10500", "198.51.100.1:4711"):
+        assert part in text
+    assert "ACTIVE, preferred" in text
+    assert "its packets" in text
+    assert ask_json("addresses")["own"][0] == {"address": "192.0.2.1", "interface": 3}
+    daemon.api.established = False
+    assert "mobility.enabled" in ask("addresses").stdout

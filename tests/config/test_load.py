@@ -56,7 +56,6 @@ interfaces = ["eth*", "wwan*"]
 ignored_interfaces = ["eth7"]
 preferred_interfaces = ["eth[01]", "wwan0"]
 ignored_addresses = ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"]
-link_local = true
 [[peer]]
 name = "plant-b"
 hit = "2001:22:5c2a:9d1e:47b0:9e6c:1f2d:3a4b"

@@ -94,6 +94,16 @@ def test_connect_and_close(daemon: ServedDaemon) -> None:
         assert client.connect("plant-b", timeout_s=1)["reason"] == "no answer to I1"
 
 
+def test_addresses_and_new_keys(daemon: ServedDaemon) -> None:
+    with ControlClient(daemon.path) as client:
+        answer = client.addresses()
+        assert [own["address"] for own in answer["own"]] == ["192.0.2.1", "2001:db8::1"]
+        assert [one["in_use"] for one in answer["peers"][0]["locators"]] == [True, False]
+        assert client.rekey("plant-b")["outbound_spi"] == 0xDEADBEF0
+        daemon.api.answers_ping = False
+        assert not client.rekey("plant-b", timeout_s=0)["rekeyed"]
+
+
 def test_refusal_carries_text_and_hint(daemon: ServedDaemon) -> None:
     daemon.api.established = False
     with ControlClient(daemon.path) as client, pytest.raises(RequestError) as caught:
@@ -103,7 +113,7 @@ def test_refusal_carries_text_and_hint(daemon: ServedDaemon) -> None:
     assert caught.value.hint == "connect first"
 
 
-@pytest.mark.parametrize("method", ["ping", "connect", "close"])
+@pytest.mark.parametrize("method", ["ping", "connect", "close", "rekey"])
 def test_unknown_peer(daemon: ServedDaemon, method: str) -> None:
     with ControlClient(daemon.path) as client, pytest.raises(RequestError) as caught:
         client.request(method, {"peer": "plant-x"})
@@ -154,7 +164,7 @@ def test_stop_reaches_the_daemon(daemon: ServedDaemon) -> None:
             "0 and 300",
         ),
         (b'{"id":7,"method":"subscribe","params":{"kinds":["x"]}}', "bad_params", "packet"),
-        (b'{"id":7,"method":"subscribe","params":{"kinds":[]}}', "bad_params", "1 to 7"),
+        (b'{"id":7,"method":"subscribe","params":{"kinds":[]}}', "bad_params", "1 to 9"),
     ],
 )
 def test_bad_requests_are_answered_and_the_next_one_too(
@@ -381,5 +391,5 @@ def test_every_method_is_tested_here() -> None:
     """A new method needs a test above; this one only reminds of it."""
     assert set(METHODS) == {
         *("status", "peers", "associations", "sa", "mac_table", "counters"),
-        *("ping", "connect", "close", "subscribe", "stop"),
+        *("addresses", "ping", "connect", "close", "rekey", "subscribe", "stop"),
     }

@@ -79,12 +79,6 @@ def test_an_optimistic_address_is_used_at_once() -> None:
     assert addresses_of(entry) == ["2001:db8::1"]
 
 
-def test_link_local_addresses_if_wanted() -> None:
-    entries = (own("fe80::1", ETH, scope=SCOPE_LINK), own("192.0.2.1", ETH))
-    settings = UnderlaySettings(link_local=True)
-    assert set(addresses_of(*entries, settings=settings)) == {"fe80::1", "192.0.2.1"}
-
-
 @pytest.mark.parametrize("flags", [0, IFF_UP, IFF_RUNNING])
 def test_a_link_that_is_down_or_without_carrier_has_none(flags: int) -> None:
     links = (link(ETH, "eth0", flags=flags),)

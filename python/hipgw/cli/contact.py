@@ -1,4 +1,4 @@
-"""Doing something with a peer: ping, connect, close."""
+"""Doing something with a peer: ping, connect, close, rekey."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -178,4 +178,32 @@ def close(
         what = "closed" if answer["closed"] else "there was no association"
         click.echo(f"{answer['peer']}: {what} ({answer['state']})")
     if not answer["closed"]:
+        ctx.exit(Exit.NO)
+
+
+@click.command()
+@peer_argument
+@_wait_option(5.0, "the new keys")
+@json_option
+@socket_option
+@click.pass_context
+def rekey(
+    ctx: click.Context, peer: str, timeout_s: float, as_json: bool, socket_path: Path | None
+) -> None:
+    """Replace the ESP keys of the association with a peer, while data flows.
+
+    This happens by itself too: see `esp.rekey_s` and its neighbours in the configuration. Exits
+    with status 1 if the new keys were not in force in time (with --timeout 0: are not yet).
+    """
+    with connect_to_daemon(socket_path) as client:
+        answer = client.rekey(peer, timeout_s=timeout_s)
+    if as_json:
+        output.print_json(answer)
+    elif answer["rekeyed"]:
+        spis = f"in {output.spi(answer['inbound_spi'])}, out {output.spi(answer['outbound_spi'])}"
+        click.echo(f"{answer['peer']}: new keys are in force ({spis})")
+    else:
+        reason = f": {answer['reason']}" if answer["reason"] else ""
+        click.echo(f"{answer['peer']}: no new keys yet{reason}")
+    if not answer["rekeyed"]:
         ctx.exit(Exit.NO)

@@ -13,7 +13,10 @@ from hipgw.cli.options import connect_to_daemon, json_option, socket_option
 if TYPE_CHECKING:
     from hipgw.control.api import EventAnswer
 
-KINDS = ("state", "established", "closed", "failed", "packet", "rtt", "stopping")
+KINDS = (
+    *("state", "established", "closed", "failed", "path", "rekeyed", "packet", "rtt"),
+    "stopping",
+)
 """As `hipgw.control.api.EVENT_KINDS`, which takes longer to import than the help may take."""
 
 _COLOURS = {"established": "green", "failed": "red", "closed": "yellow", "stopping": "yellow"}
@@ -84,6 +87,13 @@ def _describe(event: "EventAnswer") -> str:
         case "established":
             role = "called" if event.get("initiator") else "was called"
             return f"{role}, {via}, {output.milliseconds(event.get('duration_s'))}"
+        case "path":
+            before = output.path(event.get("old_path")) or ""
+            own = f" from {event['path']['local']}" if "path" in event else ""
+            return f"{before} -> {via}{own}: {event.get('reason', '')}"
+        case "rekeyed":
+            spis = output.spi(event.get("inbound_spi")), output.spi(event.get("outbound_spi"))
+            return f"in {spis[0]}, out {spis[1]}"
         case "rtt":
             return f"{via} {output.milliseconds(event.get('rtt_s'))}"
         case _:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hipgw.cli import (
+    addresses,
     completion,
     contact,
     daemon,
@@ -30,9 +31,10 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         queries.security_associations,
         queries.mac_table,
         queries.counters,
+        addresses.addresses,
         events.events,
     ),
-    "Act": (contact.ping, contact.connect, contact.close),
+    "Act": (contact.ping, contact.connect, contact.close, contact.rekey),
     "Try out": (lab.lab,),
     "Shell": (completion.completion,),
 }

@@ -287,10 +287,6 @@ class MobilityConfig(_Table):
         title="network",
         description="Networks of which no own address is used or told, such as `10.0.0.0/8`.",
     )
-    link_local: Switch = Field(
-        default=False,
-        description="Use link-local addresses too: for peers on the same link only.",
-    )
 
 
 class PeerConfig(_Table):

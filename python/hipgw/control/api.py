@@ -213,21 +213,81 @@ class CloseAnswer(TypedDict):
     """Whether there was one to close."""
 
 
+class RekeyAnswer(TypedDict):
+    """How an attempt to replace the keys of an association went."""
+
+    peer: str
+    peer_hit: str
+    rekeyed: bool
+    inbound_spi: int | None
+    outbound_spi: int | None
+    """The new ones, once they are in force."""
+    reason: str | None
+    """Why not."""
+
+
+class OwnAddressAnswer(TypedDict):
+    """An own address that peers can be reached from."""
+
+    address: str
+    interface: int
+    """Index of the interface that packets from it are pinned to; 0: where routes send them."""
+
+
+class LocatorAnswer(TypedDict):
+    """An address of a peer (RFC 8046 §5.1)."""
+
+    address: str
+    port: int
+    """UDP port; 0 for transport raw."""
+    state: str
+    """`ACTIVE` is verified, `UNVERIFIED` is not yet, `DEPRECATED` is not used any more."""
+    listed: bool
+    """False for one that the peer did not tell, but was seen to send from."""
+    preferred: bool
+    in_use: bool
+
+
+class PeerLocatorsAnswer(TypedDict):
+    """Where an associated peer is."""
+
+    peer: str | None
+    peer_hit: str
+    path: PathAnswer | None
+    verified: bool
+    """Whether the peer is known to be at the far end of the path."""
+    mapped: str | None
+    """Own address as the peer sees it, as `192.0.2.1:10500`; null if it has not told."""
+    locators: list[LocatorAnswer]
+
+
+class AddressesAnswer(TypedDict):
+    """Own addresses, and those of all associated peers."""
+
+    own: list[OwnAddressAnswer]
+    """The best first; empty also if they are not watched (`mobility.enabled`)."""
+    peers: list[PeerLocatorsAnswer]
+
+
 class EventAnswer(TypedDict):
     """Something that happened; the keys that its kind has no use for are left out."""
 
-    kind: Literal["state", "established", "closed", "failed", "packet", "rtt", "stopping"]
+    kind: Literal[
+        "state", "established", "closed", "failed", "path", "rekeyed", "packet", "rtt", "stopping"
+    ]
     time: float
     """Seconds since 1970."""
     peer: NotRequired[str | None]
     peer_hit: NotRequired[str | None]
     local_hit: NotRequired[str]
     path: NotRequired[PathAnswer]
+    """Of `path`: the new one."""
+    old_path: NotRequired[PathAnswer]
     old: NotRequired[str]
     """`state`: the one that was left."""
     new: NotRequired[str]
     reason: NotRequired[str]
-    """`state`, `closed`, `failed`: for people."""
+    """`state`, `closed`, `failed`, `path`: for people."""
     initiator: NotRequired[bool]
     duration_s: NotRequired[float]
     """`established`: of the base exchange."""
@@ -239,6 +299,9 @@ class EventAnswer(TypedDict):
     dropped: NotRequired[str]
     """`packet`: the drop reason, or empty."""
     rtt_s: NotRequired[float]
+    inbound_spi: NotRequired[int]
+    outbound_spi: NotRequired[int]
+    """`rekeyed`: the new ones."""
 
 
 EVENT_KINDS: tuple[str, ...] = (
@@ -246,6 +309,8 @@ EVENT_KINDS: tuple[str, ...] = (
     "established",
     "closed",
     "failed",
+    "path",
+    "rekeyed",
     "packet",
     "rtt",
     "stopping",
@@ -266,6 +331,7 @@ class ControlApi(Protocol):
     def security_associations(self) -> list[SaAnswer]: ...
     def mac_table(self) -> list[MacAnswer]: ...
     def counters(self) -> CountersAnswer: ...
+    def addresses(self) -> AddressesAnswer: ...
 
     def ping(
         self, peer: str, *, count: int, interval_s: float, timeout_s: float
@@ -283,6 +349,13 @@ class ControlApi(Protocol):
 
     async def close(self, peer: str, *, timeout_s: float) -> CloseAnswer:
         """Close an association and wait for CLOSE_ACK, `timeout_s` at most (0: do not wait)."""
+        ...
+
+    async def rekey(self, peer: str, *, timeout_s: float) -> RekeyAnswer:
+        """Replace the ESP keys of an association and wait until the new ones are in force.
+
+        `timeout_s` at most (0: do not wait). Raises LocalProtocolError without an association.
+        """
         ...
 
     def stop(self) -> None:

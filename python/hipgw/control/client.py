@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from hipgw.control.api import (
+    AddressesAnswer,
     AssociationAnswer,
     CloseAnswer,
     ConnectAnswer,
@@ -19,6 +20,7 @@ from hipgw.control.api import (
     PeerAnswer,
     PingReplyAnswer,
     PingSummary,
+    RekeyAnswer,
     SaAnswer,
     StatusAnswer,
 )
@@ -113,6 +115,10 @@ class ControlClient:
         """Everything that is counted."""
         return cast(CountersAnswer, self.request("counters"))
 
+    def addresses(self) -> AddressesAnswer:
+        """Own addresses, and those of all associated peers."""
+        return cast(AddressesAnswer, self.request("addresses"))
+
     def connect(self, peer: str, *, timeout_s: float = 15.0) -> ConnectAnswer:
         """Make an association and wait for it."""
         return cast(ConnectAnswer, self.request("connect", {"peer": peer, "timeout_s": timeout_s}))
@@ -120,6 +126,10 @@ class ControlClient:
     def close_association(self, peer: str, *, timeout_s: float = 5.0) -> CloseAnswer:
         """Close the association with a peer."""
         return cast(CloseAnswer, self.request("close", {"peer": peer, "timeout_s": timeout_s}))
+
+    def rekey(self, peer: str, *, timeout_s: float = 5.0) -> RekeyAnswer:
+        """Replace the ESP keys of the association with a peer."""
+        return cast(RekeyAnswer, self.request("rekey", {"peer": peer, "timeout_s": timeout_s}))
 
     def stop(self) -> None:
         """Ask the daemon to stop; it is still at it when this returns."""

@@ -127,12 +127,16 @@ class Connection:
                 result = self._api.mac_table()
             case "counters":
                 result = self._api.counters()
+            case "addresses":
+                result = self._api.addresses()
             case "ping":
                 result = await self._ping(request_id, **params)
             case "connect":
                 result = await self._api.connect(**params)
             case "close":
                 result = await self._api.close(**params)
+            case "rekey":
+                result = await self._api.rekey(**params)
             case "subscribe":
                 result = params["kinds"]
             case "stop":

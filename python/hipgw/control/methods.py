@@ -104,6 +104,7 @@ METHODS: dict[str, Method] = {
         Method("sa", "The ESP security associations, without keys.", "list of SaAnswer"),
         Method("mac_table", "MAC addresses learned from peers.", "list of MacAnswer"),
         Method("counters", "Everything that is counted.", "CountersAnswer"),
+        Method("addresses", "Own addresses, and those of the peers.", "AddressesAnswer"),
         Method(
             "ping",
             "Authenticated echoes over HIP; each answer comes as a `reply` line of its own.",
@@ -133,6 +134,12 @@ METHODS: dict[str, Method] = {
             "Close an association.",
             "CloseAnswer",
             (_PEER, _timeout(5.0, "Longest wait for the peer's CLOSE_ACK; 0 answers at once.")),
+        ),
+        Method(
+            "rekey",
+            "Replace the ESP keys of an association.",
+            "RekeyAnswer",
+            (_PEER, _timeout(5.0, "Longest wait for the new ones; 0 answers at once.")),
         ),
         Method(
             "subscribe",

@@ -12,6 +12,7 @@ from pathlib import Path as FilePath
 from hipgw.config.names import DhGroupName, EspSuiteName, HipCipherName
 from hipgw.config.schema import Config
 from hipgw.control.api import (
+    AddressesAnswer,
     AssociationAnswer,
     CloseAnswer,
     ConnectAnswer,
@@ -23,18 +24,21 @@ from hipgw.control.api import (
     PathAnswer,
     PeerAnswer,
     PingReplyAnswer,
+    RekeyAnswer,
     SaAnswer,
     StatusAnswer,
 )
 from hipgw.control.errors import UnknownPeerError
+from hipgw.daemon.address_answers import addresses_answer
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.events import event_answer, path_answer
 from hipgw.dataplane.backend import DataPlane, SecurityAssociation
 from hipgw.errors import LocalProtocolError
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.naming.peers import Peer, PeerDirectory
+from hipgw.platform.address_watch import AddressWatch
 from hipgw.protocol.association import AssociationInfo
-from hipgw.protocol.effects import Closed, Effect, Established, Failed, PingReply
+from hipgw.protocol.effects import Closed, Effect, Established, Failed, PingReply, Rekeyed
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.states import State
 from hipgw.roles.endbox import SEGMENT
@@ -56,6 +60,7 @@ class ControlService:
         driver: HipDriver,
         dataplane: DataPlane,
         directory: PeerDirectory,
+        watch: AddressWatch,
         request_stop: Callable[[], None],
     ) -> None:
         self._config = config
@@ -64,6 +69,7 @@ class ControlService:
         self._driver = driver
         self._dataplane = dataplane
         self._directory = directory
+        self._watch = watch
         self._request_stop = request_stop
         self._endbox_hits = {entry.hit for entry in config.endbox_peers}
         self._loop = asyncio.get_running_loop()
@@ -86,6 +92,8 @@ class ControlService:
             case Established(peer_hit=hit):
                 self._attempts.pop(hit, None)
                 self._failures.pop(hit, None)
+                self._wake(hit, event)
+            case Rekeyed(peer_hit=hit):
                 self._wake(hit, event)
             case Closed(peer_hit=hit, reason=reason):
                 self._note_failure(hit, reason)
@@ -168,6 +176,10 @@ class ControlService:
 
     def mac_table(self) -> list[MacAnswer]:
         return self._macs()
+
+    def addresses(self) -> AddressesAnswer:
+        infos = self._driver.machine.associations()
+        return addresses_answer(self._watch, infos, self._directory)
 
     def counters(self) -> CountersAnswer:
         control = self._driver.machine.statistics()
@@ -254,6 +266,31 @@ class ControlService:
             "state": self._state(hit),
             "closed": was_up,
         }
+
+    async def rekey(self, peer: str, *, timeout_s: float) -> RekeyAnswer:
+        hit = self._hit(peer)
+        answer: RekeyAnswer = {
+            "peer": self._directory.name_of(hit),
+            "peer_hit": str(hit),
+            "rekeyed": False,
+            "inbound_spi": None,
+            "outbound_spi": None,
+            "reason": None,
+        }
+        with self._wait_for(hit) as outcome:
+            self._driver.rekey(hit, dh=self._config.esp.rekey_dh)
+            with contextlib.suppress(TimeoutError):
+                match await asyncio.wait_for(outcome, timeout_s) if timeout_s else None:
+                    case Rekeyed(inbound_spi=inbound, outbound_spi=outbound):
+                        answer["rekeyed"] = True
+                        answer["inbound_spi"], answer["outbound_spi"] = inbound, outbound
+                    case Failed(reason=why) | Closed(reason=why):
+                        answer["reason"] = why
+                    case _:
+                        pass
+        if timeout_s and not answer["rekeyed"] and answer["reason"] is None:
+            answer["reason"] = f"no answer within {timeout_s:g} s"
+        return answer
 
     def stop(self) -> None:
         self._request_stop()

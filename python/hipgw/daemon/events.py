@@ -11,7 +11,9 @@ from hipgw.protocol.effects import (
     Established,
     Failed,
     PacketTrace,
+    PathChanged,
     PingReply,
+    Rekeyed,
     StateChanged,
 )
 from hipgw.protocol.path import Path
@@ -50,6 +52,12 @@ def event_answer(event: Effect, directory: PeerDirectory) -> EventAnswer | None:
             answer = {"kind": "failed", "time": time.time(), "reason": reason}
         case PingReply(peer_hit=hit, rtt=rtt, path=path):
             answer = {"kind": "rtt", "time": time.time(), "rtt_s": rtt, "path": path_answer(path)}
+        case PathChanged(peer_hit=hit, old=before, new=path, reason=reason):
+            answer = {"kind": "path", "time": time.time(), "reason": reason}
+            answer["path"], answer["old_path"] = path_answer(path), path_answer(before)
+        case Rekeyed(peer_hit=hit, inbound_spi=inbound, outbound_spi=outbound):
+            answer = {"kind": "rekeyed", "time": time.time()}
+            answer["inbound_spi"], answer["outbound_spi"] = inbound, outbound
         case PacketTrace(peer_hit=hit, packet=packet, path=path, size=size, dropped=dropped):
             answer = {"kind": "packet", "time": time.time(), "packet": packet, "size": size}
             answer["direction"] = "in" if event.direction.value == "in" else "out"

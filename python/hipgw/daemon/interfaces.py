@@ -10,6 +10,7 @@ from hipgw.identity.hit import HIT_PREFIX
 from hipgw.identity.lsi import LSI_PREFIX
 from hipgw.platform import links, routes, tuntap
 from hipgw.platform.journal import Journal
+from hipgw.platform.underlay import UnderlaySettings
 from hipgw.roles.endbox import SEGMENT
 
 _log = logging.getLogger(__name__)
@@ -115,6 +116,21 @@ def check_ports(config: Config) -> None:
                     hint="`endbox.ports` takes the interfaces of the LAN only; the way to the"
                     " peers has to be another one.",
                 )
+
+
+def underlay_settings(config: Config) -> UnderlaySettings:
+    """Which own addresses may be used: never those of a role's interfaces."""
+    mobility = config.mobility
+    own = {config.host.interface} if config.host is not None else set()
+    if config.endbox is not None:
+        own |= {config.endbox.interface, config.endbox.bridge, *config.endbox.ports}
+    return UnderlaySettings(
+        interfaces=mobility.interfaces,
+        ignored_interfaces=mobility.ignored_interfaces,
+        preferred_interfaces=mobility.preferred_interfaces,
+        ignored_addresses=mobility.ignored_addresses,
+        own_interfaces=frozenset(own),
+    )
 
 
 def smallest_path_mtu(config: Config) -> int:

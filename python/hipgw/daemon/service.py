@@ -10,7 +10,7 @@ import time
 from ipaddress import IPv6Address
 from pathlib import Path as FilePath
 
-from hipgw.config.names import Accept
+from hipgw.config.names import Accept, Announce
 from hipgw.config.schema import Config
 from hipgw.control.server import ControlServer
 from hipgw.daemon import interfaces
@@ -23,6 +23,7 @@ from hipgw.dataplane.backend import (
     DataPlane,
     Fatal,
     FirstData,
+    SecurityAssociation,
     UnknownSpi,
 )
 from hipgw.dataplane.esp_core import EspCoreDataPlane
@@ -32,6 +33,7 @@ from hipgw.identity.lsi import LsiTable
 from hipgw.logs import packet_path_logger
 from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.platform import privileges, sockets
+from hipgw.platform.address_watch import AddressWatch
 from hipgw.platform.instance import InstanceLock
 from hipgw.platform.journal import Journal
 from hipgw.protocol.config import MachineConfig
@@ -40,15 +42,18 @@ from hipgw.protocol.effects import (
     Effect,
     Established,
     Failed,
+    PathChanged,
     PathMtuChanged,
     PingReply,
+    Rekeyed,
 )
 from hipgw.protocol.machine import HipMachine
-from hipgw.protocol.path import Path, Transport
+from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.path_mtu import MtuSource
 from hipgw.roles.dead_peers import LOOK_S, DeadPeerDetection
 from hipgw.roles.endbox import EndboxRole
 from hipgw.roles.host import HostRole
+from hipgw.roles.lifetimes import Limits, worn
 from hipgw.roles.role import Role
 from hipgw.roles.security_associations import SecurityAssociations, traffic
 
@@ -70,6 +75,7 @@ class Service:
         self._status = 0
         self._roles: list[Role] = []
         self._dead_peers = DeadPeerDetection()
+        self._limits = Limits(config.esp.rekey_packets, config.esp.rekey_bytes)
         self._names = {str(peer.hit): peer.name for peer in config.peers}
 
     async def run(self) -> int:
@@ -99,6 +105,7 @@ class Service:
         self._dataplane = dataplane = EspCoreDataPlane()
         directory, lsis = self._directory()
         own_lsi = lsis.assign(identity.hit, config.host.lsi if config.host else None)
+        self._watch = AddressWatch(interfaces.underlay_settings(config), self._addresses_changed)
         transport = self._open_sockets(dataplane)
         stack.callback(transport.stop, loop)
         interfaces.check_ports(config)
@@ -129,7 +136,14 @@ class Service:
         )
         stack.callback(driver.stop)
         self._control = ControlService(
-            config, self._config_file, identity, driver, dataplane, directory, self._stop.set
+            config,
+            self._config_file,
+            identity,
+            driver,
+            dataplane,
+            directory,
+            self._watch,
+            self._stop.set,
         )
         self._server = ControlServer(
             config.daemon.control_socket, self._control, group=config.daemon.control_group
@@ -145,6 +159,10 @@ class Service:
         transport.start(loop, driver.datagram_received, driver.packet_too_big)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        if config.mobility.enabled:
+            self._watch.start(loop)
+            stack.callback(self._watch.stop)
+            self._addresses_changed(self._watch.addresses)
         looking = loop.create_task(self._look_at_traffic())
         stack.callback(looking.cancel)
 
@@ -185,10 +203,16 @@ class Service:
                 dataplane.add_esp_socket(esp.fileno())
             if discovers:
                 icmp.append(sockets.open_icmp(version))
-        return ControlTransport(udp, raw, udp_port=self._config.hip.port, icmp=icmp)
+        return ControlTransport(
+            udp,
+            raw,
+            udp_port=self._config.hip.port,
+            icmp=icmp,
+            interface_of=self._watch.interface_of,
+        )
 
     def _machine_config(self, directory: PeerDirectory) -> MachineConfig:
-        hip = self._config.hip
+        hip, esp = self._config.hip, self._config.esp
 
         def accept(hit: IPv6Address) -> bool:
             return hip.accept is Accept.ANY or directory.by_hit(hit) is not None
@@ -204,6 +228,12 @@ class Service:
             retransmit_s=hip.retransmit_s,
             retries=hip.retries,
             ual_s=hip.idle_close_s,
+            keepalive_s=hip.keepalive_s,
+            rekey_s=esp.rekey_s,
+            rekey_octets=esp.rekey_bytes,
+            rekey_packets=esp.rekey_packets,
+            rekey_dh=esp.rekey_dh,
+            announce_all=self._config.mobility.announce is Announce.ALL,
             # Greater than in any run before, whatever was kept of those (RFC 7401 §4.1.4).
             r1_counter_start=int(time.time()),
         )
@@ -236,6 +266,14 @@ class Service:
             if isinstance(role, EndboxRole):
                 return role.segment_of(hit)
         return 0
+
+    def _addresses_changed(self, addresses: tuple[IPAddress, ...]) -> None:
+        listed = ", ".join(map(str, addresses))
+        if addresses:
+            _log.info("own addresses", extra={"addresses": listed})
+        else:
+            _log.warning("there is no usable own address")
+        self._driver.addresses_changed(addresses)
 
     def _dataplane_readable(self) -> None:
         for event in self._dataplane.drain_events():
@@ -278,7 +316,7 @@ class Service:
     def _handle_event(self, event: Effect) -> None:
         """News from the HIP machine: to the roles, the log and the subscribers."""
         self._control.handle_event(event)
-        if isinstance(event, PingReply):
+        if isinstance(event, PingReply | PathChanged):
             self._dead_peers.answered(event.peer_hit)
         for role in self._roles:
             role.handle_event(event)
@@ -303,6 +341,26 @@ class Service:
                 _log.info(
                     "association closed",
                     extra={**self._named(event.peer_hit), "reason": event.reason},
+                )
+            case PathChanged():
+                if self._config.esp.discovers_path_mtu:
+                    # Behind what else this event is to do: the data goes first.
+                    asyncio.get_running_loop().call_soon(
+                        self._driver.discover_path_mtu, event.peer_hit
+                    )
+                _log.info(
+                    "the path has changed",
+                    extra={
+                        **self._named(event.peer_hit),
+                        "local": str(event.new.local),
+                        "remote": str(event.new.remote),
+                        "reason": event.reason,
+                    },
+                )
+            case Rekeyed():
+                _log.info(
+                    "new keys are in force",
+                    extra={**self._named(event.peer_hit), "spi": f"{event.outbound_spi:#010x}"},
                 )
             case PathMtuChanged():
                 _log.info(
@@ -332,22 +390,39 @@ class Service:
     async def _look_at_traffic(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            flowing = traffic(self._dataplane.security_associations())
-            times = ((entry.peer_hit, (entry.sent_s, entry.received_s)) for entry in flowing)
-            used = {hit for hit, ages in times if any(s is not None and s < LOOK_S for s in ages)}
+            associations = self._dataplane.security_associations()
+            self._renew_worn(associations)
+            flowing = traffic(associations)
+            used: set[IPv6Address] = set()
             for entry in flowing:
-                if entry.peer_hit in used:
-                    heard = entry.received_s is not None and entry.received_s < LOOK_S
+                sent = entry.sent_s is not None and entry.sent_s < LOOK_S
+                heard = entry.received_s is not None and entry.received_s < LOOK_S
+                if sent or heard:
+                    used.add(entry.peer_hit)
                     self._driver.data_flows(entry.peer_hit, one_way=not heard)
+                if sent:
+                    self._driver.data_sent(entry.peer_hit)
             for role in self._roles:
                 used.update(role.kept())
             self._driver.traffic_seen(used)
             up = [entry for entry in flowing if self._driver.is_up(entry.peer_hit)]
-            ask, dead = self._dead_peers.look(up)
-            for hit in ask:
+            found = self._dead_peers.look(up)
+            for hit in found.search:
+                self._driver.path_silent(hit)
+            for hit in found.ask:
                 self._driver.ping(hit)
-            for hit in dead:
+            for hit in found.dead:
                 self._driver.close(hit, "it does not answer any more")
+
+    def _renew_worn(self, associations: list[SecurityAssociation]) -> None:
+        """Have the keys of security associations replaced that have carried enough."""
+        for entry in worn(associations, self._limits):
+            for info in self._driver.machine.associations(entry.peer_hit):
+                # A replaced one lingers on, to take stragglers.
+                if entry.spi == (
+                    info.inbound_spi if entry.direction == "in" else info.outbound_spi
+                ):
+                    self._driver.sa_used(info.inbound_spi, entry.packets, entry.bytes)
 
     async def _say_goodbye(self) -> None:
         """Close all associations, so that the peers need not find out by themselves."""

@@ -36,11 +36,14 @@ class ControlTransport:
         *,
         udp_port: int,
         icmp: Sequence[socket.socket] = (),
+        interface_of: Callable[[IPAddress], int] = lambda _: 0,
     ) -> None:
         """*udp* and *raw* are keyed by IP version, 4 and 6; a family may be missing.
 
-        *icmp* are sockets of `sockets.open_icmp`.
+        *icmp* are sockets of `sockets.open_icmp`. *interface_of* tells by which interface packets
+        from an own address have to leave; 0 for where the routing table sends them.
         """
+        self._interface_of = interface_of
         self.udp_port = udp_port
         self._icmp = tuple(icmp)
         self._sockets = {Transport.UDP: udp, Transport.RAW: raw}
@@ -61,7 +64,8 @@ class ControlTransport:
         try:
             if sock is None:
                 raise PlatformError(f"This machine has no IPv{version} sockets.")
-            send_hip(sock, data, path, dont_fragment=dont_fragment)
+            interface = 0 if path.local is None else self._interface_of(path.local)
+            send_hip(sock, data, path, dont_fragment=dont_fragment, interface=interface)
         except (PlatformError, OSError) as error:
             if dont_fragment and getattr(error, "errno", None) == errno.EMSGSIZE:
                 return

@@ -137,9 +137,17 @@ def ipv6_there() -> bool:
     return True
 
 
-def send_hip(sock: socket.socket, data: bytes, path: Path, *, dont_fragment: bool = False) -> None:
+def send_hip(
+    sock: socket.socket,
+    data: bytes,
+    path: Path,
+    *,
+    dont_fragment: bool = False,
+    interface: int = 0,
+) -> None:
     """Send one HIP packet along a path, from its own address if it names one.
 
+    With the index of an *interface* it leaves by that one, whatever the routing table prefers.
     With *dont_fragment* it is lost where it does not fit; else it is cut, as a HIP packet has to
     come through even where nothing is known of the path. Raises OSError as the kernel answers.
     """
@@ -148,10 +156,10 @@ def send_hip(sock: socket.socket, data: bytes, path: Path, *, dont_fragment: boo
     ancillary: list[tuple[int, int, bytes]] = []
     match path.local:
         case IPv4Address() as local:
-            info = _IN_PKTINFO.pack(0, local.packed, bytes(4))
+            info = _IN_PKTINFO.pack(interface, local.packed, bytes(4))
             ancillary.append((socket.IPPROTO_IP, _IP_PKTINFO, info))
         case IPv6Address() as local:
-            info = _IN6_PKTINFO.pack(local.packed, 0)
+            info = _IN6_PKTINFO.pack(local.packed, interface)
             ancillary.append((socket.IPPROTO_IPV6, _IPV6_PKTINFO, info))
         case None:
             pass

@@ -16,7 +16,6 @@ from hipgw.platform.rtnetlink import (
     IFF_LOOPBACK,
     IFF_RUNNING,
     IFF_UP,
-    SCOPE_LINK,
     SCOPE_UNIVERSE,
     InterfaceAddress,
     Link,
@@ -41,8 +40,6 @@ class UnderlaySettings:
     preferred_interfaces: tuple[str, ...] = ()
     """The best first; all others come after them."""
     ignored_addresses: tuple[IPNetwork, ...] = ()
-    link_local: bool = False
-    """Whether link-local addresses count."""
     own_interfaces: frozenset[str] = frozenset()
     """hipgw's own ones and those behind it, by exact name; also what is a port of them."""
 
@@ -153,8 +150,8 @@ def _usable(entry: InterfaceAddress, settings: UnderlaySettings) -> bool:
         return False
     if address.is_loopback or address.is_multicast or address.is_unspecified:
         return False
-    near = address.is_link_local or entry.scope == SCOPE_LINK
-    if not (settings.link_local if near else entry.scope == SCOPE_UNIVERSE):
+    # Link-local ones would need the link's name beside them wherever they are told.
+    if address.is_link_local or entry.scope != SCOPE_UNIVERSE:
         return False
     ignored = (HIT_PREFIX, LSI_PREFIX, *settings.ignored_addresses)
     return not any(address.version == net.version and address in net for net in ignored)
@@ -164,7 +161,7 @@ def _family(address: IPAddress) -> int:
     """Place in the default policy table of RFC 6724 §2.1."""
     if isinstance(address, IPv4Address):
         return 1
-    return 2 if address in _UNIQUE_LOCAL or address.is_link_local else 0
+    return 2 if address in _UNIQUE_LOCAL else 0
 
 
 def _preference(name: str, preferred: tuple[str, ...]) -> int:

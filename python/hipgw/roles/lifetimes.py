@@ -1,0 +1,25 @@
+"""Finds the security associations that have carried enough, so that their keys are replaced."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from hipgw.dataplane.backend import SecurityAssociation
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one security association may carry; 0 for any amount."""
+
+    packets: int
+    octets: int
+
+
+def worn(
+    associations: Iterable[SecurityAssociation], limits: Limits
+) -> Iterator[SecurityAssociation]:
+    """Those that have reached a limit. Each is found again until it is replaced."""
+    for entry in associations:
+        if (limits.packets and entry.packets >= limits.packets) or (
+            limits.octets and entry.bytes >= limits.octets
+        ):
+            yield entry
