@@ -80,7 +80,7 @@ class Rekeys:
 
 def counters(network: GatewayNetwork) -> list[dict[str, dict[str, int]]]:
     """What both data planes have counted."""
-    return [site.daemon.request("counters")["dataplane"] for site in network.sites]
+    return [site.daemon.request("counters") for site in network.sites]
 
 
 def losses(before: list[dict], after: list[dict]) -> dict[str, int]:
@@ -88,10 +88,10 @@ def losses(before: list[dict], after: list[dict]) -> dict[str, int]:
     sums = dict.fromkeys(REASONS, 0)
     sent = received = 0
     for old, new in zip(before, after, strict=True):
-        sent += new["counters"]["net_tx_packets"] - old["counters"]["net_tx_packets"]
-        received += new["counters"]["net_rx_packets"] - old["counters"]["net_rx_packets"]
+        sent += new["dataplane"]["net_tx_packets"] - old["dataplane"]["net_tx_packets"]
+        received += new["dataplane"]["net_rx_packets"] - old["dataplane"]["net_rx_packets"]
         for reason in REASONS:
-            sums[reason] += new["drops"][reason] - old["drops"][reason]
+            sums[reason] += new["dataplane_drops"][reason] - old["dataplane_drops"][reason]
     return {"sent": sent, "lost_on_the_way": sent - received, **sums}
 
 
