@@ -85,5 +85,6 @@ def _looks(known: Association) -> tuple[object, ...]:
         mobility.reconsider_at,
         mobility.better_at,
         mobility.keepalive_at,
-        session and (session.rekey, session.rekey_at, len(session.retired)),
+        session and (session.rekey is None, session.rekey_at, len(session.retired)),
+        session and session.rekey and session.rekey.deadline,
     )

@@ -153,6 +153,9 @@ class Network:
         self.random = random.Random(seed)
         self.transport = transport
         self.nodes: dict[IPAddress, Node] = {}
+        """Who has an address."""
+        self.all: dict[str, Node] = {}
+        """By name, also those without any."""
         self.filter: Filter = lambda sender, data: [0.01]
         self.blocked: Callable[[Path], bool] = lambda path: False
         """Pairs of addresses that nothing gets through between."""
@@ -172,7 +175,10 @@ class Network:
         """A new machine; one at the same address is replaced, as if its host were restarted."""
         where = ip_address(address)
         machine = HipMachine(config, [keys], self.random.randbytes, self.now)
-        node = self.nodes[where] = Node(name, where, keys, config, machine)
+        before = self.nodes.get(where)
+        if before is not None:
+            self.all.pop(before.name, None)
+        node = self.nodes[where] = self.all[name] = Node(name, where, keys, config, machine)
         return node
 
     def readdress(self, node: Node, *addresses: str) -> None:
@@ -253,7 +259,7 @@ class Network:
         for _ in range(steps):
             timers = [
                 (when, node)
-                for node in self.nodes.values()
+                for node in self.all.values()
                 if (when := node.machine.next_timer()) is not None
             ]
             timer = min(timers, key=lambda entry: entry[0], default=None)

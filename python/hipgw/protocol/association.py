@@ -32,8 +32,9 @@ class Rekey:
     index: int
     """KEYMAT index proposed; 0 with a new Diffie-Hellman key."""
     own_dh: DhKeyPair | None
-    deadline: float
-    """When it is given up, whatever is missing."""
+    deadline: float | None = None
+    """When the peer, which has acknowledged, should have done its part."""
+    restarts: int = 0
     task: UpdateTask | None = None
     """The own UPDATE."""
     acknowledged: bool = False
@@ -97,7 +98,8 @@ class Session:
     def times(self) -> Iterator[float]:
         """When something is to be done about its keys."""
         if self.rekey is not None:
-            yield self.rekey.deadline
+            if self.rekey.deadline is not None:
+                yield self.rekey.deadline
         elif self.rekey_at is not None:
             yield self.rekey_at
         for old in self.retired:

@@ -20,10 +20,12 @@ from hipgw.protocol.update_tasks import UpdateTask
 from hipgw.wire.packet import HipPacket
 from hipgw.wire.parameters import DiffieHellman, EspInfo, Parameter
 
-WAIT_S = 60.0
-"""How long a rekeying may take as a whole, whoever of both is late (§6.8 step 5)."""
+WAIT_S = 20.0
+"""How long a peer that has acknowledged may take for its part (§6.8 step 5)."""
+RESTARTS_MAX = 3
+"""How often it is asked anew then, before the association is given up."""
 AGAIN_S = 30.0
-"""After one that failed, until the next."""
+"""After a rekeying that could not be begun, until the next try."""
 GRACE_S = 2.0
 """How long an old inbound SA stays after the first packet on the new one."""
 UNUSED_S = 60.0
@@ -39,20 +41,9 @@ def begin(core: Core, association: Association, now: float, *, dh: bool) -> bool
     session, path = association.session, association.path
     if association.state not in UP or session is None or path is None or session.rekey:
         return False
-    rekey = _new(core, session, now, dh=dh or not _keymat_lasts(session, session.keymat.index))
-    rekey.task = update_tasks.begin(
-        core,
-        association,
-        session,
-        parameters(session, rekey),
-        [path],
-        now,
-        acknowledged=acknowledged,
-        abandoned=abandoned,
-        routes=paths.current,
-    )
+    rekey = _new(core, session, dh=dh or not _keymat_lasts(session, session.keymat.index))
     session.rekey = rekey
-    core.arm(association)
+    _ask(core, association, session, rekey, path, now)
     return True
 
 
@@ -80,6 +71,9 @@ def received(
         # is lost, and would be a while at its old address.
         if rekey is not None and rekey.task is not None and not rekey.acknowledged:
             update_tasks.send_again(core, association, rekey.task, source)
+            # It is there, so it is not to be given up for not having answered so far.
+            rekey.task.retransmission = core.retransmission(now)
+            core.arm(association)
         return []
     if info.old_spi != session.outbound_spi or info.new_spi < SPI_MIN:
         raise Dropped(DropReason.BAD_SPI)
@@ -96,7 +90,7 @@ def received(
         # A peer that gives a new key wants secrecy from what may come out later: join it.
         index = max(session.keymat.index, info.keymat_index)
         renew = dh is not None or not _keymat_lasts(session, index)
-        rekey = session.rekey = _new(core, session, now, dh=renew)
+        rekey = session.rekey = _new(core, session, dh=renew)
         if not renew:
             rekey.index = index
         answer = parameters(session, rekey)
@@ -149,22 +143,59 @@ def timer_expired(core: Core, association: Association, now: float) -> None:
         _remove_inbound(core, association, old.spi)
     session.retired = [old for old in session.retired if old.until > now]
     if session.rekey is not None:
-        if session.rekey.deadline <= now:
-            _forget(core, association, session)
-            session.rekey_at = now + AGAIN_S
+        _look_after(core, association, session, session.rekey, now)
     elif session.rekey_at is not None and session.rekey_at <= now:
         session.rekey_at = now + AGAIN_S
         begin(core, association, now, dh=core.config.rekey_dh)
 
 
-def _new(core: Core, session: Session, now: float, *, dh: bool) -> Rekey:
+def _look_after(
+    core: Core, association: Association, session: Session, rekey: Rekey, now: float
+) -> None:
+    """Ask anew a peer that has acknowledged, but not done its part (§6.8 step 5).
+
+    With the same SPI and key: whatever the peer has made of the first request, it must not end
+    with other keys than this host. For the same reason a request is never just forgotten.
+    """
+    if rekey.deadline is None or rekey.deadline > now:
+        return
+    rekey.restarts += 1
+    if rekey.restarts > RESTARTS_MAX or association.path is None:
+        closing.begin(core, association, "the peer does not renew its keys", now)
+        return
+    _ask(core, association, session, rekey, association.path, now)
+
+
+def _ask(
+    core: Core,
+    association: Association,
+    session: Session,
+    rekey: Rekey,
+    path: Path,
+    now: float,
+) -> None:
+    """Send the own part as a request."""
+    rekey.acknowledged, rekey.deadline = False, None
+    rekey.task = update_tasks.begin(
+        core,
+        association,
+        session,
+        parameters(session, rekey),
+        [path],
+        now,
+        acknowledged=acknowledged,
+        abandoned=abandoned,
+        routes=paths.current,
+    )
+
+
+def _new(core: Core, session: Session, *, dh: bool) -> Rekey:
     # From the cryptographic libraries, as in the base exchange.
     own_dh = DhKeyPair.generate(session.dh_group) if dh else None
     return Rekey(
         new_spi=core.new_spi(),
         index=0 if dh else session.keymat.index,
         own_dh=own_dh,
-        deadline=now + WAIT_S,
     )
 
 
@@ -198,6 +229,9 @@ def acknowledged(
     session.rekey.acknowledged = True
     if session.rekey.keys is not None:
         _finish(core, association, session, now)
+    else:
+        session.rekey.deadline = now + WAIT_S
+        core.arm(association)
 
 
 def abandoned(core: Core, association: Association, task: UpdateTask, now: float) -> None:

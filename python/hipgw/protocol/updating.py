@@ -87,7 +87,12 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         _acknowledged(core, association, packet, ack, path, now)
     if seq is None or association.session is not session or association.state not in UP:
         return
-    _process(core, association, session, packet, seq.update_id, path, now)
+    try:
+        _process(core, association, session, packet, seq.update_id, path, now)
+    except Dropped:
+        # Not done, so it must not be acknowledged when it comes again.
+        session.seen_update_ids.remove(seq.update_id)
+        raise
 
 
 def _process(
