@@ -91,3 +91,15 @@ def test_peers_are_found_by_everything_that_names_them() -> None:
     stranger = IPv6Address("2001:21::99")
     assert directory.name_of(stranger) == str(stranger)
     assert directory.by_destination(directory.lsi_of(stranger)) is None
+
+
+def test_the_alias_of_a_stranger_is_free_again_when_it_is_gone() -> None:
+    lsis = LsiTable()
+    lsis.assign(peer(1).hit, peer(1).lsi)
+    directory = PeerDirectory([peer(1)], lsis)
+    stranger = IPv6Address("2001:21::99")
+    lsi = directory.lsi_of(stranger)
+    assert directory.forget(stranger) == lsi
+    assert directory.forget(stranger) is None
+    assert directory.forget(peer(1).hit) is None
+    assert len(lsis) == 1

@@ -50,7 +50,7 @@ from hipgw.protocol.effects import (
 from hipgw.protocol.machine import HipMachine
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.path_mtu import MtuSource
-from hipgw.roles.dead_peers import LOOK_S, DeadPeerDetection
+from hipgw.roles.dead_peers import LOOK_S, DeadPeerDetection, look_interval
 from hipgw.roles.endbox import EndboxRole
 from hipgw.roles.host import HostRole
 from hipgw.roles.lifetimes import Limits, worn
@@ -103,7 +103,8 @@ class Service:
         stack.callback(journal.undo)
 
         self._dataplane = dataplane = EspCoreDataPlane()
-        directory, lsis = self._directory()
+        directory, lsis = self._make_directory()
+        self._directory = directory
         own_lsi = lsis.assign(identity.hit, config.host.lsi if config.host else None)
         self._watch = AddressWatch(interfaces.underlay_settings(config), self._addresses_changed)
         transport = self._open_sockets(dataplane)
@@ -171,7 +172,7 @@ class Service:
             "hipgw is running", extra={"hit": str(identity.hit), "roles": ",".join(config.roles)}
         )
 
-    def _directory(self) -> tuple[PeerDirectory, LsiTable]:
+    def _make_directory(self) -> tuple[PeerDirectory, LsiTable]:
         """The configured peers, each with an LSI; those that are set go first."""
         lsis = LsiTable()
         for entry in sorted(self._config.peers, key=lambda peer: peer.lsi is None):
@@ -304,6 +305,7 @@ class Service:
                 if not any(role.acquire(destination) for role in self._roles):
                     self._dataplane.drop_held(destination)
             case UnknownSpi():
+                self._call_back(event)
                 _packet_log.info(
                     "ESP for an unknown SPI",
                     extra={"spi": f"{event.spi:#010x}", "remote": str(event.remote)},
@@ -313,11 +315,21 @@ class Service:
                 self._status = 1
                 self._stop.set()
 
+    def _call_back(self, event: UnknownSpi) -> None:
+        """Call a peer that uses an association which this host does not have (any more).
+
+        It does not know yet that this host was restarted. Anybody can forge such a packet, and gets
+        nothing by it but an I1 to that peer's own address, once a second at most.
+        """
+        peer = self._directory.by_address(event.remote)
+        if peer is not None and not self._driver.is_up(peer.hit):
+            self._driver.connect(peer)
+
     def _handle_event(self, event: Effect) -> None:
         """News from the HIP machine: to the roles, the log and the subscribers."""
         self._control.handle_event(event)
         if isinstance(event, PingReply | PathChanged):
-            self._dead_peers.answered(event.peer_hit)
+            self._dead_peers.answered(event.peer_hit, time.monotonic())
         for role in self._roles:
             role.handle_event(event)
         match event:
@@ -388,15 +400,17 @@ class Service:
         return {"peer_hit": str(hit), **({"peer": name} if name else {})}
 
     async def _look_at_traffic(self) -> None:
+        interval_s = LOOK_S
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(interval_s)
             associations = self._dataplane.security_associations()
+            interval_s = look_interval(len(associations))
             self._renew_worn(associations)
             flowing = traffic(associations)
             used: set[IPv6Address] = set()
             for entry in flowing:
-                sent = entry.sent_s is not None and entry.sent_s < LOOK_S
-                heard = entry.received_s is not None and entry.received_s < LOOK_S
+                sent = entry.sent_s is not None and entry.sent_s < interval_s
+                heard = entry.received_s is not None and entry.received_s < interval_s
                 if sent or heard:
                     used.add(entry.peer_hit)
                     self._driver.data_flows(entry.peer_hit, one_way=not heard)
@@ -405,8 +419,11 @@ class Service:
             for role in self._roles:
                 used.update(role.kept())
             self._driver.traffic_seen(used)
+            if self._config.mobility.enabled and not self._watch.addresses:
+                # Nobody can answer; who is still there, the next address shows.
+                continue
             up = [entry for entry in flowing if self._driver.is_up(entry.peer_hit)]
-            found = self._dead_peers.look(up)
+            found = self._dead_peers.look(up, time.monotonic())
             for hit in found.search:
                 self._driver.path_silent(hit)
             for hit in found.ask:

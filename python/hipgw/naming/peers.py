@@ -29,6 +29,9 @@ class PeerDirectory:
     def __init__(self, peers: Iterable[Peer], lsis: LsiTable) -> None:
         self._by_hit = {peer.hit: peer for peer in peers}
         self._by_name = {peer.name: peer for peer in self._by_hit.values()}
+        self._by_address = {
+            address: peer for peer in self._by_hit.values() for address in peer.addresses
+        }
         self._lsis = lsis
 
     def __iter__(self) -> Iterator[Peer]:
@@ -40,6 +43,10 @@ class PeerDirectory:
     def by_hit(self, hit: IPv6Address) -> Peer | None:
         """The configured peer with this HIT."""
         return self._by_hit.get(hit)
+
+    def by_address(self, address: IPv4Address | IPv6Address) -> Peer | None:
+        """The configured peer that is called at this address of the underlay."""
+        return self._by_address.get(address)
 
     def find(self, text: str) -> Peer | None:
         """The configured peer that a person means by its name, HIT or LSI."""
@@ -64,6 +71,14 @@ class PeerDirectory:
     def lsi_of(self, hit: IPv6Address) -> IPv4Address:
         """The LSI of any peer, configured or not (assigned on first use)."""
         return self._lsis.assign(hit)
+
+    def forget(self, hit: IPv6Address) -> IPv4Address | None:
+        """A stranger is gone: free its LSI and return it; None if it has none to be freed."""
+        if hit in self._by_hit:
+            return None
+        lsi = self._lsis.lsi_of(hit)
+        self._lsis.remove(hit)
+        return lsi
 
     def name_of(self, hit: IPv6Address | None) -> str:
         """What to call a peer in logs and tables: its name, else its HIT."""

@@ -10,15 +10,26 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
-LOOK_S = 2.0
-"""How often to look."""
-SILENCE_S = 5.0
+LOOK_S = 0.5
+"""How often to look; with thousands of peers less often, see `look_interval`."""
+SILENCE_S = 1.5
 """Without a packet from a peer to which packets go for this long, it is asked."""
-SEARCH_AFTER = 1
-"""Unanswered questions after which other paths are tried."""
-ASKED_MAX = 5
-"""Unanswered questions, one each time that is looked, after which it is given up. The search for
-another path needs a few seconds of that."""
+ASK_S = 1.0
+"""Between questions."""
+SEARCH_S = 1.0
+"""After the first unanswered question, until other paths are tried."""
+SEARCH_AGAIN_S = 3.0
+"""Until they are tried once more."""
+DEAD_S = 12.0
+"""After the first unanswered question, until a peer is given up. It takes a restarted peer's
+neighbours as long to notice; a search for another path needs a few seconds of it."""
+ASKED_AT_ONCE = 200
+"""Peers asked each time: each question costs a signature."""
+
+
+def look_interval(associations: int) -> float:
+    """Seconds until the next look, so that looking takes a few percent of one core at most."""
+    return min(5.0, max(LOOK_S, associations / 2000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +52,56 @@ class Findings(NamedTuple):
     """These are to be given up."""
 
 
+@dataclass(slots=True)
+class _Silent:
+    """A peer that has been asked and has not answered."""
+
+    since: float
+    asked: float
+    searched: float | None = None
+
+
 class DeadPeerDetection:
-    """Decides whom to ask and whom to give up; keeps one number for each silent peer."""
+    """Decides whom to ask and whom to give up; remembers peers that are silent."""
 
     def __init__(self) -> None:
-        self._asked: dict[IPv6Address, int] = {}
+        self._silent: dict[IPv6Address, _Silent] = {}
+        self._answered: dict[IPv6Address, float] = {}
+        """When those that only answer questions did so last."""
 
-    def look(self, traffic: Iterable[Traffic]) -> Findings:
-        """To be called every `LOOK_S` with what flowed."""
+    def look(self, traffic: Iterable[Traffic], now: float) -> Findings:
+        """To be called every `look_interval` with what flowed; *now* in seconds of any clock."""
         found = Findings([], [], [])
-        silent: dict[IPv6Address, int] = {}
+        before, self._silent = self._silent, {}
+        self._answered = {
+            hit: when for hit, when in self._answered.items() if now < when + SILENCE_S
+        }
         for entry in traffic:
             hit = entry.peer_hit
             sending = entry.sent_s is not None and entry.sent_s < SILENCE_S
             hearing = entry.received_s is not None and entry.received_s < SILENCE_S
-            if hearing or not (sending or hit in self._asked):
+            silent = before.get(hit)
+            if hearing or hit in self._answered or not (sending or silent):
                 continue
-            asked = self._asked.get(hit, 0)
-            if asked >= ASKED_MAX:
+            if silent is None:
+                if len(found.ask) < ASKED_AT_ONCE:
+                    found.ask.append(hit)
+                    self._silent[hit] = _Silent(now, now)
+                continue
+            if now >= silent.since + DEAD_S:
                 found.dead.append(hit)
                 continue
-            if asked >= SEARCH_AFTER:
+            self._silent[hit] = silent
+            if now >= silent.asked + ASK_S and len(found.ask) < ASKED_AT_ONCE:
+                found.ask.append(hit)
+                silent.asked = now
+            last = silent.searched
+            if now >= (silent.since + SEARCH_S if last is None else last + SEARCH_AGAIN_S):
                 found.search.append(hit)
-            found.ask.append(hit)
-            silent[hit] = asked + 1
-        self._asked = silent
+                silent.searched = now
         return found
 
-    def answered(self, hit: IPv6Address) -> None:
+    def answered(self, hit: IPv6Address, now: float) -> None:
         """A peer is there, whatever its silence means."""
-        self._asked.pop(hit, None)
+        self._silent.pop(hit, None)
+        self._answered[hit] = now

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from hipgw.dataplane.backend import DataPlane
 from hipgw.naming.peers import PeerDirectory
-from hipgw.protocol.effects import Effect, Established, Failed
+from hipgw.protocol.effects import Closed, Effect, Established, Failed
 from hipgw.roles.role import Associations
 
 _log = logging.getLogger(__name__)
@@ -35,6 +35,10 @@ class HostRole:
                 self._dataplane.set_lsi(self._directory.lsi_of(hit), hit)
             case Failed(peer_hit=IPv6Address() as hit):
                 self._drop_held(hit)
+            case Closed(peer_hit=hit):
+                # Strangers come and go; there are only so many LSIs.
+                if (lsi := self._directory.forget(hit)) is not None:
+                    self._dataplane.remove_lsi(lsi)
             case _:
                 pass
 
@@ -57,4 +61,5 @@ class HostRole:
     def _drop_held(self, hit: IPv6Address) -> None:
         """Nobody answers: what waits for this peer will never be of use."""
         self._dataplane.drop_held(hit)
-        self._dataplane.drop_held(self._directory.lsi_of(hit))
+        if self._directory.by_hit(hit) is not None:
+            self._dataplane.drop_held(self._directory.lsi_of(hit))
