@@ -131,6 +131,7 @@ class SmallDaemon:
                 "sequence": 1000,
                 "replayed": 0,
                 "auth_failed": 0,
+                "lost": 3,
                 "last_used_s": 0.5,
             }
         ]

@@ -81,6 +81,8 @@ class SaStatistics(TypedDict):
     """Last sent or highest received 64-bit sequence number."""
     replayed: int
     auth_failed: int
+    lost: int
+    """Inbound: sequence numbers that left the replay window without having come."""
     last_used_s: float | None
     """Seconds since the last packet, None if there was none."""
 

@@ -197,7 +197,7 @@ def security_associations(as_json: bool, socket_path: Path | None) -> None:
     if as_json:
         output.print_json(answers)
         return
-    figures = ("packets", "octets", "sequence", "replayed", "forged", "idle")
+    figures = ("packets", "octets", "sequence", "replayed", "forged", "lost", "idle")
     output.print_table(
         ("SPI", "dir", "peer", "suite", "path", *figures),
         [
@@ -212,6 +212,7 @@ def security_associations(as_json: bool, socket_path: Path | None) -> None:
                 entry["sequence"],
                 entry["replayed"],
                 entry["auth_failed"],
+                entry["lost"],
                 output.duration(entry["last_used_s"]),
             )
             for entry in answers

@@ -140,6 +140,8 @@ class SaAnswer(TypedDict):
     """Last sent or highest received sequence number (64 bits)."""
     replayed: int
     auth_failed: int
+    lost: int
+    """Sequence numbers that left the replay window without having been received; inbound only."""
     last_used_s: float | None
     """Since the last packet."""
 

@@ -373,6 +373,7 @@ class ControlService:
             "sequence": entry.sequence,
             "replayed": entry.replayed,
             "auth_failed": entry.auth_failed,
+            "lost": entry.lost,
             "last_used_s": entry.last_used_s,
         }
 

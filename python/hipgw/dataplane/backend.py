@@ -89,6 +89,8 @@ class SecurityAssociation:
     auth_failed: int
     last_used_s: float | None
     """Seconds since the last packet, None if there was none."""
+    lost: int = 0
+    """Inbound: sequence numbers that left the replay window without having come."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,4 +238,5 @@ def _security_association(entry: "_esp_core.SaStatistics") -> SecurityAssociatio
         replayed=entry["replayed"],
         auth_failed=entry["auth_failed"],
         last_used_s=entry["last_used_s"],
+        lost=entry["lost"],
     )

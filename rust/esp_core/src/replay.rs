@@ -25,6 +25,9 @@ pub struct ReplayCounts {
     pub duplicate: u64,
     /// Refused as left of the window.
     pub too_old: u64,
+    /// Numbers that left the window without having come: lost on the way, or far too late. They are
+    /// counted by whole blocks, so the last 63 at most are still to be counted.
+    pub lost: u64,
 }
 
 impl ReplayWindow {
@@ -102,6 +105,9 @@ impl ReplayWindow {
         self.check(seq)?;
         if seq > self.highest {
             let (from, to) = (self.highest / BLOCK_BITS, seq / BLOCK_BITS);
+            if to > from {
+                self.count_lost(from, to);
+            }
             for block in from + 1..=to.min(from + self.blocks.len() as u64) {
                 let index = self.index(block);
                 self.blocks[index] = 0;
@@ -112,6 +118,20 @@ impl ReplayWindow {
         self.blocks[index] |= 1 << (seq % BLOCK_BITS);
         self.counts.accepted += 1;
         Ok(())
+    }
+
+    /// Count what is missing in the blocks that leave the window whole as its right edge moves from
+    /// one block to another. Call it before any is cleared.
+    fn count_lost(&mut self, from: u64, to: u64) {
+        let span = self.size / BLOCK_BITS;
+        let end = to.saturating_sub(span);
+        for block in from.saturating_sub(span)..end.min(from + 1) {
+            let missing = self.blocks[self.index(block)].count_zeros();
+            // Number 0 is never sent, so it cannot be lost.
+            self.counts.lost += u64::from(missing) - u64::from(block == 0);
+        }
+        // Nothing ahead of the right edge has come.
+        self.counts.lost += end.saturating_sub(from + 1) * BLOCK_BITS;
     }
 
     fn state(&self, seq: u64) -> Result<(), Error> {

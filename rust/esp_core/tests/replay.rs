@@ -35,6 +35,13 @@ impl Model {
         self.seen.insert(seq);
         self.highest = self.highest.max(seq);
     }
+
+    /// Numbers from 1 on that are left of the window's last block boundary and never came.
+    fn lost(&self) -> u64 {
+        let end = (self.highest / 64 * 64).saturating_sub(self.size);
+        let seen = self.seen.iter().filter(|seq| **seq < end).count();
+        end.saturating_sub(1) - seen as u64
+    }
 }
 
 /// Steps from the highest number: mostly near it, some far in either direction.
@@ -79,6 +86,7 @@ proptest! {
         let counts = window.counts();
         prop_assert_eq!((counts.accepted, counts.duplicate, counts.too_old),
                         (accepted + 1, refused.0, refused.1));
+        prop_assert_eq!(counts.lost, model.lost());
     }
 
     /// From any position, every number from the left edge of the window to 2^32 beyond is inferred
@@ -157,6 +165,26 @@ fn a_jump_over_everything_forgets_everything() {
     for seq in (far - 1023..far).chain(far + 1..=u64::MAX) {
         assert_eq!(window.check(seq), Ok(()));
     }
+}
+
+#[test]
+fn what_leaves_the_window_without_having_come_is_lost() {
+    let mut window = ReplayWindow::new(128);
+    for seq in (1..=10_000).filter(|seq| seq % 10 != 0) {
+        window.commit(seq).unwrap();
+    }
+    // The window still covers the last two blocks, and those behind a boundary wait for theirs.
+    let end = 9_999 / 64 * 64 - 128;
+    assert_eq!(window.counts().lost, (end - 1) / 10);
+    // Late, but in time.
+    window.commit(9_990).unwrap();
+    window.commit(20_000).unwrap();
+    let end = 20_000 / 64 * 64 - 128;
+    let never = (1..end)
+        .filter(|seq| (seq % 10 == 0 || *seq > 10_000) && *seq != 9_990)
+        .count();
+    assert_eq!(window.counts().lost, never as u64);
+    assert_eq!(ReplayWindow::new(64).counts().lost, 0);
 }
 
 #[test]

@@ -80,6 +80,7 @@ impl InboundSa {
             Ok((payload, next_header)) => {
                 self.counters
                     .packets(1, payload.len(), self.window.highest(), now_ms);
+                self.counters.lost(self.window.counts().lost);
                 Ok(Opened {
                     payload,
                     next_header,

@@ -81,6 +81,7 @@ pub(super) struct SaCounters {
     sequence: AtomicU64,
     replayed: AtomicU64,
     auth_failed: AtomicU64,
+    lost: AtomicU64,
     /// Milliseconds on the engine's clock, plus one.
     last_used: AtomicU64,
 }
@@ -95,6 +96,8 @@ pub struct SaNumbers {
     pub sequence: u64,
     pub replayed: u64,
     pub auth_failed: u64,
+    /// Inbound: sequence numbers that left the replay window without having come.
+    pub lost: u64,
     pub last_used_ms: Option<u64>,
 }
 
@@ -114,6 +117,11 @@ impl SaCounters {
         bump(&self.auth_failed, 1);
     }
 
+    /// Set how many are lost so far.
+    pub(super) fn lost(&self, count: u64) {
+        self.lost.store(count, Ordering::Relaxed);
+    }
+
     #[must_use]
     pub(super) fn read(&self) -> SaNumbers {
         SaNumbers {
@@ -122,6 +130,7 @@ impl SaCounters {
             sequence: self.sequence.load(Ordering::Relaxed),
             replayed: self.replayed.load(Ordering::Relaxed),
             auth_failed: self.auth_failed.load(Ordering::Relaxed),
+            lost: self.lost.load(Ordering::Relaxed),
             last_used_ms: self.last_used.load(Ordering::Relaxed).checked_sub(1),
         }
     }

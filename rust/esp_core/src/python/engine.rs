@@ -239,6 +239,7 @@ impl Engine {
             dict.set_item("sequence", line.numbers.sequence)?;
             dict.set_item("replayed", line.numbers.replayed)?;
             dict.set_item("auth_failed", line.numbers.auth_failed)?;
+            dict.set_item("lost", line.numbers.lost)?;
             dict.set_item("last_used_s", line.last_used_s)?;
             lines.append(dict)?;
         }
