@@ -129,7 +129,7 @@ impl Engine {
     /// Install or replace a security association.
     ///
     /// Installing one that is there already, with the same keys, only gives it the new path: its
-    /// sequence numbers and window go on.
+    /// sequence numbers and window go on. Keys that another one has or had are refused.
     pub fn add_sa(&self, sa: &SaParameters<'_>) -> Result<(), EngineError> {
         let suite = Suite::from_id(sa.suite).ok_or(Error::UnknownSuite(sa.suite))?;
         let mut inner = self.lock();
@@ -225,7 +225,11 @@ impl Engine {
         }
         let mut inner = self.lock();
         inner.check_not_stopped()?;
+        let before = inner.registry.peer(&peer_hit).and_then(|peer| peer.lsi());
         let peer = inner.registry.set_lsi(lsi, peer_hit)?;
+        if let Some(before) = before.filter(|before| *before != lsi) {
+            self.egress.send(EgressCommand::RemoveLsi(before));
+        }
         self.egress.send(EgressCommand::SetLsi { lsi, peer });
         Ok(())
     }

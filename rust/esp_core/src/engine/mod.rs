@@ -24,6 +24,7 @@ mod registry;
 mod setup;
 mod socket;
 mod threads;
+mod used_keys;
 mod worker;
 
 use std::{

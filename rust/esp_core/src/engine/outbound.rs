@@ -145,6 +145,8 @@ pub(super) struct OutboundPeer {
     pub id: PeerId,
     hit: Hit,
     sas: Vec<OutboundSa>,
+    /// The segment whose frames it takes, and its index among those that do.
+    member: Option<(usize, usize)>,
 }
 
 impl OutboundPeer {
@@ -189,6 +191,7 @@ impl OutboundPeers {
             id: sa.peer.id,
             hit: sa.peer.hit,
             sas: Vec::with_capacity(2),
+            member: None,
         });
         peer.sas.retain(|old| old.spi() != sa.spi());
         peer.sas.push(sa);
@@ -245,6 +248,7 @@ impl OutboundPeers {
     }
 
     fn clear(&mut self, place: usize) {
+        self.leave(place);
         if let Some(peer) = self.places[place].take() {
             self.by_hit.remove(&peer.hit);
         }
@@ -252,16 +256,39 @@ impl OutboundPeers {
 
     /// A peer's current security association has changed: adjust what follows from it.
     fn renew(&mut self, place: usize) {
-        let current = self.current(place);
-        let segment = current.as_ref().and_then(|sa| sa.segment);
-        if let Some(sa) = current {
-            sa.peer.set_frame_room(sa.frame_room());
+        let Some(peer) = self.places.get_mut(place).and_then(Option::as_mut) else {
+            return;
+        };
+        let member = peer.member.map(|(segment, _)| segment);
+        let Some(current) = peer.current() else {
+            return;
+        };
+        current.peer.set_frame_room(current.frame_room());
+        let segment = current.segment;
+        if member == segment {
+            return;
         }
-        for (index, members) in self.members.iter_mut().enumerate() {
-            members.retain(|member| *member != place);
-            if segment == Some(index) {
-                members.push(place);
-            }
+        self.leave(place);
+        if let (Some(segment), Some(peer)) = (segment, &mut self.places[place]) {
+            let members = &mut self.members[segment];
+            peer.member = Some((segment, members.len()));
+            members.push(place);
+        }
+    }
+
+    /// Have a peer take no segment's frames, at a cost that does not grow with their number.
+    fn leave(&mut self, place: usize) {
+        let peer = self.places[place].as_mut();
+        let Some((segment, index)) = peer.and_then(|peer| peer.member.take()) else {
+            return;
+        };
+        let members = &mut self.members[segment];
+        members.swap_remove(index);
+        let moved = members
+            .get(index)
+            .and_then(|moved| self.places[*moved].as_mut());
+        if let Some(moved) = moved {
+            moved.member = Some((segment, index));
         }
     }
 }

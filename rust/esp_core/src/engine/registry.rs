@@ -9,6 +9,7 @@ use std::{
 use super::{
     error::EngineError,
     peer::{self, Peer, SaCounters, MAX_PEERS},
+    used_keys::UsedKeys,
     SaParameters, SaPath,
 };
 use crate::beet::{Hit, Lsi};
@@ -65,6 +66,7 @@ pub(super) struct Registry {
     free: Vec<usize>,
     sas: HashMap<SaKey, SaEntry>,
     lsis: HashMap<Lsi, Hit>,
+    used_keys: UsedKeys,
     hasher: RandomState,
 }
 
@@ -103,12 +105,24 @@ impl Registry {
     }
 
     /// Enter a security association, in place of one of the same name; returns its peer and
-    /// counters.
+    /// counters. Keys that were in use before are refused.
     pub(super) fn add_sa(
         &mut self,
         sa: &SaParameters<'_>,
     ) -> Result<(Arc<Peer>, Arc<SaCounters>), EngineError> {
-        let peer = self.get_or_add_peer(sa.peer_hit)?;
+        let fingerprint = self.fingerprint(sa);
+        if !self.used_keys.take(fingerprint) {
+            return Err(EngineError::Invalid(
+                "the keys were in use before, and may not begin anew".into(),
+            ));
+        }
+        let peer = match self.get_or_add_peer(sa.peer_hit) {
+            Ok(peer) => peer,
+            Err(error) => {
+                self.used_keys.retire(fingerprint);
+                return Err(error);
+            }
+        };
         let key = SaKey::new(sa.direction, sa.spi, sa.peer_hit);
         if let Some(entry) = self.peers.get_mut(&sa.peer_hit) {
             entry.sas += 1;
@@ -122,9 +136,10 @@ impl Registry {
             peer_hit: sa.peer_hit,
             path: sa.path.clone(),
             counters: counters.clone(),
-            fingerprint: self.fingerprint(sa),
+            fingerprint,
         };
         if let Some(old) = self.sas.insert(key, entry) {
+            self.used_keys.retire(old.fingerprint);
             self.release(&old.peer_hit);
         }
         Ok((peer, counters))
@@ -134,6 +149,7 @@ impl Registry {
     pub(super) fn remove_sa(&mut self, key: SaKey) -> bool {
         match self.sas.remove(&key) {
             Some(entry) => {
+                self.used_keys.retire(entry.fingerprint);
                 self.release(&entry.peer_hit);
                 true
             }
@@ -211,9 +227,15 @@ impl Registry {
         }
     }
 
+    /// What tells keys apart without being them. Outbound ones are the same whatever the SPI is, as
+    /// it is no part of a nonce; inbound packets of another SPI are not authentic.
     fn fingerprint(&self, sa: &SaParameters<'_>) -> u64 {
+        let name = match sa.direction {
+            Direction::In => Some(sa.spi),
+            Direction::Out => None,
+        };
         self.hasher
-            .hash_one((sa.encryption_key, sa.authentication_key))
+            .hash_one((name, sa.encryption_key, sa.authentication_key))
     }
 }
 
@@ -257,7 +279,7 @@ mod tests {
         registry.remove_lsi([1, 0, 0, 7]);
         assert!(registry.peer(&[7; 16]).is_none());
         let (next, _) = registry
-            .add_sa(&parameters(Direction::Out, 300, 8, b"k"))
+            .add_sa(&parameters(Direction::Out, 300, 8, b"l"))
             .unwrap();
         assert_eq!(peer::place(next.id), peer::place(peer.id));
         assert_ne!(
@@ -288,6 +310,33 @@ mod tests {
         assert!(registry.is_installed(&sa));
         assert!(!registry.is_installed(&parameters(Direction::In, 300, 7, b"other")));
         assert!(!registry.is_installed(&parameters(Direction::Out, 300, 7, b"k")));
+    }
+
+    #[test]
+    fn no_keys_begin_anew() {
+        let mut registry = Registry::default();
+        let add = |registry: &mut Registry, direction, spi, suite| {
+            let sa = SaParameters {
+                suite,
+                ..parameters(direction, spi, 7, b"k")
+            };
+            registry.add_sa(&sa).is_ok()
+        };
+        assert!(add(&mut registry, Direction::Out, 300, 13));
+        assert!(add(&mut registry, Direction::In, 300, 13));
+        for _ in 0..2 {
+            // Neither under another SPI, nor with a longer ICV, nor after they were removed.
+            assert!(!add(&mut registry, Direction::Out, 301, 13));
+            assert!(!add(&mut registry, Direction::Out, 300, 12));
+            assert!(!add(&mut registry, Direction::Out, 300, 13));
+            assert!(!add(&mut registry, Direction::In, 300, 13));
+            registry.remove_sa(SaKey::Out([7; 16], 300));
+            registry.remove_sa(SaKey::In(300));
+        }
+        assert!(
+            registry.peer(&[7; 16]).is_none(),
+            "what is refused leaves nothing"
+        );
     }
 
     #[test]

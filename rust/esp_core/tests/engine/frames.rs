@@ -2,6 +2,7 @@
 
 use esp_core::{
     drops::DropReason,
+    engine::Direction,
     packet::{
         checksum,
         ip::{Header, TCP_SYN, V4},
@@ -172,10 +173,8 @@ fn without_security_association_nothing_goes() {
     b.tap.send(&frame(BROADCAST, mac(2), 60)).unwrap();
     b.wait_drops(DropReason::NoPeer, 1);
     let (c, d) = (Node::new(3), Node::new(4));
-    connect(&c, &d, &Sa::new(300), &Sa::new(301));
-    d.engine
-        .remove_sa(esp_core::engine::Direction::In, 300, c.hit);
-    d.add_sa(esp_core::engine::Direction::In, &sa(300), c.identity());
+    c.add_sa(Direction::Out, &Sa::new(300), d.identity());
+    d.add_sa(Direction::In, &sa(300), c.identity());
     c.tap.send(&frame(BROADCAST, mac(3), 60)).unwrap();
     d.wait_drops(DropReason::NoSegment, 1);
 }
@@ -204,8 +203,7 @@ fn a_new_security_association_takes_over() {
     send();
     assert_eq!(sequence(400), 3);
     // When it goes, the older one carries the traffic again.
-    a.engine
-        .remove_sa(esp_core::engine::Direction::Out, 400, b.hit);
+    a.engine.remove_sa(Direction::Out, 400, b.hit);
     send();
     assert_eq!(sequence(300), 2);
 }

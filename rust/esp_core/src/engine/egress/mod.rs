@@ -171,7 +171,6 @@ impl Egress {
                 EgressCommand::MoveSa { peer, spi, path } => self.peers.set_path(&peer, spi, path),
                 EgressCommand::RemoveSa { peer, spi } => self.peers.remove(&peer, spi),
                 EgressCommand::SetLsi { lsi, peer } => {
-                    self.lsis.retain(|_, other| other.id != peer.id);
                     let reachable = self.peers.find_hit(&peer.hit).is_some();
                     self.lsis.insert(lsi, peer);
                     if reachable {
