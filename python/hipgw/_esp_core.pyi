@@ -55,12 +55,29 @@ class UnknownSpiEvent(TypedDict):
     remote: bytes
     remote_port: int
 
+class SourceChangedEvent(TypedDict):
+    kind: Literal["source_changed"]
+    """The newest authentic packet of an inbound security association came from elsewhere.
+
+    At most four times a second for each.
+    """
+    spi: int
+    local: bytes
+    """The own address it came to."""
+    local_port: int
+    """0 without UDP."""
+    remote: bytes
+    remote_port: int
+    udp: bool
+
 class FatalEvent(TypedDict):
     kind: Literal["fatal"]
     """A data thread ended by itself; the engine is stopped."""
     message: str
 
-Event = ControlEvent | AcquireEvent | FirstDataEvent | UnknownSpiEvent | FatalEvent
+Event = (
+    ControlEvent | AcquireEvent | FirstDataEvent | UnknownSpiEvent | SourceChangedEvent | FatalEvent
+)
 
 class SaStatistics(TypedDict):
     spi: int

@@ -21,9 +21,11 @@ from hipgw.dataplane.backend import (
     Acquire,
     ControlReceived,
     DataPlane,
+    DataPlaneEvent,
     Fatal,
     FirstData,
     SecurityAssociation,
+    SourceChanged,
     UnknownSpi,
 )
 from hipgw.dataplane.esp_core import EspCoreDataPlane
@@ -286,9 +288,7 @@ class Service:
                 # A fault of ours in one event must not cost the others of the batch.
                 _packet_log.exception("event of the data plane")
 
-    def _handle_dataplane_event(
-        self, event: ControlReceived | Acquire | FirstData | UnknownSpi | Fatal
-    ) -> None:
+    def _handle_dataplane_event(self, event: DataPlaneEvent) -> None:
         match event:
             case ControlReceived():
                 path = Path(
@@ -304,6 +304,17 @@ class Service:
             case Acquire(destination=destination):
                 if not any(role.acquire(destination) for role in self._roles):
                     self._dataplane.drop_held(destination)
+            case SourceChanged(spi=spi):
+                source = Path(event.local, event.remote, Transport.RAW)
+                if event.udp:
+                    source = Path(
+                        event.local,
+                        event.remote,
+                        Transport.UDP,
+                        event.local_port,
+                        event.remote_port,
+                    )
+                self._driver.source_changed(spi, source)
             case UnknownSpi():
                 self._call_back(event)
                 _packet_log.info(

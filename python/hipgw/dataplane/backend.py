@@ -54,13 +54,32 @@ class UnknownSpi:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceChanged:
+    """The newest authentic packet of an inbound security association came from elsewhere.
+
+    Elsewhere than the one before, or than was expected of the first; or to another own address.
+    At most four times a second for each.
+    """
+
+    spi: int
+    local: IPAddress
+    """The own address it came to."""
+    local_port: int
+    """0 without UDP."""
+    remote: IPAddress
+    remote_port: int
+    """0 without UDP."""
+    udp: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Fatal:
     """A data thread ended by itself; no more packets flow."""
 
     message: str
 
 
-DataPlaneEvent = ControlReceived | Acquire | FirstData | UnknownSpi | Fatal
+DataPlaneEvent = ControlReceived | Acquire | FirstData | UnknownSpi | SourceChanged | Fatal
 
 
 @dataclass(frozen=True, slots=True)

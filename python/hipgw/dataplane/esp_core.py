@@ -17,6 +17,7 @@ from hipgw.dataplane.backend import (
     IPAddress,
     LearnedMac,
     SecurityAssociation,
+    SourceChanged,
     UnknownSpi,
 )
 from hipgw.errors import DataPlaneError
@@ -217,6 +218,15 @@ def _event(event: "_esp_core.Event") -> DataPlaneEvent:
         return FirstData(event["spi"])
     if event["kind"] == "unknown_spi":
         return UnknownSpi(event["spi"], ip_address(event["remote"]), event["remote_port"])
+    if event["kind"] == "source_changed":
+        return SourceChanged(
+            spi=event["spi"],
+            local=ip_address(event["local"]),
+            local_port=event["local_port"],
+            remote=ip_address(event["remote"]),
+            remote_port=event["remote_port"],
+            udp=event["udp"],
+        )
     return Fatal(event["message"])
 
 

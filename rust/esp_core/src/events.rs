@@ -37,6 +37,17 @@ pub enum Event {
         remote: IpAddr,
         remote_port: u16,
     },
+    /// The newest packet of an inbound security association came from elsewhere than the last one,
+    /// or to another own address.
+    SourceChanged {
+        spi: u32,
+        local: IpAddr,
+        /// 0 without UDP, as is `remote_port`.
+        local_port: u16,
+        remote: IpAddr,
+        remote_port: u16,
+        udp: bool,
+    },
     /// A data thread ended by itself.
     Fatal { message: String },
 }

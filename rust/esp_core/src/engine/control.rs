@@ -149,8 +149,7 @@ impl Engine {
             Direction::In => {
                 let opener = Opener::new(suite, sa.spi, sa.encryption_key, sa.authentication_key)?;
                 let (peer, counters) = inner.registry.add_sa(sa)?;
-                let window = sa.replay_window;
-                let sa = InboundSa::new(opener, window, peer, sa.local_hit, segment, counters);
+                let sa = InboundSa::new(opener, sa, peer, segment, counters);
                 self.ingress.send(IngressCommand::AddSa(Box::new(sa)));
             }
         }

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::peer::{Peer, SaCounters};
+use super::{
+    peer::{Peer, SaCounters},
+    source::{Source, SourceWatch},
+    SaParameters,
+};
 use crate::{
     beet::Hit, drops::DropReason, esp::Opener, fragment::reassembly::Reassembler,
     replay::ReplayWindow, spi_table::SpiTable,
@@ -24,6 +28,8 @@ pub(super) struct InboundSa {
     pub looked_after: bool,
     /// Nothing authentic came in yet, or nobody could be told.
     pub first_data_due: bool,
+    /// Where its packets come from.
+    pub source: SourceWatch,
 }
 
 /// A packet that was opened.
@@ -32,28 +38,30 @@ pub(super) struct Opened {
     /// Where the payload lies in the packet.
     pub payload: std::ops::Range<usize>,
     pub next_header: u8,
+    /// None with a higher sequence number came before.
+    pub newest: bool,
 }
 
 impl InboundSa {
     #[must_use]
     pub(super) fn new(
         opener: Opener,
-        replay_window: u32,
+        sa: &SaParameters<'_>,
         peer: Arc<Peer>,
-        local_hit: Hit,
         segment: Option<usize>,
         counters: Arc<SaCounters>,
     ) -> Self {
         Self {
             opener: Box::new(opener),
-            window: ReplayWindow::new(replay_window),
+            window: ReplayWindow::new(sa.replay_window),
             peer,
-            local_hit,
+            local_hit: sa.local_hit,
             segment,
             counters,
             reassembler: Reassembler::default(),
             looked_after: false,
             first_data_due: true,
+            source: SourceWatch::new(Source::of(&sa.path)),
         }
     }
 
@@ -84,6 +92,7 @@ impl InboundSa {
                 Ok(Opened {
                     payload,
                     next_header,
+                    newest: sequence == self.window.highest(),
                 })
             }
             Err(error) => {

@@ -23,6 +23,7 @@ mod peer;
 mod registry;
 mod setup;
 mod socket;
+mod source;
 mod threads;
 mod used_keys;
 mod worker;

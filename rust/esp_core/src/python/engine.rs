@@ -325,6 +325,22 @@ fn event_dict(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyDict>> {
             dict.set_item("remote", PyBytes::new(py, &octets(remote)))?;
             dict.set_item("remote_port", remote_port)?;
         }
+        Event::SourceChanged {
+            spi,
+            local,
+            local_port,
+            remote,
+            remote_port,
+            udp,
+        } => {
+            dict.set_item("kind", "source_changed")?;
+            dict.set_item("spi", spi)?;
+            dict.set_item("local", PyBytes::new(py, &octets(local)))?;
+            dict.set_item("local_port", local_port)?;
+            dict.set_item("remote", PyBytes::new(py, &octets(remote)))?;
+            dict.set_item("remote_port", remote_port)?;
+            dict.set_item("udp", udp)?;
+        }
         Event::Fatal { message } => {
             dict.set_item("kind", "fatal")?;
             dict.set_item("message", message)?;

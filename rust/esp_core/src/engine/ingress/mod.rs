@@ -5,7 +5,7 @@ mod report;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::Range,
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
@@ -19,6 +19,7 @@ use super::{
     command::{CommandReceiver, IngressCommand, Signalled},
     inbound::InboundSas,
     socket::{Socket, SocketKind},
+    source::Source,
     worker::{Worker, TICK_MS},
 };
 use crate::{
@@ -83,6 +84,8 @@ pub(super) struct Ingress {
     now_ms: u64,
     last_tick_ms: u64,
     unknown: UnknownSpis,
+    /// The SPI for which the source of this datagram or train was looked at, or 0.
+    source_seen: u32,
     /// Lent to `receive`, so never there while it runs.
     udp: Option<ReceiveBatch>,
     esp: Option<ReceiveBatch>,
@@ -110,6 +113,37 @@ struct Payload {
 struct Outer {
     remote: SocketAddr,
     received: Received,
+    /// The socket's; 0 without UDP.
+    local_port: u16,
+    udp: bool,
+}
+
+impl Outer {
+    fn new(socket: &Socket, remote: SocketAddr, received: Received) -> Self {
+        let udp = socket.kind == SocketKind::Udp;
+        Self {
+            remote,
+            received,
+            local_port: socket.port,
+            udp,
+        }
+    }
+
+    /// The own address it came to, or none of the family.
+    fn local(&self) -> IpAddr {
+        self.received.local.unwrap_or(match self.remote {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        })
+    }
+
+    fn source(&self) -> Source {
+        Source {
+            remote: self.remote,
+            local: self.received.local,
+            udp: self.udp,
+        }
+    }
 }
 
 impl Ingress {
@@ -127,6 +161,7 @@ impl Ingress {
             now_ms: 0,
             last_tick_ms: 0,
             unknown: UnknownSpis::new(),
+            source_seen: 0,
             udp: Some(ReceiveBatch::new(UDP_SLOTS, UDP_SLOT_LEN)),
             esp: Some(ReceiveBatch::new(ESP_SLOTS, ESP_SLOT_LEN)),
             mean_bytes: 0,
@@ -213,10 +248,8 @@ impl Ingress {
             self.counters.dropped(DropReason::Truncated);
             return;
         };
-        let mut outer = Outer {
-            remote,
-            received: datagram.received,
-        };
+        let mut outer = Outer::new(socket, remote, datagram.received);
+        self.source_seen = 0;
         match socket.kind {
             SocketKind::Udp => {
                 let size = match outer.received.segment_size {
@@ -289,6 +322,12 @@ impl Ingress {
         let opened = sa.open(packet, sequence_low, self.now_ms)?;
         if sa.first_data_due {
             sa.first_data_due = !self.events.push(Event::FirstData { spi });
+        }
+        // A late packet from the old path says nothing about the new one.
+        if opened.newest && self.source_seen != spi {
+            self.source_seen = spi;
+            let tell = || report::source_changed(&self.events, &self.counters, spi, outer);
+            sa.source.came_from(outer.source(), self.now_ms, tell);
         }
         self.opened.push(Payload {
             spi,

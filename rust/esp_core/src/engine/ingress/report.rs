@@ -3,7 +3,12 @@
 use std::{collections::hash_map::RandomState, hash::BuildHasher, net::SocketAddr};
 
 use super::{Ingress, Outer, Socket};
-use crate::{drops::DropReason, engine::socket::SocketKind, events::Event, stats::Counter};
+use crate::{
+    drops::DropReason,
+    engine::socket::SocketKind,
+    events::{Event, EventQueue},
+    stats::{Counter, Counters},
+};
 
 /// Octets of the fixed HIP header (RFC 7401 §5.1).
 const HIP_HEADER_LEN: usize = 40;
@@ -42,6 +47,25 @@ impl UnknownSpis {
     }
 }
 
+/// Packets of a security association come from elsewhere now; false if nobody could be told.
+pub(super) fn source_changed(
+    events: &EventQueue,
+    counters: &Counters,
+    spi: u32,
+    outer: &Outer,
+) -> bool {
+    let told = events.push(Event::SourceChanged {
+        spi,
+        local: outer.local(),
+        local_port: outer.local_port,
+        remote: outer.remote.ip(),
+        remote_port: outer.remote.port(),
+        udp: outer.udp,
+    });
+    counters.add(Counter::EventsLost, usize::from(!told));
+    told
+}
+
 impl Ingress {
     /// ESP for an SPI that is not installed came in.
     pub(super) fn report_unknown(&mut self, spi: u32, outer: &Outer) {
@@ -67,13 +91,9 @@ impl Ingress {
             self.counters.dropped(DropReason::ControlTooLong);
             return;
         }
-        let unspecified = match outer.remote {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
-        };
         let event = Event::Control {
             data: packet.into(),
-            local: outer.received.local.unwrap_or(unspecified),
+            local: outer.local(),
             remote: outer.remote.ip(),
             local_port: socket.port,
             remote_port: outer.remote.port(),
