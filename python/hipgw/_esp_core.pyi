@@ -91,6 +91,8 @@ class SaStatistics(TypedDict):
     local_port: int
     remote_port: int
     udp: bool
+    verified: bool
+    """Outbound: whether what is sent needs no credit."""
     packets: int
     bytes: int
     """Octets of plain text."""
@@ -183,14 +185,20 @@ class Engine:
         segment: int = 0,
         path_mtu: int = 1500,
         replay_window: int = 8192,
+        interface: int = 0,
+        verified: bool = True,
     ) -> None:
         """Install or replace a security association; packets held for the peer leave at once.
 
         A new outbound one takes over its peer's traffic; older ones stay until removed.
         `segment` 0 carries no Ethernet; BEET (host) traffic is carried when a TUN is set.
         Installing one that is there, with the same keys, only gives it the new path: its sequence
-        numbers and window go on. `path_mtu` (576 to 65535) counts from the outer IP header and
-        is for outbound ones, `replay_window` (packets) for inbound ones.
+        numbers and window go on. Keys that another one has or had are refused.
+
+        `path_mtu` (576 to 65535) counts from the outer IP header and is for outbound ones, as is
+        `interface`, the index of the one to send by, 0 for where the routing table leads. If the
+        peer is not `verified` to be there, it gets no more than its credit (RFC 8046 §5.6).
+        `replay_window` (packets) is for inbound ones.
         """
     def move_sa(
         self,
@@ -203,8 +211,10 @@ class Engine:
         local_port: int,
         remote_port: int,
         path_mtu: int = 1500,
+        interface: int = 0,
+        verified: bool = True,
     ) -> None:
-        """Send the packets of an outbound security association along another path."""
+        """Send the packets of an outbound security association along another path; see `add_sa`."""
     def remove_sa(self, *, direction: Literal["in", "out"], spi: int, peer_hit: bytes) -> None:
         """Remove a security association and wipe its keys, if it is there."""
     def set_lsi(self, lsi: bytes, peer_hit: bytes) -> None:

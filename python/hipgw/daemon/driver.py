@@ -165,6 +165,7 @@ class HipDriver:
 
     def addresses_changed(self, addresses: Sequence[IPAddress]) -> None:
         """All usable own addresses are these now, the best first."""
+        self._associations.pin()
         self.perform(self.machine.addresses_changed(addresses, time.monotonic()))
         if addresses:
             # Whoever could not be reached may be reachable from here.

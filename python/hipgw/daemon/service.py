@@ -132,6 +132,7 @@ class Service:
                 replay_window=config.esp.replay_window,
                 segment_of=self._segment_of,
                 path_mtu=lambda remote: interfaces.path_mtu_to(config, remote),
+                interface_of=self._watch.interface_of,
                 mtu_source=MtuSource.CONFIG if config.esp.path_mtu else MtuSource.ROUTE,
             ),
             directory,

@@ -110,6 +110,8 @@ class SecurityAssociation:
     """Seconds since the last packet, None if there was none."""
     lost: int = 0
     """Inbound: sequence numbers that left the replay window without having come."""
+    verified: bool = True
+    """Outbound: whether the peer is known to be at `remote`, so that no credit is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,12 +217,22 @@ class DataPlane(Protocol):
         segment: int = 0,
         path_mtu: int = 1500,
         replay_window: int = DEFAULT_REPLAY_WINDOW,
+        interface: int = 0,
+        verified: bool = True,
     ) -> None:
         """Install or replace a security association; packets held for the peer leave at once.
 
         `direction` is "in" or "out". A new outbound one takes over its peer's traffic; older
-        ones stay until removed. Segment 0 carries no Ethernet. `path_mtu` counts from the outer
-        IP header and matters for outbound ones only.
+        ones stay until removed. Segment 0 carries no Ethernet.
+
+        `path_mtu`, from the outer IP header on, `interface` and `verified` are for outbound ones.
+        `interface` is the index of the one to send by, 0 for where the routing table leads; with
+        IPv6 and a `local` address, Linux minds it only among routes of the same metric. Where the
+        peer was not `verified` to be, it gets no more than its credit, which is what came from it
+        lately (RFC 8046 §5.6).
+
+        The same again, with the same keys, goes on with its sequence numbers and takes the path.
+        Keys that were in use before otherwise are refused.
         """
 
     def move_sa(
@@ -234,8 +246,10 @@ class DataPlane(Protocol):
         local_port: int,
         remote_port: int,
         path_mtu: int = 1500,
+        interface: int = 0,
+        verified: bool = True,
     ) -> None:
-        """Send the packets of an outbound security association along another path."""
+        """Send the packets of an outbound security association along another path; see `add_sa`."""
 
     def remove_sa(self, *, direction: str, spi: int, peer_hit: IPv6Address) -> None:
         """Remove one and wipe its keys; nothing happens if it is not there."""

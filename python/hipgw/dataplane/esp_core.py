@@ -118,6 +118,8 @@ class EspCoreDataPlane:
         segment: int = 0,
         path_mtu: int = 1500,
         replay_window: int = DEFAULT_REPLAY_WINDOW,
+        interface: int = 0,
+        verified: bool = True,
     ) -> None:
         self._engine.add_sa(
             direction=_direction(direction),
@@ -135,6 +137,8 @@ class EspCoreDataPlane:
             segment=segment,
             path_mtu=path_mtu,
             replay_window=replay_window,
+            interface=interface,
+            verified=verified,
         )
 
     def move_sa(
@@ -148,6 +152,8 @@ class EspCoreDataPlane:
         local_port: int,
         remote_port: int,
         path_mtu: int = 1500,
+        interface: int = 0,
+        verified: bool = True,
     ) -> None:
         self._engine.move_sa(
             spi=spi,
@@ -158,6 +164,8 @@ class EspCoreDataPlane:
             local_port=local_port,
             remote_port=remote_port,
             path_mtu=path_mtu,
+            interface=interface,
+            verified=verified,
         )
 
     def remove_sa(self, *, direction: str, spi: int, peer_hit: IPv6Address) -> None:
@@ -249,4 +257,5 @@ def _security_association(entry: "_esp_core.SaStatistics") -> SecurityAssociatio
         auth_failed=entry["auth_failed"],
         last_used_s=entry["last_used_s"],
         lost=entry["lost"],
+        verified=entry["verified"],
     )

@@ -1,14 +1,18 @@
 """Carries security associations from the HIP machine into the data plane."""
 
+import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from hipgw.dataplane.backend import DataPlane, SecurityAssociation
+from hipgw.errors import DataPlaneError
 from hipgw.protocol.effects import Direction, InstallSA, MoveSA, PathMtuChanged, RemoveSA
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.path_mtu import MtuSource
 from hipgw.roles.dead_peers import Traffic
+
+_log = logging.getLogger(__name__)
 
 
 def traffic(entries: Iterable[SecurityAssociation]) -> list[Traffic]:
@@ -32,6 +36,16 @@ class PathMtu:
     source: MtuSource
 
 
+@dataclass(frozen=True, slots=True)
+class _Outbound:
+    """How the data plane sends to a peer."""
+
+    spi: int
+    path: Path
+    verified: bool
+    interface: int
+
+
 class SecurityAssociations:
     """Adds to each security association what only this machine knows: its segment and its path."""
 
@@ -43,16 +57,22 @@ class SecurityAssociations:
         segment_of: Callable[[IPv6Address], int],
         path_mtu: Callable[[IPv4Address | IPv6Address], int],
         mtu_source: MtuSource = MtuSource.ROUTE,
+        interface_of: Callable[[IPv4Address | IPv6Address], int] = lambda _: 0,
     ) -> None:
-        """*path_mtu* tells what is known of the way to an address beforehand, from *mtu_source*."""
+        """*path_mtu* tells what is known of the way to an address beforehand, from *mtu_source*;
+
+        *interface_of* by which interface packets from an own address have to leave, 0 for where
+        the routing table sends them.
+        """
         self._dataplane = dataplane
         self._replay_window = replay_window
         self._segment_of = segment_of
         self._path_mtu = path_mtu
         self._mtu_source = mtu_source
+        self._interface_of = interface_of
         self._mtus: dict[IPv6Address, PathMtu] = {}
-        self._outbound: dict[IPv6Address, tuple[int, Path]] = {}
-        """SPI and path of each peer's newest outbound security association."""
+        self._outbound: dict[IPv6Address, _Outbound] = {}
+        """Each peer's newest outbound security association."""
 
     def known_mtu(self, path: Path) -> int:
         """Largest IP packet on a path, as far as is known beforehand."""
@@ -65,20 +85,32 @@ class SecurityAssociations:
     def set_mtu(self, effect: PathMtuChanged) -> None:
         """Make packets to a peer as large as its path carries. Raises DataPlaneError."""
         hit = effect.peer_hit
-        spi, path = self._outbound.get(hit, (0, None))
-        if path is None or path != effect.path:
+        outbound = self._outbound.get(hit)
+        if outbound is None or outbound.path != effect.path:
             return
         before = self._mtus.get(hit)
-        self._mtus[hit] = PathMtu(path, effect.mtu, effect.source)
+        self._mtus[hit] = PathMtu(effect.path, effect.mtu, effect.source)
         if before is None or before.mtu != effect.mtu:
-            self._move(hit, spi, path, effect.mtu)
+            self._move(hit, outbound, effect.mtu)
+
+    def pin(self) -> None:
+        """Own addresses or routes have changed: send by the interfaces that are right by now."""
+        for hit, outbound in self._outbound.items():
+            interface = self._interface(outbound.path)
+            if interface != outbound.interface:
+                self._outbound[hit] = pinned = replace(outbound, interface=interface)
+                try:
+                    self._move(hit, pinned, self._mtus[hit].mtu)
+                except DataPlaneError as error:
+                    _log.warning("cannot choose the interface: %s", error)
 
     def install(self, effect: InstallSA) -> None:
         """Install one. Raises DataPlaneError."""
         path = effect.path
-        mtu = 0
+        mtu = interface = 0
         if effect.direction is Direction.OUTBOUND:
-            mtu = self._begin(effect.peer_hit, effect.spi, path)
+            outbound, mtu = self._begin(effect.peer_hit, effect.spi, path, effect.verified)
+            interface = outbound.interface
         self._dataplane.add_sa(
             direction=effect.direction.value,
             spi=effect.spi,
@@ -95,37 +127,45 @@ class SecurityAssociations:
             segment=self._segment_of(effect.peer_hit),
             path_mtu=mtu,
             replay_window=self._replay_window,
+            interface=interface,
+            verified=effect.verified,
         )
 
     def move(self, effect: MoveSA) -> None:
         """Send along another path from now on. Raises DataPlaneError."""
-        mtu = self._begin(effect.peer_hit, effect.spi, effect.path)
-        self._move(effect.peer_hit, effect.spi, effect.path, mtu)
+        outbound, mtu = self._begin(effect.peer_hit, effect.spi, effect.path, effect.verified)
+        self._move(effect.peer_hit, outbound, mtu)
 
     def remove(self, effect: RemoveSA) -> None:
         """Remove one; the data plane wipes its keys."""
-        if (
-            effect.direction is Direction.OUTBOUND
-            and self._outbound.get(effect.peer_hit, (0, None))[0] == effect.spi
-        ):
-            del self._outbound[effect.peer_hit]
-            self._mtus.pop(effect.peer_hit, None)
+        if effect.direction is Direction.OUTBOUND:
+            outbound = self._outbound.get(effect.peer_hit)
+            if outbound is not None and outbound.spi == effect.spi:
+                del self._outbound[effect.peer_hit]
+                self._mtus.pop(effect.peer_hit, None)
         self._dataplane.remove_sa(
             direction=effect.direction.value, spi=effect.spi, peer_hit=effect.peer_hit
         )
 
-    def _begin(self, peer_hit: IPv6Address, spi: int, path: Path) -> int:
-        """Take note of a peer's outbound security association; returns its path's MTU."""
+    def _begin(
+        self, peer_hit: IPv6Address, spi: int, path: Path, verified: bool
+    ) -> tuple[_Outbound, int]:
+        """Take note of a peer's outbound security association; returns it and its path's MTU."""
         known = self._mtus.get(peer_hit)
         if known is None or known.path != path:
             known = PathMtu(path, self._path_mtu(path.remote), self._mtu_source)
-        self._outbound[peer_hit] = spi, path
+        outbound = _Outbound(spi, path, verified, self._interface(path))
+        self._outbound[peer_hit] = outbound
         self._mtus[peer_hit] = known
-        return known.mtu
+        return outbound, known.mtu
 
-    def _move(self, peer_hit: IPv6Address, spi: int, path: Path, mtu: int) -> None:
+    def _interface(self, path: Path) -> int:
+        return 0 if path.local is None else self._interface_of(path.local)
+
+    def _move(self, peer_hit: IPv6Address, outbound: _Outbound, mtu: int) -> None:
+        path = outbound.path
         self._dataplane.move_sa(
-            spi=spi,
+            spi=outbound.spi,
             peer_hit=peer_hit,
             local=path.local,
             remote=path.remote,
@@ -133,4 +173,6 @@ class SecurityAssociations:
             local_port=path.local_port,
             remote_port=path.remote_port,
             path_mtu=mtu,
+            interface=outbound.interface,
+            verified=outbound.verified,
         )

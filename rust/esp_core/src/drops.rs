@@ -56,6 +56,8 @@ named! {
         HeldExpired = "held_expired",
         /// Held, then discarded by request.
         HeldDiscarded = "held_discarded",
+        /// For an address that is not verified yet, and the peer has not enough credit (RFC 8046 §5.6).
+        NoCredit = "no_credit",
         /// The security association has used its last sequence number.
         SequenceExhausted = "sequence_exhausted",
         /// The cipher refused to seal.

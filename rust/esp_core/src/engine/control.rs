@@ -103,10 +103,13 @@ impl Inner {
                 remote: (path.remote, port).into(),
                 v6,
                 source: path.local,
+                interface: path.interface,
                 traffic_class: None,
                 hop_limit: None,
             },
             room: path.mtu - ip - udp,
+            overhead: ip + udp,
+            verified: path.verified,
         })
     }
 

@@ -11,6 +11,7 @@ mod capabilities;
 mod clock;
 mod command;
 mod control;
+mod credit;
 mod device;
 mod egress;
 mod error;
@@ -76,6 +77,11 @@ pub struct SaPath {
     pub remote_port: u16,
     /// Octets of the largest packet, counted from the outer IP header; for sending.
     pub mtu: usize,
+    /// Index of the interface to send by; the routing table chooses it if it is 0.
+    pub interface: u32,
+    /// Whether the peer has been proven to be there. If not, no more is sent there than the peer has
+    /// credit for (RFC 8046 §5.6).
+    pub verified: bool,
 }
 
 /// A security association to install.

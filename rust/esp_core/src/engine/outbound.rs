@@ -20,6 +20,10 @@ pub(super) struct OutboundPath {
     pub route: Route,
     /// Octets of the largest ESP packet that fits.
     pub room: usize,
+    /// Octets of the headers in front of it.
+    pub overhead: usize,
+    /// The peer has been proven to be there; else it needs credit (RFC 8046 §5.6).
+    pub verified: bool,
 }
 
 /// One outbound security association. Belongs to the sending thread.
@@ -114,6 +118,13 @@ impl OutboundSa {
         payloads: [(&mut [u8], usize); N],
         now_ms: u64,
     ) -> Result<(), DropReason> {
+        if !self.path.verified {
+            let lens = payloads.iter().map(|(_, len)| self.sealed_len(*len));
+            let octets = lens.map(|len| self.path.overhead + len).sum();
+            if !self.peer.credit.spend(octets, now_ms) {
+                return Err(DropReason::NoCredit);
+            }
+        }
         let first = self.next_sequence;
         // The numbers are used up whatever happens: none may ever come twice.
         self.next_sequence = first
@@ -308,10 +319,13 @@ mod tests {
                 remote: (Ipv4Addr::LOCALHOST.into(), 10500).into(),
                 v6: false,
                 source: None,
+                interface: 0,
                 traffic_class: None,
                 hop_limit: None,
             },
             room: 1472,
+            overhead: 28,
+            verified: true,
         };
         let peer = peer.clone();
         OutboundSa::new(sealer, peer, [1; 16], segment, path, Arc::default())
@@ -350,6 +364,58 @@ mod tests {
                 sa.seal(97, [(&mut buf, 100)], 0),
                 Err(DropReason::SequenceExhausted)
             );
+        }
+    }
+
+    #[test]
+    fn an_unverified_path_needs_credit_for_whole_packets() {
+        let peer = peer(0, 1);
+        let mut sa = sa(&peer, 300, None);
+        let unverified = OutboundPath {
+            verified: false,
+            ..sa.path().clone()
+        };
+        let size = sa.sealed_len(100) + 28;
+        sa.set_path(unverified.clone());
+        let (mut a, mut b) = ([0; 200], [0; 200]);
+        assert_eq!(sa.seal(97, [(&mut a, 100)], 0), Err(DropReason::NoCredit));
+        peer.credit.earn(3 * size - 1, 0);
+        sa.seal(97, [(&mut a, 100), (&mut b, 100)], 0).unwrap();
+        assert_eq!((a[7], b[7]), (1, 2), "what was refused has no number");
+        assert_eq!(sa.seal(97, [(&mut a, 100)], 0), Err(DropReason::NoCredit));
+        // Each security association of the peer counts, and what goes to a verified path does not.
+        let mut other = self::sa(&peer, 301, None);
+        other.seal(97, [(&mut a, 100)], 0).unwrap();
+        other.set_path(unverified);
+        peer.credit.earn(1, 0);
+        other.seal(97, [(&mut a, 100)], 0).unwrap();
+        assert_eq!(other.seal(97, [(&mut a, 0)], 0), Err(DropReason::NoCredit));
+    }
+
+    #[test]
+    fn members_come_and_go_in_any_order() {
+        let mut peers = OutboundPeers::new(2);
+        let all: Vec<_> = (0..20).map(|n| peer(n, 1)).collect();
+        for (n, peer) in all.iter().enumerate() {
+            peers.add(sa(peer, 300, Some(n % 2)));
+        }
+        // Some go, some change the segment, some are rekeyed.
+        for (n, peer) in all.iter().enumerate() {
+            match n % 3 {
+                0 => peers.remove(&peer.hit, 300),
+                1 => _ = peers.add(sa(peer, 301, Some(0))),
+                _ => _ = peers.add(sa(peer, 301, Some(n % 2))),
+            }
+        }
+        for segment in 0..2 {
+            let mut members = peers.members(segment).to_vec();
+            members.sort_unstable();
+            let expected = (0..20).filter(|n| match n % 3 {
+                0 => false,
+                1 => segment == 0,
+                _ => n % 2 == segment,
+            });
+            assert_eq!(members, expected.collect::<Vec<_>>());
         }
     }
 

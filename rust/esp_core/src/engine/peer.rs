@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::credit::Credit;
 use crate::{
     beet::{Hit, Lsi},
     l2::mac_table::PeerId,
@@ -13,6 +14,8 @@ use crate::{
 pub(super) struct Peer {
     pub id: PeerId,
     pub hit: Hit,
+    /// What may go to it where it was not proven to be.
+    pub credit: Credit,
     lsi: AtomicU32,
     frame_room: AtomicU32,
 }
@@ -42,6 +45,7 @@ impl Peer {
         Self {
             id,
             hit,
+            credit: Credit::default(),
             lsi: AtomicU32::new(0),
             frame_room: AtomicU32::new(0),
         }

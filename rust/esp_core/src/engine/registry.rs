@@ -261,6 +261,8 @@ mod tests {
                 local_port: 10500,
                 remote_port: 10500,
                 mtu: 1500,
+                interface: 0,
+                verified: true,
             },
             segment: 0,
             replay_window: 64,

@@ -139,7 +139,8 @@ impl Engine {
 
     #[pyo3(signature = (
         *, direction, spi, suite, encryption_key, authentication_key, local_hit, peer_hit, local,
-        remote, udp, local_port, remote_port, segment = 0, path_mtu = 1500, replay_window = 8192
+        remote, udp, local_port, remote_port, segment = 0, path_mtu = 1500, replay_window = 8192,
+        interface = 0, verified = true
     ))]
     #[allow(clippy::too_many_arguments)]
     fn add_sa(
@@ -159,7 +160,14 @@ impl Engine {
         segment: u32,
         path_mtu: usize,
         replay_window: u32,
+        interface: u32,
+        verified: bool,
     ) -> PyResult<()> {
+        let path = SaPath {
+            interface,
+            verified,
+            ..path(local, remote, udp, (local_port, remote_port), path_mtu)?
+        };
         Ok(self.0.add_sa(&SaParameters {
             direction: parse_direction(direction)?,
             spi,
@@ -168,14 +176,15 @@ impl Engine {
             authentication_key,
             local_hit: hit(local_hit)?,
             peer_hit: hit(peer_hit)?,
-            path: path(local, remote, udp, (local_port, remote_port), path_mtu)?,
+            path,
             segment,
             replay_window,
         })?)
     }
 
     #[pyo3(signature = (
-        *, spi, peer_hit, local, remote, udp, local_port, remote_port, path_mtu = 1500
+        *, spi, peer_hit, local, remote, udp, local_port, remote_port, path_mtu = 1500,
+        interface = 0, verified = true
     ))]
     #[allow(clippy::too_many_arguments)]
     fn move_sa(
@@ -188,8 +197,14 @@ impl Engine {
         local_port: u16,
         remote_port: u16,
         path_mtu: usize,
+        interface: u32,
+        verified: bool,
     ) -> PyResult<()> {
-        let path = path(local, remote, udp, (local_port, remote_port), path_mtu)?;
+        let path = SaPath {
+            interface,
+            verified,
+            ..path(local, remote, udp, (local_port, remote_port), path_mtu)?
+        };
         Ok(self.0.move_sa(spi, hit(peer_hit)?, &path)?)
     }
 
@@ -234,6 +249,7 @@ impl Engine {
             dict.set_item("local_port", line.path.local_port)?;
             dict.set_item("remote_port", line.path.remote_port)?;
             dict.set_item("udp", line.path.udp)?;
+            dict.set_item("verified", line.path.verified)?;
             dict.set_item("packets", line.numbers.packets)?;
             dict.set_item("bytes", line.numbers.bytes)?;
             dict.set_item("sequence", line.numbers.sequence)?;
@@ -371,6 +387,8 @@ fn path(
         local_port,
         remote_port,
         mtu,
+        interface: 0,
+        verified: true,
     })
 }
 

@@ -31,21 +31,25 @@ impl ControlBuffer {
         self.len = 0;
     }
 
-    /// Send from this address (IP_PKTINFO, IPV6_PKTINFO).
-    pub fn push_source(&mut self, source: IpAddr) {
-        match source {
-            IpAddr::V4(ip) => {
-                // struct in_pktinfo: interface index, address to send from, header destination.
-                let mut info = [0; 12];
-                info[4..8].copy_from_slice(&ip.octets());
-                self.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
-            }
-            IpAddr::V6(ip) => {
-                // struct in6_pktinfo: address, interface index.
-                let mut info = [0; 20];
+    /// Send from this address and by this interface (IP_PKTINFO, IPV6_PKTINFO). The system chooses
+    /// what is none or 0.
+    pub fn push_source(&mut self, v6: bool, source: Option<IpAddr>, interface: u32) {
+        if v6 {
+            // struct in6_pktinfo: address, interface index.
+            let mut info = [0; 20];
+            if let Some(IpAddr::V6(ip)) = source {
                 info[..16].copy_from_slice(&ip.octets());
-                self.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
             }
+            info[16..].copy_from_slice(&interface.to_ne_bytes());
+            self.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+        } else {
+            // struct in_pktinfo: interface index, address to send from, header destination.
+            let mut info = [0; 12];
+            info[..4].copy_from_slice(&interface.to_ne_bytes());
+            if let Some(IpAddr::V4(ip)) = source {
+                info[4..8].copy_from_slice(&ip.octets());
+            }
+            self.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
         }
     }
 
@@ -168,7 +172,7 @@ mod tests {
     fn what_is_pushed_can_be_read() {
         let mut buffer = ControlBuffer::default();
         let address: Ipv6Addr = "2001:db8::7".parse().unwrap();
-        buffer.push_source(address.into());
+        buffer.push_source(true, Some(address.into()), 0);
         buffer.push_traffic_class(true, 0xb9);
         buffer.push_hop_limit(true, 17);
         buffer.push_segment_size(1400);

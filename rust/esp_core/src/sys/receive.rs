@@ -148,6 +148,7 @@ mod tests {
             remote: remote.into(),
             v6: remote.is_ipv6(),
             source,
+            interface: 0,
             traffic_class: Some(0x08),
             hop_limit: Some(33),
         }

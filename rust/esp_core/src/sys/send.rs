@@ -22,6 +22,8 @@ pub struct Route {
     pub v6: bool,
     /// The address to send from; the system chooses it if there is none.
     pub source: Option<IpAddr>,
+    /// Index of the interface to send by; the routing table chooses it if it is 0.
+    pub interface: u32,
     /// TOS or Traffic Class, if not the socket's own.
     pub traffic_class: Option<u8>,
     /// TTL or Hop Limit, if not the socket's own.
@@ -88,8 +90,8 @@ impl Sender {
         for (train, control) in trains.iter().zip(&mut self.controls) {
             let route = &routes[train.route];
             control.clear();
-            if let Some(source) = route.source {
-                control.push_source(source);
+            if route.source.is_some() || route.interface != 0 {
+                control.push_source(route.v6, route.source, route.interface);
             }
             if let Some(value) = route.traffic_class {
                 control.push_traffic_class(route.v6, value);

@@ -141,6 +141,8 @@ impl Node {
             local_port: self.address.port(),
             remote_port: remote.port(),
             mtu,
+            interface: 0,
+            verified: true,
         }
     }
 

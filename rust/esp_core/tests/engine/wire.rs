@@ -25,7 +25,7 @@ pub(crate) struct Stranger {
 }
 
 impl Stranger {
-    fn new(node: &Node, spi: u32) -> Self {
+    pub(crate) fn new(node: &Node, spi: u32) -> Self {
         Self::number(9, node, spi)
     }
 
@@ -39,7 +39,7 @@ impl Stranger {
         Self { socket, sa, sealer }
     }
 
-    fn sealed(&self, sequence: u64, next_header: u8, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn sealed(&self, sequence: u64, next_header: u8, payload: &[u8]) -> Vec<u8> {
         let mut packet = vec![0; self.sealer.sealed_len(payload.len())];
         packet[self.sealer.header_len()..][..payload.len()].copy_from_slice(payload);
         let sealed = self
@@ -56,7 +56,7 @@ impl Stranger {
 }
 
 /// EtherIP with a small broadcast frame.
-fn etherip(number: u8) -> Vec<u8> {
+pub(crate) fn etherip(number: u8) -> Vec<u8> {
     let mut payload = vec![0x30, 0];
     payload.extend([0xff; 6]);
     payload.extend([2, 0, 0, 0, 0, 9, 0x88, 0xb5, number]);
@@ -424,6 +424,8 @@ fn what_cannot_be_used_is_refused() {
         local_port: 0,
         remote_port: 10500,
         mtu,
+        interface: 0,
+        verified: true,
     };
     let refused = |path: &SaPath, expected: &str| {
         let error = node.engine.move_sa(300, hit(2), path).unwrap_err();

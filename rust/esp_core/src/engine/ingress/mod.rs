@@ -116,16 +116,24 @@ struct Outer {
     /// The socket's; 0 without UDP.
     local_port: u16,
     udp: bool,
+    /// Octets of the headers in front of ESP.
+    overhead: usize,
 }
 
 impl Outer {
     fn new(socket: &Socket, remote: SocketAddr, received: Received) -> Self {
         let udp = socket.kind == SocketKind::Udp;
+        let ip = if remote.is_ipv6() {
+            ip::V6_HEADER_LEN
+        } else {
+            ip::V4_HEADER_LEN
+        };
         Self {
             remote,
             received,
             local_port: socket.port,
             udp,
+            overhead: if udp { ip + ip::UDP_HEADER_LEN } else { ip },
         }
     }
 
@@ -323,6 +331,9 @@ impl Ingress {
         if sa.first_data_due {
             sa.first_data_due = !self.events.push(Event::FirstData { spi });
         }
+        sa.peer
+            .credit
+            .earn(outer.overhead + range.len(), self.now_ms);
         // A late packet from the old path says nothing about the new one.
         if opened.newest && self.source_seen != spi {
             self.source_seen = spi;
