@@ -17,6 +17,7 @@ from hipgw.dataplane.backend import (
     DataPlane,
     DataPlaneEvent,
     FirstData,
+    SourceChanged,
     UnknownSpi,
 )
 from hipgw.dataplane.esp_core import EspCoreDataPlane, capabilities
@@ -171,6 +172,62 @@ def test_a_held_packet_is_delivered(make: Callable[[int], Node]) -> None:
     assert a.wait_for(Acquire) == Acquire(stranger)
     assert a.dataplane.drop_held(stranger) == 1
     assert a.dataplane.drop_held(stranger) == 0
+
+
+def test_a_peer_that_turns_up_elsewhere(make: Callable[[int], Node]) -> None:
+    a, b = make(1), make(2)
+    # As if a NAT had given it another port since.
+    install(b, "in", a, 1001, remote_port=a.port - 1)
+    install(a, "out", b, 1001)
+    frame = bytes.fromhex("ffffffffffff 020000000001 88b5") + bytes(100)
+    a.tap.send(frame)
+    assert b.tap.recv(2000) == frame
+    first, second = b.dataplane.drain_events()
+    assert first == FirstData(1001)
+    assert second == SourceChanged(1001, LOCALHOST, b.port, LOCALHOST, a.port, True)
+
+
+def test_an_unverified_path_needs_credit(make: Callable[[int], Node]) -> None:
+    a, b = make(1), make(2)
+    install(b, "in", a, 1001)
+    install(a, "out", b, 1001, verified=False)
+    frame = bytes.fromhex("ffffffffffff 020000000001 88b5") + bytes(100)
+
+    def dropped() -> int:
+        return a.dataplane.statistics().drops["no_credit"]
+
+    a.tap.send(frame)
+    wait_until(lambda: dropped() == 1, 5.0, what="the drop")
+    (entry,) = a.dataplane.security_associations()
+    assert (entry.verified, entry.packets, entry.lost) == (False, 0, 0)
+    a.dataplane.move_sa(
+        spi=1001,
+        peer_hit=b.hit,
+        local=None,
+        remote=LOCALHOST,
+        udp=True,
+        local_port=a.port,
+        remote_port=b.port,
+        interface=socket.if_nametoindex("lo"),
+    )
+    (entry,) = a.dataplane.security_associations()
+    assert entry.verified
+    a.tap.send(frame)
+    assert b.tap.recv(2000) == frame
+    assert dropped() == 1
+
+
+def test_keys_are_used_once(make: Callable[[int], Node]) -> None:
+    a, b = make(1), make(2)
+    for _ in range(2):
+        # The same again goes on.
+        install(a, "out", b, 1001)
+    with pytest.raises(DataPlaneError, match="in use before"):
+        install(a, "out", b, 1002, encryption_key=bytes([1001 & 255]) * 20)
+    a.dataplane.remove_sa(direction="out", spi=1001, peer_hit=b.hit)
+    with pytest.raises(DataPlaneError, match="in use before"):
+        install(a, "out", b, 1001)
+    assert a.dataplane.security_associations() == []
 
 
 def test_what_is_refused(make: Callable[[int], Node]) -> None:

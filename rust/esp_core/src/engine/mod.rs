@@ -40,6 +40,7 @@ pub use self::{
     capabilities::capabilities,
     control::{MacLine, SaLine},
     error::EngineError,
+    peer::SaNumbers,
     registry::Direction,
     socket::UdpOffloads,
 };

@@ -4,5 +4,6 @@
 mod fairness;
 mod frames;
 mod hosts;
+mod life;
 mod node;
 mod wire;

@@ -11,7 +11,10 @@ use esp_core::{
     beet::{Hit, Lsi},
     drops::DropReason,
     ecn::MarkPolicy,
-    engine::{Direction, Engine, SaParameters, SaPath, TapParameters, TunParameters, UdpOffloads},
+    engine::{
+        Direction, Engine, EngineError, SaNumbers, SaParameters, SaPath, TapParameters,
+        TunParameters, UdpOffloads,
+    },
     events::Event,
     stats::Counter,
     suite::Suite,
@@ -148,20 +151,34 @@ impl Node {
 
     /// Install one direction of a pair.
     pub(crate) fn add_sa(&self, direction: Direction, sa: &Sa, peer: (Hit, SocketAddr)) {
-        self.engine
-            .add_sa(&SaParameters {
-                direction,
-                spi: sa.spi,
-                suite: sa.suite.id(),
-                encryption_key: &sa.encryption_key(),
-                authentication_key: &sa.authentication_key(),
-                local_hit: self.hit,
-                peer_hit: peer.0,
-                path: self.path_to(peer.1, sa.mtu),
-                segment: sa.segment,
-                replay_window: 1024,
-            })
-            .unwrap();
+        self.try_add_sa(direction, sa, peer).unwrap();
+    }
+
+    pub(crate) fn try_add_sa(
+        &self,
+        direction: Direction,
+        sa: &Sa,
+        peer: (Hit, SocketAddr),
+    ) -> Result<(), EngineError> {
+        self.engine.add_sa(&SaParameters {
+            direction,
+            spi: sa.spi,
+            suite: sa.suite.id(),
+            encryption_key: &sa.encryption_key(),
+            authentication_key: &sa.authentication_key(),
+            local_hit: self.hit,
+            peer_hit: peer.0,
+            path: self.path_to(peer.1, sa.mtu),
+            segment: sa.segment,
+            replay_window: 1024,
+        })
+    }
+
+    /// What an inbound security association has carried.
+    pub(crate) fn inbound(&self, spi: u32) -> SaNumbers {
+        let lines = self.engine.security_associations();
+        let mut lines = lines.iter().filter(|line| line.direction == Direction::In);
+        lines.find(|line| line.spi == spi).unwrap().numbers
     }
 
     pub(crate) fn identity(&self) -> (Hit, SocketAddr) {
