@@ -15,8 +15,11 @@ removed by the next lab, by `hipgw lab clean`, or by `clean_stale()`.
 """
 
 from hipgw.lab.capture import Capture, Frame, read_pcap
-from hipgw.lab.host import Host, Nat, PingResult, Router, Switch
+from hipgw.lab.host import Host, PingResult, Router, Switch
+from hipgw.lab.impairment import Impairment
 from hipgw.lab.lab import Lab
+from hipgw.lab.lossy import LossyLink
+from hipgw.lab.nat import Nat, NatKind
 from hipgw.lab.process import Process
 from hipgw.lab.stale import clean_stale, stale_labs
 from hipgw.lab.waiting import wait_until
@@ -25,8 +28,11 @@ __all__ = [
     "Capture",
     "Frame",
     "Host",
+    "Impairment",
     "Lab",
+    "LossyLink",
     "Nat",
+    "NatKind",
     "PingResult",
     "Process",
     "Router",

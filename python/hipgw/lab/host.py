@@ -1,4 +1,4 @@
-"""What a lab consists of: hosts, routers, NATs and switches, each a network namespace."""
+"""What a lab consists of: hosts, routers and switches, each a network namespace."""
 
 import contextlib
 import re
@@ -22,6 +22,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _IFA_F_NODAD = 0x02
+_WHOLE = {"default": "0.0.0.0/0", "default6": "::/0"}
 
 _QUIET = {
     # Addresses are usable at once, and nothing is sent that nobody asked for.
@@ -85,6 +86,25 @@ class Host:
         prefix_length = one.network.prefixlen
         self._on(interface, "addr", "del", address=str(one.ip), prefixlen=prefix_length)
 
+    def replace_address(self, interface: str, old: str, new: str) -> None:
+        """Give *interface* the address *new*, then take *old* from it; both as "10.0.0.1/24".
+
+        The interface is never without an address, and routes through gateways stay.
+        """
+        # Else all further IPv4 addresses of a network go with its first one.
+        self.sysctl(f"net/ipv4/conf/{interface}/promote_secondaries", 1)
+        self.address(interface, new)
+        self.remove_address(interface, old)
+
+    def ip(self, *commands: str) -> None:
+        """Run commands of ip(8) one after the other, quickly: "route del default", for example."""
+        self.run(["ip", "-batch", "-"], text="".join(f"{command}\n" for command in commands))
+
+    def remove_route(self, destination: str) -> None:
+        """Take the route to *destination* away; see `route`."""
+        network = ip_network(_WHOLE.get(destination, destination))
+        self._netlink(f"route to {destination}", lambda ip: ip.route("del", dst=str(network)))
+
     def route(
         self,
         destination: str,
@@ -93,10 +113,13 @@ class Host:
         *,
         source: str | None = None,
         mtu: int | None = None,
+        metric: int | None = None,
     ) -> None:
-        """Route *destination* ("10.0.0.0/8", "default", "default6") by gateway or interface."""
-        whole = {"default": "0.0.0.0/0", "default6": "::/0"}
-        network = ip_network(whole.get(destination, destination))
+        """Route *destination* ("10.0.0.0/8", "default", "default6") by gateway or interface.
+
+        It replaces a route of the same *metric*; the route with the least one is used.
+        """
+        network = ip_network(_WHOLE.get(destination, destination))
         options: dict[str, Any] = {"dst": str(network)}
         if via is not None:
             options["gateway"] = via
@@ -104,6 +127,8 @@ class Host:
             options["prefsrc"] = source
         if mtu is not None:
             options["metrics"] = {"mtu": mtu}
+        if metric is not None:
+            options["priority"] = metric
         if interface is not None:
             options["oif"] = self.index(interface)
         self._netlink(f"route to {destination}", lambda ip: ip.route("replace", **options))
@@ -210,10 +235,12 @@ class Host:
         *,
         name: str = "",
         environment: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> Process:
         """Start *command*; its output goes to a file of the lab's directory.
 
-        *name* names that file; by default it is the program's name. Ended with the lab.
+        *name* names that file; by default it is the program's name. It inherits *pass_fds*. Ended
+        with the lab.
         """
         label = f"{self.name}-{name or Path(command[0]).name}"
         log = _unused(self.directory / f"{label}.log")
@@ -225,6 +252,7 @@ class Host:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=environment,
+                pass_fds=pass_fds,
                 # Ctrl-C in a terminal is for the lab, which then ends its programs in order.
                 start_new_session=True,
             )
@@ -316,58 +344,6 @@ class Router(Host):
         """Add an iptables rule: `firewall("-A", "FORWARD", "-p", "esp", "-j", "DROP")`."""
         program = "iptables" if family == 4 else "ip6tables"
         self.run([program, "-w", *rule])
-
-
-class Nat(Router):
-    """A router that hides the networks behind it (IPv4).
-
-    Mappings are kept by address and port of the destination too, as conntrack does it: what
-    comes from elsewhere than where the inside host sent to is dropped.
-    """
-
-    def hide(self, outside: str, *, symmetric: bool = False) -> None:
-        """Give everything that leaves by the interface *outside* its address.
-
-        A *symmetric* one takes a new port for each destination; otherwise ports are kept when
-        they are free.
-        """
-        options = ["--random-fully"] if symmetric else []
-        self.firewall("-t", "nat", "-A", "POSTROUTING", "-o", outside, "-j", "MASQUERADE", *options)
-        self.firewall("-P", "FORWARD", "DROP")
-        self.firewall("-A", "FORWARD", "!", "-i", outside, "-j", "ACCEPT")
-        known = ["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED"]
-        self.firewall("-A", "FORWARD", "-i", outside, *known, "-j", "ACCEPT")
-
-    def forward_port(
-        self, outside: str, port: int, to: str, to_port: int = 0, *, protocol: str = "udp"
-    ) -> None:
-        """Pass what arrives at *port* of the interface *outside* on to an inside address.
-
-        *to_port* is the port there, by default the same.
-        """
-        inside = str(to_port or port)
-        arriving = ["-i", outside, "-p", protocol]
-        self.firewall(
-            *("-t", "nat", "-A", "PREROUTING", *arriving, "--dport", str(port)),
-            *("-j", "DNAT", "--to-destination", f"{to}:{inside}"),
-        )
-        self.firewall("-I", "FORWARD", *arriving, "-d", to, "--dport", inside, "-j", "ACCEPT")
-
-    def udp_timeout(self, seconds: int) -> None:
-        """Forget UDP mappings after *seconds* without a packet."""
-        self.sysctl("net/netfilter/nf_conntrack_udp_timeout", seconds)
-        self.sysctl("net/netfilter/nf_conntrack_udp_timeout_stream", seconds)
-
-    def forget(self) -> None:
-        """Drop all mappings, as a NAT does that was switched off and on again."""
-
-        def flush() -> None:
-            from pyroute2 import Conntrack
-
-            with Conntrack() as table:
-                table.flush()
-
-        self.call(flush)
 
 
 class Switch(Host):

@@ -17,7 +17,10 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from hipgw.errors import LabError, PlatformError
 from hipgw.lab import stale
-from hipgw.lab.host import Host, Nat, Router, Switch
+from hipgw.lab.host import Host, Router, Switch
+from hipgw.lab.impairment import Impairment
+from hipgw.lab.lossy import LossyLink
+from hipgw.lab.nat import Nat
 from hipgw.lab.waiting import wait_until
 from hipgw.platform.netlink import with_netlink
 from hipgw.platform.netns import Namespace
@@ -44,6 +47,7 @@ class Lab:
         self.name = name
         self.hosts: dict[str, Host] = {}
         """Every host, router, NAT and switch by its name."""
+        self._lossy_links: list[LossyLink] = []
         self.directory = Path()
         """Where logs, captures and configurations go; removed with the lab, unless kept."""
         self._id = f"{name}-{os.getpid()}"
@@ -82,6 +86,8 @@ class Lab:
                 steps.callback(host.namespace.close)
             for host in self.hosts.values():
                 steps.callback(host.close)
+            for link in self._lossy_links:
+                steps.callback(link.close)
             self.hosts = {}
 
     # -- building --------------------------------------------------------------------------------
@@ -149,6 +155,33 @@ class Lab:
                 what=f"the link of {host.name} on {interface}",
                 interval_s=0.002,
             )
+
+    def lossy_link(
+        self,
+        a: Host,
+        a_interface: str,
+        b: Host,
+        b_interface: str,
+        *,
+        loss: float = 0.0,
+        duplicate: float = 0.0,
+        reorder: float = 0.0,
+        delay_s: float = 0.0,
+        seed: int = 1,
+        mtu: int = 1500,
+        a_mac: str = "",
+        b_mac: str = "",
+    ) -> LossyLink:
+        """Join two hosts by a bad cable and switch both ends on.
+
+        *loss*, *duplicate* and *reorder* are shares (0 to 1) of the frames of each direction,
+        *delay_s* is added to each. The same *seed* hits the same frames, by number.
+        """
+        impairment = Impairment(loss=loss, duplicate=duplicate, reorder=reorder, delay_s=delay_s)
+        ends = ((a, a_interface, a_mac), (b, b_interface, b_mac))
+        link = LossyLink(ends, impairment, seed=seed, mtu=mtu)
+        self._lossy_links.append(link)
+        return link
 
     # -- inside ----------------------------------------------------------------------------------
 
