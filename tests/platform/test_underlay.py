@@ -144,14 +144,19 @@ def test_addresses_that_lead_nowhere_come_last_but_are_there() -> None:
     assert addresses_of(own("203.0.113.5", LO)) == ["203.0.113.5"]
 
 
-def test_deprecated_and_temporary_addresses_come_later() -> None:
+def test_temporary_and_secondary_addresses_come_later() -> None:
     entries = (
-        own("2001:db8::dead", ETH, flags=IFA_F_DEPRECATED),
         own("2001:db8::77", ETH, flags=IFA_F_TEMPORARY),
         own("2001:db8::1", ETH),
         own("192.0.2.1", ETH),
     )
-    assert addresses_of(*entries) == ["2001:db8::1", "2001:db8::77", "192.0.2.1", "2001:db8::dead"]
+    assert addresses_of(*entries) == ["2001:db8::1", "2001:db8::77", "192.0.2.1"]
+
+
+def test_a_deprecated_address_is_used_only_while_there_is_no_other() -> None:
+    old = own("2001:db8::dead", ETH, flags=IFA_F_DEPRECATED)
+    assert addresses_of(old) == ["2001:db8::dead"]
+    assert addresses_of(old, own("192.0.2.1", WWAN)) == ["192.0.2.1"]
 
 
 def test_an_address_on_two_interfaces_is_listed_once() -> None:

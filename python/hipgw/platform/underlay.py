@@ -61,8 +61,9 @@ def choose(snapshot: Snapshot, settings: UnderlaySettings) -> Underlay:
     What counts, in this order: the operator's preference; how far an address reaches (a default
     route through its interface, routes to some networks, its own link only); the metric of its
     interface's default routes; and then as RFC 6724 §2.1 has it: IPv6, IPv4, unique local IPv6.
-    Deprecated addresses (§5 rule 3) come last. Temporary ones come behind others of their kind: a
-    peer had to be told of a new one every day. So do secondary ones of IPv4.
+    Temporary addresses come behind others of their kind: a peer had to be told of a new one every
+    day. So do secondary ones of IPv4. Deprecated ones (§5 rule 3) count only while there are no
+    others: an address that is about to go is left while it still works, so that nothing is lost.
     """
     interfaces = {
         index: link for index, link in snapshot.links.items() if _counts(link, snapshot, settings)
@@ -75,7 +76,6 @@ def choose(snapshot: Snapshot, settings: UnderlaySettings) -> Underlay:
             continue
         rank = (
             _preference(link.name, settings.preferred_interfaces),
-            bool(entry.flags & IFA_F_DEPRECATED),
             *reach.rank(entry.address.version, link),
             _family(entry.address),
             bool(entry.flags & IFA_F_TEMPORARY),
@@ -83,7 +83,8 @@ def choose(snapshot: Snapshot, settings: UnderlaySettings) -> Underlay:
         )
         ranked.append((rank, entry))
     ranked.sort(key=lambda item: item[0])
-    entries = [entry for _, entry in ranked]
+    entries = [entry for _, entry in ranked if not entry.flags & IFA_F_DEPRECATED]
+    entries = entries or [entry for _, entry in ranked]
     pins: dict[IPAddress, int] = {}
     for entry in entries:
         if reach.needs_pin(entry.address.version, entry.interface):
