@@ -235,12 +235,10 @@ class Host:
         *,
         name: str = "",
         environment: Mapping[str, str] | None = None,
-        pass_fds: Sequence[int] = (),
     ) -> Process:
         """Start *command*; its output goes to a file of the lab's directory.
 
-        *name* names that file; by default it is the program's name. It inherits *pass_fds*. Ended
-        with the lab.
+        *name* names that file; by default it is the program's name. Ended with the lab.
         """
         label = f"{self.name}-{name or Path(command[0]).name}"
         log = _unused(self.directory / f"{label}.log")
@@ -252,7 +250,6 @@ class Host:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                pass_fds=pass_fds,
                 # Ctrl-C in a terminal is for the lab, which then ends its programs in order.
                 start_new_session=True,
             )

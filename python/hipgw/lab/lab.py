@@ -84,10 +84,10 @@ class Lab:
             steps.callback(stale.remove, self._id, keep_directory=self._keep)
             for host in self.hosts.values():
                 steps.callback(host.namespace.close)
-            for host in self.hosts.values():
-                steps.callback(host.close)
             for link in self._lossy_links:
                 steps.callback(link.close)
+            for host in self.hosts.values():
+                steps.callback(host.close)
             self.hosts = {}
 
     # -- building --------------------------------------------------------------------------------

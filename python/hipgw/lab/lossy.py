@@ -8,6 +8,7 @@ super-packets: segmentation offloads end where the cable begins, as with a real 
 import json
 import os
 import socket
+import subprocess
 import sys
 from dataclasses import asdict, replace
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from hipgw.errors import LabError, PlatformError
 from hipgw.lab.host import Host
 from hipgw.lab.impairment import Impairment
+from hipgw.lab.process import Process
 from hipgw.platform import tuntap
 
 _QUEUE_FRAMES = 10000
@@ -44,11 +46,19 @@ class LossyLink:
                 words = f"link set {interface} mtu {mtu} txqueuelen {_QUEUE_FRAMES}"
                 host.ip(words + (f" address {mac}" if mac else ""), f"link set {interface} up")
             descriptors = (taps[0].fd, taps[1].fd, theirs.fileno())
-            self._process = ends[0][0].popen(
-                [sys.executable, "-m", "hipgw.lab.relay", *map(str, descriptors), str(seed)],
-                name=f"relay-{ends[0][1]}",
-                pass_fds=descriptors,
-            )
+            name = f"relay-{ends[0][0].name}-{ends[0][1]}"
+            log = ends[0][0].directory / f"{name}.log"
+            with log.open("wb") as out:
+                started = subprocess.Popen(
+                    [sys.executable, "-m", "hipgw.lab.relay", *map(str, descriptors), str(seed)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=descriptors,
+                    start_new_session=True,
+                )
+            # Of no host: it has to go on until the programs of both have said goodbye.
+            self._process = Process(name, started, log)
             self.set(**asdict(impairment))
         except PlatformError as error:
             ours.close()
