@@ -29,13 +29,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
 from hipgw.lab import Impairment, Lab
 from hipgw.lab.host import Host
 from hipgw.lab.process import Process
 from hipgw.lab.roaming import RoamingNetwork, roaming_pair
-from system.streams import stream
+from hipgw.lab.stream import stream
 
 TICKS = Path(__file__).with_name("ticks.py")
 PORT = 7100

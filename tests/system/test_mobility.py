@@ -8,7 +8,7 @@ import pytest
 
 from hipgw.lab import Impairment, Lab, NatKind, wait_until
 from hipgw.lab.roaming import RoamingNetwork, roaming_pair
-from system.streams import stream
+from hipgw.lab.stream import stream
 
 pytestmark = pytest.mark.system
 

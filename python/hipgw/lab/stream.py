@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from hipgw.lab import Host
+from hipgw.errors import LabError
+from hipgw.lab.host import Host
 
 PORT = 7000
 CHUNK = 4096
@@ -49,14 +50,20 @@ class Stream:
         return True
 
     def finish(self) -> None:
-        """End it in order; everything that was sent has to have come in, and nothing else."""
+        """End it in order; everything that was sent has to have come in, and nothing else.
+
+        Raises LabError if it did not, or if the connection broke.
+        """
         self._end.set()
         for thread in self._threads:
             thread.join(PATIENCE_S)
-            assert not thread.is_alive(), f"{thread.name} hangs"
-        assert not self._errors, self._errors
+            if thread.is_alive():
+                raise LabError("The stream hangs.")
+        if self._errors:
+            raise LabError(f"The stream broke: {self._errors[0]!r}.") from self._errors[0]
         for name in ("up", "down"):
-            assert self._digests[f"sent {name}"] == self._digests[f"received {name}"]
+            if self._digests[f"sent {name}"] != self._digests[f"received {name}"]:
+                raise LabError(f"What the stream carried {name} is not what was sent.")
 
     def _guard(
         self, work: Callable[[str, socket.socket], None], name: str, sock: socket.socket
@@ -67,7 +74,8 @@ class Stream:
             self._errors.append(error)
 
     def _send(self, name: str, sock: socket.socket) -> None:
-        source, digest = random.Random(name), hashlib.sha256()
+        digest = hashlib.sha256()
+        source = random.Random(name)  # noqa: S311 - any data will do
         while not self._end.is_set():
             chunk = source.randbytes(CHUNK)
             digest.update(chunk)
