@@ -204,6 +204,25 @@ def test_own_interfaces_and_ports_are_passed_over(lab: Lab) -> None:
         device.close()
 
 
+def test_a_new_address_waits_for_its_route(lab: Lab) -> None:
+    host = two_uplinks(lab)
+
+    async def scenario(watched: Watched) -> None:
+        host.address("eth0", "192.0.0.1/24")
+        await asyncio.sleep(0.02)
+        assert watched.addresses == []
+        host.route("default", "192.0.0.254")
+        await watched.becomes("192.0.0.1")
+        # One that gets none is used all the same.
+        host.address("eth1", "192.0.1.1/24")
+        await watched.becomes("192.0.0.1", "192.0.1.1")
+        # And one that loses it goes on.
+        host.remove_route("default")
+        await watched.becomes("192.0.0.1", "192.0.1.1")
+
+    watching(host, scenario)
+
+
 def test_a_burst_is_looked_at_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     host = two_uplinks(lab)
     monkeypatch.setattr(address_watch, "JOIN_S", 0.2)

@@ -194,3 +194,13 @@ def test_pins_only_where_the_routing_table_could_go_wrong() -> None:
     ignoring = choose(Snapshot(links, entries, routes), settings)
     assert dict(ignoring.pins) == {eth: ETH}
     assert lan not in both and six not in both
+
+
+def test_what_leads_nowhere_is_told_apart() -> None:
+    entries = (own("192.0.2.1", ETH), own("198.51.100.1", WWAN), own("2001:db8::1", ETH))
+    snapshot = Snapshot({one.index: one for one in LINKS}, entries, (default(4, ETH),))
+    found = choose(snapshot, NOBODY_CARES)
+    near = {IPv4Address("198.51.100.1"), IPv6Address("2001:db8::1")}
+    assert found.near == near
+    without = found.without(near)
+    assert (without.addresses, without.near) == ((IPv4Address("192.0.2.1"),), frozenset())

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from hipgw.errors import PlatformError
@@ -15,6 +16,10 @@ JOIN_S = 0.001
 are two messages of the kernel, but one handover."""
 MINOR_JOIN_S = 0.5
 """The same for routes to single networks, of which a router may see hundreds a second."""
+ROUTE_PATIENCE_S = 0.1
+"""How long a new address waits for a route that leads further than its link. Who configures an
+address often makes the route a moment later; what is sent in between is lost. Peers on that very
+link have to wait for as long."""
 RETRY_S = 0.1
 """After the kernel could not be read."""
 
@@ -29,8 +34,11 @@ class AddressWatch:
     """
 
     def __init__(self, settings: UnderlaySettings, changed: Changed) -> None:
-        """*changed* gets all usable addresses, the best first, whenever they, their order or what
-        `interface_of` says of them changes; not for those there are at the start."""
+        """*changed* gets all usable addresses, the best first; not those at the start.
+
+        It is called whenever they, their order, how far they reach or what `interface_of` says of
+        them changes.
+        """
         self._settings = settings
         self._changed = changed
         self._now = Underlay()
@@ -39,6 +47,8 @@ class AddressWatch:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._look: asyncio.TimerHandle | None = None
         self._look_is_minor = False
+        self._near_since: dict[IPAddress, float] = {}
+        """Since when addresses are there that no route leads out from."""
 
     @property
     def addresses(self) -> tuple[IPAddress, ...]:
@@ -107,9 +117,24 @@ class AddressWatch:
             _log.warning("%s", error)
             self._look_in(RETRY_S, minor=False)
             return
+        found = self._without_early(found)
         if found != self._now:
             self._take(found)
             self._changed(found.addresses)
+
+    def _without_early(self, found: Underlay) -> Underlay:
+        """Leave out new addresses that may get a route yet, and look again later."""
+        now = time.monotonic()
+        self._near_since = {one: self._near_since.get(one, now) for one in found.near}
+        early = {
+            one
+            for one, since in self._near_since.items()
+            if one not in self._now.addresses and now < since + ROUTE_PATIENCE_S
+        }
+        if not early:
+            return found
+        self._look_in(ROUTE_PATIENCE_S, minor=True)
+        return found.without(early)
 
     def _take(self, found: Underlay) -> None:
         self._now = found

@@ -8,7 +8,7 @@ import contextlib
 import errno
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
@@ -50,6 +50,11 @@ _NEWS_BUFFER = 1 << 20
 _READ = 1 << 16
 _BATCH = 64
 _DUMP_TRIES = 5
+_DST_LENGTH = 1
+"""Where the length of the prefix stands in a route."""
+ROUTES_LOOKED_AT = 1000
+"""Routes to single networks that are taken apart each time. A router may have a million of them,
+and which interfaces they lead to is known long before."""
 
 IFF_UP, IFF_LOOPBACK, IFF_RUNNING = 0x1, 0x8, 0x40
 IFA_F_TEMPORARY, IFA_F_OPTIMISTIC, IFA_F_DADFAILED = 0x01, 0x04, 0x08
@@ -104,6 +109,7 @@ class Snapshot:
     addresses: tuple[InterfaceAddress, ...]
     """In the kernel's order."""
     routes: tuple[Route, ...]
+    """Each kind once. Of those to single networks only the first `ROUTES_LOOKED_AT` count."""
 
 
 class News(Enum):
@@ -199,50 +205,64 @@ def _open(flags: int = 0) -> socket.socket:
 
 def _read_everything(sock: socket.socket) -> Snapshot | None:
     """A snapshot; None if something changed while it was taken."""
+    links: dict[int, Link] = {}
+    addresses: list[InterfaceAddress] = []
+    routes: dict[Route, None] = {}
+    looked_at = 0
+
+    def take_link(body: memoryview) -> None:
+        link = _link(body)
+        links[link.index] = link
+
+    def take_address(body: memoryview) -> None:
+        if (address := _address(body)) is not None:
+            addresses.append(address)
+
+    def take_route(body: memoryview) -> None:
+        nonlocal looked_at
+        if body[_DST_LENGTH]:
+            looked_at += 1
+            if looked_at > ROUTES_LOOKED_AT:
+                return
+        routes.update(dict.fromkeys(_routes(body)))
+
     mask = _RTATTR.pack(8, _IFLA_EXT_MASK) + _U32.pack(_RTEXT_FILTER_SKIP_STATS)
-    links = _dump(sock, _RTM_GETLINK, _IFINFOMSG.pack(0, 0, 0, 0, 0) + mask)
-    addresses = _dump(sock, _RTM_GETADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0))
-    routes = _dump(sock, _RTM_GETROUTE, _RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0))
-    if links is None or addresses is None or routes is None:
-        return None
-    found = (_link(body) for kind, body in links if kind == _RTM_NEWLINK)
-    return Snapshot(
-        {link.index: link for link in found},
-        tuple(
-            address
-            for kind, body in addresses
-            if kind == _RTM_NEWADDR and (address := _address(body)) is not None
-        ),
-        tuple(route for kind, body in routes if kind == _RTM_NEWROUTE for route in _routes(body)),
+    consistent = (
+        _dump(sock, _RTM_GETLINK, _IFINFOMSG.pack(0, 0, 0, 0, 0) + mask, take_link)
+        and _dump(sock, _RTM_GETADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0), take_address)
+        and _dump(sock, _RTM_GETROUTE, _RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0), take_route)
     )
+    return Snapshot(links, tuple(addresses), tuple(routes)) if consistent else None
 
 
-def _dump(sock: socket.socket, request: int, body: bytes) -> list[tuple[int, memoryview]] | None:
-    """Type and body of every entry; None if the table changed meanwhile. Raises OSError."""
+def _dump(
+    sock: socket.socket, request: int, body: bytes, take: Callable[[memoryview], None]
+) -> bool:
+    """Hand over the body of every entry; False if the table changed meanwhile. Raises OSError."""
     flags = _NLM_F_REQUEST | _NLM_F_DUMP
     sock.send(_NLMSGHDR.pack(_NLMSGHDR.size + len(body), request, flags, request, 0) + body)
-    entries: list[tuple[int, memoryview]] = []
     consistent = True
     while True:
         for kind, content, message_flags in _messages(sock.recv(_READ)):
             consistent &= not message_flags & _NLM_F_DUMP_INTR
             if kind == _NLMSG_DONE:
-                return entries if consistent else None
+                return consistent
             if kind == _NLMSG_ERROR:
                 code = -struct.unpack_from("=i", content)[0]
                 raise OSError(code, errno.errorcode.get(code, str(code)))
-            entries.append((kind, content))
+            if kind == request - 2:  # RTM_NEW… of RTM_GET…
+                take(content)
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, memoryview, int]]:
     """Type, body and flags of each netlink message."""
-    view = memoryview(data)
-    while len(view) >= _NLMSGHDR.size:
-        length, kind, flags, _, _ = _NLMSGHDR.unpack_from(view)
-        if not _NLMSGHDR.size <= length <= len(view):
+    view, offset, end = memoryview(data), 0, len(data)
+    while offset + _NLMSGHDR.size <= end:
+        length, kind, flags, _, _ = _NLMSGHDR.unpack_from(view, offset)
+        if not _NLMSGHDR.size <= length <= end - offset:
             return
-        yield kind, view[_NLMSGHDR.size : length], flags
-        view = view[(length + 3) & ~3 :]
+        yield kind, view[offset + _NLMSGHDR.size : offset + length], flags
+        offset += (length + 3) & ~3
 
 
 def _attributes(view: memoryview) -> dict[int, memoryview]:

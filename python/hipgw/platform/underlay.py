@@ -1,6 +1,6 @@
 """Which own addresses peers can be reached from, and which of them is the best."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -26,6 +26,8 @@ IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
 _UNIQUE_LOCAL = IPv6Network("fc00::/7")
+_OWN_LINK_ONLY = 2
+"""The last level of `_Reach.rank`."""
 _NO_METRIC = 1 << 32
 """Behind every metric that a route can have."""
 
@@ -50,9 +52,19 @@ class Underlay:
 
     addresses: tuple[IPAddress, ...] = ()
     """The best first; both families."""
+    near: frozenset[IPAddress] = frozenset()
+    """Those of them from which no route leads further than their own link."""
     pins: tuple[tuple[IPAddress, int], ...] = ()
     """Interface index of the addresses whose packets the routing table alone might send
     elsewhere."""
+
+    def without(self, some: Container[IPAddress]) -> "Underlay":
+        """The same as if some of the addresses were not there."""
+        return Underlay(
+            tuple(address for address in self.addresses if address not in some),
+            frozenset(address for address in self.near if address not in some),
+            tuple(pin for pin in self.pins if pin[0] not in some),
+        )
 
 
 def choose(snapshot: Snapshot, settings: UnderlaySettings) -> Underlay:
@@ -90,7 +102,13 @@ def choose(snapshot: Snapshot, settings: UnderlaySettings) -> Underlay:
         if reach.needs_pin(entry.address.version, entry.interface):
             pins.setdefault(entry.address, entry.interface)
     addresses = tuple(dict.fromkeys(entry.address for entry in entries))
-    return Underlay(addresses, tuple(pins.items()))
+    far = {
+        entry.address
+        for entry in entries
+        if reach.rank(entry.address.version, interfaces[entry.interface])[0] < _OWN_LINK_ONLY
+    }
+    near = frozenset(address for address in addresses if address not in far)
+    return Underlay(addresses, near, tuple(pins.items()))
 
 
 class _Reach:
@@ -118,7 +136,7 @@ class _Reach:
         anywhere = any(family == version for family, _ in self._defaults)
         if (version, link.index) in self._far or (link.flags & IFF_LOOPBACK and anywhere):
             return 1, False, _NO_METRIC
-        return 2, False, _NO_METRIC
+        return _OWN_LINK_ONLY, False, _NO_METRIC
 
     def needs_pin(self, version: int, interface: int) -> bool:
         """Whether an interface has one of several default routes.
