@@ -21,6 +21,7 @@ mod ingress;
 mod outbound;
 mod outbox;
 mod peer;
+mod precedence;
 mod registry;
 mod setup;
 mod socket;
@@ -43,6 +44,7 @@ pub use self::{
     peer::SaNumbers,
     registry::Direction,
     socket::UdpOffloads,
+    threads::ThreadOptions,
 };
 
 use self::{

@@ -9,6 +9,7 @@ pub mod control_message;
 pub mod fd;
 pub mod poll;
 pub mod receive;
+pub mod schedule;
 pub mod send;
 pub mod socket;
 pub mod sum;

@@ -30,6 +30,7 @@ use crate::{
     events::EventQueue,
     fragment::{piece_len, FragmentHeader, MAX_PAYLOAD},
     l2::mac_table::MacTable,
+    offload::GsoKind,
     packet::{ip::FRAGMENT_HEADER_LEN, protocol},
     stats::{Counter, Counters},
 };
@@ -76,6 +77,8 @@ pub(super) struct Egress {
     hold: Arc<Mutex<HoldTable>>,
     /// Something may be in `hold`.
     holding: bool,
+    /// Packets read since last asked that were no super-packets.
+    singles: u32,
     events: Arc<EventQueue>,
     counters: Arc<Counters>,
     clock: Clock,
@@ -99,6 +102,7 @@ impl Egress {
             commands: parts.commands,
             hold: parts.hold,
             holding: false,
+            singles: 0,
             events: parts.events,
             counters: parts.counters,
             clock: parts.clock,
@@ -119,6 +123,7 @@ impl Egress {
                 ReadResult::Nothing => return Ok(true),
                 ReadResult::Bad(reason) => self.counters.dropped(reason),
                 ReadResult::Packet { len, vnet } => {
+                    self.singles += u32::from(vnet.kind == GsoKind::None);
                     self.counters.add(Counter::TapRxFrames, 1);
                     self.counters.add(Counter::TapRxBytes, len);
                     self.frame(index, start..start + len, vnet);
@@ -144,6 +149,7 @@ impl Egress {
                 ReadResult::Nothing => return Ok(true),
                 ReadResult::Bad(reason) => self.counters.dropped(reason),
                 ReadResult::Packet { len, vnet } => {
+                    self.singles += u32::from(vnet.kind == GsoKind::None);
                     self.counters.add(Counter::TunRxPackets, 1);
                     self.counters.add(Counter::TunRxBytes, len);
                     self.packet(start..start + len, vnet);
@@ -280,8 +286,12 @@ impl Worker for Egress {
         self.holding || !self.inner_fragments.is_empty()
     }
 
-    fn polled(&self) {
-        self.counters.add(Counter::PollCalls, 1);
+    fn take_singles(&mut self) -> u32 {
+        std::mem::take(&mut self.singles)
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
     }
 }
 

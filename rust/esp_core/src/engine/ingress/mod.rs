@@ -91,6 +91,8 @@ pub(super) struct Ingress {
     esp: Option<ReceiveBatch>,
     /// Octets of a datagram or train that came in last, on average.
     mean_bytes: usize,
+    /// Datagrams received since last asked that were not part of a train.
+    singles: u32,
     pool: Pool,
     /// Security associations with pieces that wait for the rest.
     reassembling: Vec<u32>,
@@ -173,6 +175,7 @@ impl Ingress {
             udp: Some(ReceiveBatch::new(UDP_SLOTS, UDP_SLOT_LEN)),
             esp: Some(ReceiveBatch::new(ESP_SLOTS, ESP_SLOT_LEN)),
             mean_bytes: 0,
+            singles: 0,
             pool: Pool::filled(JUMBO),
             reassembling: Vec::new(),
             opened: Vec::with_capacity(LAG),
@@ -235,6 +238,7 @@ impl Ingress {
             for slot in 0..count {
                 let datagram = batch.datagram(slot);
                 bytes += datagram.range.len();
+                self.singles += u32::from(datagram.received.segment_size == 0);
                 self.datagram(socket, batch.data_mut(), datagram);
             }
             self.flush(batch.data());
@@ -519,8 +523,12 @@ impl Worker for Ingress {
         !self.reassembling.is_empty() || self.segments.iter().any(IngressSegment::is_ageing)
     }
 
-    fn polled(&self) {
-        self.counters.add(Counter::PollCalls, 1);
+    fn take_singles(&mut self) -> u32 {
+        std::mem::take(&mut self.singles)
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
     }
 }
 
