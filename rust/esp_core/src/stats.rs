@@ -54,7 +54,7 @@ named! {
         SendCalls = "send_calls",
         ReceiveCalls = "receive_calls",
         PollCalls = "poll_calls",
-        /// Times that a data thread was busy for so long that it let others have their turns.
+        /// Times that a data thread that ran before others let them have their turns again.
         PrecedenceGivenUp = "precedence_given_up",
         /// Data threads that the system did not let run before others.
         PrecedenceRefused = "precedence_refused",

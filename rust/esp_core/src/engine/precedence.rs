@@ -73,6 +73,12 @@ impl Precedence {
         }
     }
 
+    /// Look at how many single packets have come in a window that has not passed yet: a flood is not
+    /// waited for.
+    pub(super) fn singles_so_far(&mut self, singles: u32) -> Option<Change> {
+        (self.first && singles >= MANY_SINGLES).then(|| self.give_up())
+    }
+
     fn go_first(&mut self) -> Change {
         self.against = 0;
         self.first = schedule::go_first().is_ok();
@@ -131,6 +137,9 @@ mod tests {
                 }
                 assert_eq!(one.window_passed(load(0, 0)), Some(Change::First));
             }
+            assert_eq!(one.singles_so_far(299), None);
+            assert_eq!(one.singles_so_far(300), Some(Change::GivenUp));
+            assert_eq!(one.singles_so_far(301), None);
         };
         // A thread of its own, as the runner uses this one for other tests.
         thread::spawn(test).join().unwrap();

@@ -110,6 +110,8 @@ impl Lead {
             // The load of both is looked at only while there are two.
             let longest = helped.then_some(WINDOW.as_millis() as u32);
             self.workers.turn(longest)?;
+            let change = self.precedence.singles_so_far(self.workers.singles());
+            self.workers.count_precedence(change);
             if let Some(load) = self.workers.load() {
                 self.load.store(load.percent, Ordering::Relaxed);
                 let change = self.precedence.window_passed(load);
@@ -161,6 +163,7 @@ impl Helper {
                     return Ok(());
                 }
                 workers.turn(Some(WINDOW.as_millis() as u32))?;
+                workers.count_precedence(precedence.singles_so_far(workers.singles()));
                 if let Some(load) = workers.load() {
                     workers.count_precedence(precedence.window_passed(load));
                     let both = load.percent + self.lead_load.load(Ordering::Relaxed);

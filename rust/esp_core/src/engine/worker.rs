@@ -79,6 +79,8 @@ pub(super) struct Loop {
     turn_began: Instant,
     window_began: Instant,
     busy: Duration,
+    /// Packets that came singly in this window so far.
+    singles: u32,
 }
 
 impl Loop {
@@ -100,6 +102,7 @@ impl Loop {
             turn_began: now,
             window_began: now,
             busy: Duration::ZERO,
+            singles: 0,
         }
     }
 
@@ -115,6 +118,7 @@ impl Loop {
         self.turn_began = Instant::now();
         self.window_began = self.turn_began;
         self.busy = Duration::ZERO;
+        self.singles = 0;
     }
 
     /// Give away the last worker.
@@ -185,8 +189,9 @@ impl Loop {
         for key in self.poll.ready() {
             self.sources[key].ready = true;
         }
-        for worker in &self.workers {
+        for worker in &mut self.workers {
             worker.counters().add(Counter::PollCalls, 1);
+            self.singles += worker.take_singles();
         }
         Ok(())
     }
@@ -263,6 +268,11 @@ impl Loop {
         }
     }
 
+    /// Packets that came singly in the window that has not passed yet.
+    pub(super) fn singles(&self) -> u32 {
+        self.singles
+    }
+
     /// What a window's load was, once it has passed.
     pub(super) fn load(&mut self) -> Option<Load> {
         let passed = self.turn_began - self.window_began;
@@ -272,14 +282,10 @@ impl Loop {
         let percent = self.busy.as_micros() * 100 / passed.as_micros().max(1);
         self.window_began = self.turn_began;
         self.busy = Duration::ZERO;
-        let singles: u32 = self
-            .workers
-            .iter_mut()
-            .map(|worker| worker.take_singles())
-            .sum();
+        let singles = u128::from(std::mem::take(&mut self.singles));
         Some(Load {
             percent: percent.min(100) as u32,
-            singles: (u128::from(singles) * WINDOW.as_micros() / passed.as_micros().max(1)) as u32,
+            singles: (singles * WINDOW.as_micros() / passed.as_micros().max(1)) as u32,
         })
     }
 }
