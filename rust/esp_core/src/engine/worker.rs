@@ -8,6 +8,7 @@ use std::{
 
 use super::{command::Signalled, precedence::Change};
 use crate::{
+    stages::{Lap, Stage},
     stats::{Counter, Counters},
     sys::poll::Poll,
 };
@@ -183,7 +184,11 @@ impl Loop {
             longest_ms
         };
         self.busy += self.turn_began.elapsed();
+        let lap = Lap::begin();
         let waited = self.wait(timeout);
+        if let Some(worker) = self.workers.first() {
+            lap.end(worker.counters(), Stage::Wait);
+        }
         self.turn_began = Instant::now();
         waited.map_err(|error| format!("cannot wait for packets: {error}"))?;
         for key in self.poll.ready() {

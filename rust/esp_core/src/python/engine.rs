@@ -292,6 +292,11 @@ impl Engine {
         for counter in Counter::ALL {
             counters.set_item(counter.name(), self.0.counter(*counter))?;
         }
+        #[cfg(feature = "stage-cycles")]
+        for stage in crate::stages::Stage::ALL {
+            let name = format!("stage_ns_{}", stage.name());
+            counters.set_item(name, self.0.stage_ns(*stage))?;
+        }
         let statistics = PyDict::new(py);
         statistics.set_item("drops", drops.collect::<Vec<_>>())?;
         statistics.set_item("counters", counters)?;

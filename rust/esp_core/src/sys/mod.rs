@@ -13,6 +13,8 @@ pub mod schedule;
 pub mod send;
 pub mod socket;
 pub mod sum;
+#[cfg(feature = "stage-cycles")]
+pub mod ticks;
 pub mod tun;
 
 use std::io;

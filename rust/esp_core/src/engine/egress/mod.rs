@@ -32,6 +32,7 @@ use crate::{
     l2::mac_table::MacTable,
     offload::GsoKind,
     packet::{ip::FRAGMENT_HEADER_LEN, protocol},
+    stages::{Lap, Stage},
     stats::{Counter, Counters},
 };
 
@@ -118,7 +119,9 @@ impl Egress {
         for n in 0..TURN {
             let (start, area) = self.outbox.read_area();
             self.counters.add(Counter::ReadCalls, 1);
+            let lap = Lap::begin();
             let result = self.segments[index].device.read(area);
+            lap.end(&self.counters, Stage::Read);
             match result.map_err(|error| format!("cannot read from the TAP: {error}"))? {
                 ReadResult::Nothing => return Ok(true),
                 ReadResult::Bad(reason) => self.counters.dropped(reason),
@@ -144,7 +147,9 @@ impl Egress {
             };
             let (start, area) = self.outbox.read_area();
             self.counters.add(Counter::ReadCalls, 1);
+            let lap = Lap::begin();
             let result = tun.device.read(area);
+            lap.end(&self.counters, Stage::Read);
             match result.map_err(|error| format!("cannot read from the TUN: {error}"))? {
                 ReadResult::Nothing => return Ok(true),
                 ReadResult::Bad(reason) => self.counters.dropped(reason),

@@ -28,6 +28,7 @@ use crate::{
     fragment::reassembly::Pool,
     offload::coalesce::Place,
     packet::{be32, ip, protocol},
+    stages::{Lap, Stage},
     stats::{Counter, Counters},
     sys::{
         control_message::Received,
@@ -228,7 +229,10 @@ impl Ingress {
         for _ in 0..TURN {
             let slots = (BATCH_BYTES / self.mean_bytes.max(1)).clamp(1, batch.slots());
             self.counters.add(Counter::ReceiveCalls, 1);
-            let count = match batch.receive(socket.as_fd(), slots) {
+            let lap = Lap::begin();
+            let received = batch.receive(socket.as_fd(), slots);
+            lap.end(&self.counters, Stage::Receive);
+            let count = match received {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 // Other errors are about packets sent before; the socket lives on.
@@ -331,7 +335,10 @@ impl Ingress {
             self.report_unknown(spi, outer);
             return Err(DropReason::UnknownSpi);
         };
-        let opened = sa.open(packet, sequence_low, self.now_ms)?;
+        let lap = Lap::begin();
+        let opened = sa.open(packet, sequence_low, self.now_ms);
+        lap.end(&self.counters, Stage::Open);
+        let opened = opened?;
         if sa.first_data_due {
             sa.first_data_due = !self.events.push(Event::FirstData { spi });
         }
@@ -359,7 +366,10 @@ impl Ingress {
     fn deliver(&mut self, data: &mut [u8], outer: &Outer) {
         let mut opened = std::mem::take(&mut self.opened);
         for payload in opened.drain(..) {
-            if let Err(reason) = self.deliver_one(data, payload, outer) {
+            let lap = Lap::begin();
+            let delivered = self.deliver_one(data, payload, outer);
+            lap.end(&self.counters, Stage::Deliver);
+            if let Err(reason) = delivered {
                 self.counters.dropped(reason);
             }
         }
