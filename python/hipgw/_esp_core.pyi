@@ -164,7 +164,7 @@ class Engine:
         ecn: bool = True,
     ) -> None:
         """The TAP of an endbox segment (IFF_NO_PI), numbered from 1; before `start`."""
-    def start(self, *, busy_poll_us: int = 0) -> None: ...
+    def start(self, *, busy_poll_us: int = 0, realtime: bool = False) -> None: ...
     def stop(self) -> None:
         """Join all threads (up to a second, GIL released) and wipe all keys."""
     def add_sa(

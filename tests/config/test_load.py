@@ -42,6 +42,7 @@ keepalive_s = 20
 replay_window = 64
 path_mtu = 1400
 busy_poll_us = 50
+realtime = false
 path_mtu_discovery = false
 copy_dscp = false
 ecn = false

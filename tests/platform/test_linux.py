@@ -22,7 +22,7 @@ from hipgw.lab import Host, Lab
 from hipgw.lab.topologies import underlay, underlay_address
 from hipgw.platform import links, privileges, routes, sockets, tuntap
 from hipgw.platform.journal import FILE_NAME, Journal
-from hipgw.platform.privileges import CAP_NET_ADMIN, CAP_NET_RAW
+from hipgw.platform.privileges import CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_NICE
 from hipgw.protocol.path import Path as HipPath
 from hipgw.protocol.path import Transport
 
@@ -378,6 +378,29 @@ except PermissionError:
     assert not lines[0].startswith("0 ")
     assert lines[2:] == ["for good", "reads no shadow"]
     assert os.getuid() == 0
+
+
+def test_real_time_threads_after_privileges_are_gone() -> None:
+    """By a raised limit, or with CAP_SYS_NICE and no other capability more; or not at all."""
+    program = """
+import os
+from hipgw.platform import privileges
+before = privileges.effective_capabilities()
+privileges.drop("nobody", realtime=True)
+print(before, privileges.effective_capabilities())
+try:
+    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1)); print("first")
+except PermissionError:
+    print("refused")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+    )
+    (before, after), verdict = done.stdout.splitlines()[0].split(), done.stdout.splitlines()[1]
+    more = int(after) & ~(1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW)
+    assert more in {0, 1 << CAP_SYS_NICE}
+    if more or int(before) & 1 << 24:  # CAP_SYS_RESOURCE
+        assert verdict == "first"
 
 
 def test_threads_from_before_keep_nothing() -> None:

@@ -185,6 +185,13 @@ class EspConfig(_Table):
         "most of a tunnel's latency; this takes it away, for a CPU kept busy. For machines with "
         "more cores than the daemon needs.",
     )
+    realtime: Switch = Field(
+        default=True,
+        description="Let the data threads run before ordinary programs (SCHED_RR, priority 1), as "
+        "the kernel does with packets, if the system allows it: otherwise packets queue while "
+        "others have their turns. A thread that is busy all the time, or has many small packets, "
+        "takes turns nevertheless. Without effect if `busy_poll_us` is set.",
+    )
     path_mtu_discovery: Switch = Field(
         default=True,
         description="Find out by probes, and by what routers say, how large packets to each peer "
@@ -409,7 +416,8 @@ class DaemonConfig(_Table):
         min_length=1,
         max_length=32,
         description="The user to become once interfaces and sockets are open; CAP_NET_ADMIN and "
-        "CAP_NET_RAW are kept. `root` changes nothing.",
+        "CAP_NET_RAW are kept, and CAP_SYS_NICE for `esp.realtime` where RLIMIT_RTPRIO may not be "
+        "raised instead. `root` changes nothing.",
     )
     state_dir: FilePath = Field(
         default=Path("/run/hipgw"),

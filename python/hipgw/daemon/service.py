@@ -156,7 +156,7 @@ class Service:
         server_slot.push_async_callback(self._server.stop)
 
         self._drop_privileges(journal)
-        dataplane.start(busy_poll_us=config.esp.busy_poll_us)
+        dataplane.start(busy_poll_us=config.esp.busy_poll_us, realtime=config.esp.realtime)
         stack.callback(dataplane.stop)
         loop.add_reader(dataplane.fileno(), self._dataplane_readable)
         stack.callback(loop.remove_reader, dataplane.fileno())
@@ -247,7 +247,7 @@ class Service:
         if os.geteuid() == 0 and user != "root":
             user_id, group_id = privileges.user_and_group(user)
             journal.hand_over(user_id, group_id)
-            privileges.drop(user)
+            privileges.drop(user, realtime=self._config.esp.realtime)
         else:
             privileges.protect_memory()
 

@@ -193,8 +193,11 @@ class DataPlane(Protocol):
         `copy_dscp` and `ecn` are about the IP packets in frames; see `set_tun`.
         """
 
-    def start(self, *, busy_poll_us: int = 0) -> None:
-        """Begin to carry packets; look for more during *busy_poll_us* before each sleep."""
+    def start(self, *, busy_poll_us: int = 0, realtime: bool = False) -> None:
+        """Begin to carry packets; look for more during *busy_poll_us* before each sleep.
+
+        *realtime*: before ordinary threads if the system allows it, and not with *busy_poll_us*.
+        """
 
     def stop(self) -> None:
         """End all threads and wipe all keys; takes up to a second."""

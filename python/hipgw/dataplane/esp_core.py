@@ -94,8 +94,8 @@ class EspCoreDataPlane:
             ecn=ecn,
         )
 
-    def start(self, *, busy_poll_us: int = 0) -> None:
-        self._engine.start(busy_poll_us=busy_poll_us)
+    def start(self, *, busy_poll_us: int = 0, realtime: bool = False) -> None:
+        self._engine.start(busy_poll_us=busy_poll_us, realtime=realtime)
 
     def stop(self) -> None:
         self._engine.stop()

@@ -3,12 +3,14 @@
 import ctypes
 import os
 import pwd
+import resource
 import struct
 
 from hipgw.errors import PlatformError
 
 CAP_NET_ADMIN = 12
 CAP_NET_RAW = 13
+CAP_SYS_NICE = 23
 _KEPT = 1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW
 
 _PR_SET_KEEPCAPS = 8
@@ -35,13 +37,19 @@ def user_and_group(name: str) -> tuple[int, int]:
     return entry.pw_uid, entry.pw_gid
 
 
-def drop(name: str) -> None:
+def drop(name: str, *, realtime: bool = False) -> None:
     """Become a user with CAP_NET_ADMIN and CAP_NET_RAW and nothing more, for good.
+
+    *realtime*: its threads may still ask for the least real-time priority. A limit that outlasts
+    this says so; where that may not be raised, CAP_SYS_NICE is kept, if it is there.
 
     To be called while the process has one thread: capabilities belong to threads, and later
     threads inherit them. Raises PlatformError.
     """
     user_id, group_id = user_and_group(name)
+    kept = _KEPT
+    if realtime and not _raise_realtime_limit():
+        kept |= effective_capabilities() & 1 << CAP_SYS_NICE
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     if os.geteuid() == 0 and user_id != 0:
         _prctl(_PR_SET_KEEPCAPS, 1)
@@ -49,7 +57,7 @@ def drop(name: str) -> None:
         os.setresgid(group_id, group_id, group_id)
         os.setresuid(user_id, user_id, user_id)
     if os.geteuid() != 0 or user_id != 0:
-        _set_capabilities(_KEPT)
+        _set_capabilities(kept)
     protect_memory()
 
 
@@ -60,6 +68,16 @@ def effective_capabilities(thread: str = "self") -> int:
             if line.startswith("CapEff:"):
                 return int(line.split()[1], 16)
     return 0
+
+
+def _raise_realtime_limit() -> bool:
+    soft, hard = resource.getrlimit(resource.RLIMIT_RTPRIO)
+    if soft == 0:
+        try:
+            resource.setrlimit(resource.RLIMIT_RTPRIO, (1, hard or 1))
+        except (ValueError, OSError):
+            return False
+    return True
 
 
 def _set_capabilities(mask: int) -> None:

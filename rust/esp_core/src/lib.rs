@@ -18,6 +18,7 @@ pub mod packet;
 pub mod puzzle;
 pub mod replay;
 pub mod spi_table;
+pub mod stages;
 pub mod stats;
 pub mod suite;
 pub mod sys;

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::drops::{named, DropReason};
+#[cfg(feature = "stage-cycles")]
+use crate::stages::Stage;
 
 named! {
     /// What is counted besides drops.
@@ -54,6 +56,10 @@ named! {
         SendCalls = "send_calls",
         ReceiveCalls = "receive_calls",
         PollCalls = "poll_calls",
+        /// Times that a data thread that ran before others let them have their turns again.
+        PrecedenceGivenUp = "precedence_given_up",
+        /// Data threads that the system did not let run before others.
+        PrecedenceRefused = "precedence_refused",
     }
 }
 
@@ -66,6 +72,8 @@ named! {
 pub struct Counters {
     counters: [AtomicU64; Counter::ALL.len()],
     drops: [AtomicU64; DropReason::ALL.len()],
+    #[cfg(feature = "stage-cycles")]
+    ticks: [AtomicU64; Stage::ALL.len()],
 }
 
 impl Default for Counters {
@@ -73,6 +81,8 @@ impl Default for Counters {
         Self {
             counters: std::array::from_fn(|_| AtomicU64::new(0)),
             drops: std::array::from_fn(|_| AtomicU64::new(0)),
+            #[cfg(feature = "stage-cycles")]
+            ticks: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
 }
@@ -91,6 +101,19 @@ impl Counters {
     /// Count dropped packets. Only the owning thread may call it.
     pub fn dropped_many(&self, reason: DropReason, n: usize) {
         bump(&self.drops[reason as usize], n as u64);
+    }
+
+    /// Count what a stage took. Only the owning thread may call it.
+    #[cfg(feature = "stage-cycles")]
+    pub(crate) fn add_ticks(&self, stage: Stage, ticks: u64) {
+        bump(&self.ticks[stage as usize], ticks);
+    }
+
+    /// Ticks that a stage took so far.
+    #[cfg(feature = "stage-cycles")]
+    #[must_use]
+    pub fn ticks(&self, stage: Stage) -> u64 {
+        self.ticks[stage as usize].load(Ordering::Relaxed)
     }
 
     #[must_use]

@@ -323,6 +323,14 @@ impl Engine {
             + self.ingress_counters.counter(counter)
             + self.control_counters.counter(counter)
     }
+
+    /// Nanoseconds that a stage of the packet path took so far, of both directions.
+    #[cfg(feature = "stage-cycles")]
+    #[must_use]
+    pub fn stage_ns(&self, stage: crate::stages::Stage) -> u64 {
+        let ticks = self.egress_counters.ticks(stage) + self.ingress_counters.ticks(stage);
+        crate::stages::nanoseconds(ticks)
+    }
 }
 
 impl Inner {

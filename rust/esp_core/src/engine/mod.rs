@@ -21,6 +21,7 @@ mod ingress;
 mod outbound;
 mod outbox;
 mod peer;
+mod precedence;
 mod registry;
 mod setup;
 mod socket;
@@ -43,6 +44,7 @@ pub use self::{
     peer::SaNumbers,
     registry::Direction,
     socket::UdpOffloads,
+    threads::ThreadOptions,
 };
 
 use self::{
@@ -190,6 +192,9 @@ pub struct Engine {
 impl Engine {
     /// An engine without sockets and devices.
     pub fn new() -> Result<Self, EngineError> {
+        // What a tick is gets known better the earlier this is looked at first.
+        #[cfg(feature = "stage-cycles")]
+        let _ = crate::stages::nanoseconds(0);
         let failed = |error| EngineError::System("make an eventfd", error);
         let (egress, egress_receiver) = command::queue().map_err(failed)?;
         let (ingress, ingress_receiver) = command::queue().map_err(failed)?;

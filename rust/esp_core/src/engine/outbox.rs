@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     drops::DropReason,
+    stages::{Lap, Stage},
     stats::{Counter, Counters},
     sys::{
         poll::wait_writable,
@@ -155,7 +156,10 @@ impl Outbox {
         let start = payload.start - sa.header_len();
         let len = sa.sealed_len(payload.len());
         let buf = &mut self.data[start..start + len];
-        match sa.seal(next_header, [(buf, payload.len())], self.now_ms) {
+        let lap = Lap::begin();
+        let sealed = sa.seal(next_header, [(buf, payload.len())], self.now_ms);
+        lap.end(&self.counters, Stage::Seal);
+        match sealed {
             Ok(()) => {
                 self.push(sa, start, len, marks);
                 self.read_at = start + len;
@@ -221,6 +225,7 @@ impl Outbox {
                 return N;
             }
         }
+        let lap = Lap::begin();
         let mut start = self.built_at;
         let (read, mut rest) = self.data.split_at_mut(start);
         let header_len = sa.header_len();
@@ -231,7 +236,11 @@ impl Outbox {
             (run.build)(n + lane, read, payload);
             (packet, payload_lens[lane])
         });
-        match sa.seal::<N>(run.next_header, packets, self.now_ms) {
+        lap.end(&self.counters, Stage::Build);
+        let lap = Lap::begin();
+        let sealed = sa.seal::<N>(run.next_header, packets, self.now_ms);
+        lap.end(&self.counters, Stage::Seal);
+        match sealed {
             Ok(()) => {
                 for len in lens {
                     self.push(sa, start, len, run.marks);
@@ -403,6 +412,7 @@ impl Outbox {
         let mut waited = false;
         while done < self.trains.len() {
             self.counters.add(Counter::SendCalls, 1);
+            let lap = Lap::begin();
             let result = self.sender.send(
                 self.sockets[socket].as_fd(),
                 &self.trains[done..],
@@ -410,6 +420,7 @@ impl Outbox {
                 &self.pieces,
                 &self.data,
             );
+            lap.end(&self.counters, Stage::Send);
             match result {
                 Ok(count) => {
                     self.note_sent(done..done + count);

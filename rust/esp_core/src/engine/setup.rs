@@ -15,8 +15,8 @@ use super::{
     ingress::{Ingress, IngressParts, IngressSegment, IngressTun},
     outbox::Outbox,
     socket::{Socket, SocketKind, UdpOffloads},
-    threads, Engine, Inner, Phase, Segment, TapParameters, Tun, TunParameters, MAX_SEGMENTS,
-    MTU_RANGE,
+    threads::{self, ThreadOptions},
+    Engine, Inner, Phase, Segment, TapParameters, Tun, TunParameters, MAX_SEGMENTS, MTU_RANGE,
 };
 use crate::{
     beet::flows::FlowMemory,
@@ -114,9 +114,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Start the data threads. They look for more packets during `busy_poll` before they sleep, which
-    /// keeps the time of waking up out of the latency, and a CPU busy.
-    pub fn start(&self, busy_poll: Duration) -> Result<(), EngineError> {
+    /// Start the data threads.
+    pub fn start(&self, options: ThreadOptions) -> Result<(), EngineError> {
         let mut inner = self.lock();
         inner.check_setup()?;
         inner.shared_sockets = std::mem::take(&mut inner.sockets).into();
@@ -163,7 +162,7 @@ impl Engine {
             Box::new(Egress::new(outgoing, outbox)),
             Box::new(Ingress::new(incoming)),
             self.egress.clone(),
-            busy_poll,
+            options,
         );
         let threads = [
             self.spawn("hipgw-data", move || lead.run()),

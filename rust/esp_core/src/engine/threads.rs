@@ -17,6 +17,7 @@ use std::{
 
 use super::{
     command::{CommandSender, EgressCommand},
+    precedence::Precedence,
     worker::{Loop, Worker, WINDOW},
 };
 
@@ -29,9 +30,27 @@ const JOIN_WINDOWS: u32 = 10;
 
 type Direction = Box<dyn Worker>;
 
+/// How the data threads wait, and how they stand among other threads.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ThreadOptions {
+    /// How long they look for more packets before they sleep, which keeps the time of waking up out
+    /// of the latency, and a CPU busy.
+    pub busy_poll: Duration,
+    /// Run before ordinary threads if the system allows it. Not together with `busy_poll`: nobody
+    /// else would get the CPU meanwhile.
+    pub realtime: bool,
+}
+
+impl ThreadOptions {
+    fn precedence(self) -> Precedence {
+        Precedence::new(self.realtime && self.busy_poll.is_zero())
+    }
+}
+
 /// The thread that always runs.
 pub(super) struct Lead {
     workers: Loop,
+    precedence: Precedence,
     to_helper: Option<SyncSender<Direction>>,
     from_helper: Receiver<Direction>,
     load: Arc<AtomicU32>,
@@ -40,6 +59,7 @@ pub(super) struct Lead {
 /// The thread that runs when there is much to do.
 pub(super) struct Helper {
     workers: Loop,
+    precedence: Precedence,
     from_lead: Receiver<Direction>,
     to_lead: SyncSender<Direction>,
     lead_load: Arc<AtomicU32>,
@@ -53,23 +73,25 @@ pub(super) fn prepare(
     egress: Direction,
     ingress: Direction,
     wake_lead: Arc<CommandSender<EgressCommand>>,
-    busy_poll: Duration,
+    options: ThreadOptions,
 ) -> (Lead, Helper) {
     let several = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1);
     // Of one place, as one direction moves: sending neither waits nor allocates.
     let (to_helper, from_lead) = mpsc::sync_channel(1);
     let (to_lead, from_helper) = mpsc::sync_channel(1);
     let load = Arc::new(AtomicU32::new(0));
-    let workers = Loop::new(vec![egress, ingress], busy_poll);
+    let workers = Loop::new(vec![egress, ingress], options.busy_poll);
     let spare = workers.spare();
     let lead = Lead {
         workers,
+        precedence: options.precedence(),
         to_helper: several.then_some(to_helper),
         from_helper,
         load: load.clone(),
     };
     let helper = Helper {
         workers: spare,
+        precedence: options.precedence(),
         from_lead,
         to_lead,
         lead_load: load,
@@ -83,13 +105,18 @@ impl Lead {
     /// this thread, as nothing more can come to it.
     pub(super) fn run(mut self) -> Result<(), String> {
         let mut helped = false;
+        self.workers.count_precedence(self.precedence.begin());
         while !self.workers.stopped() {
             // The load of both is looked at only while there are two.
             let longest = helped.then_some(WINDOW.as_millis() as u32);
             self.workers.turn(longest)?;
+            let change = self.precedence.singles_so_far(self.workers.singles());
+            self.workers.count_precedence(change);
             if let Some(load) = self.workers.load() {
-                self.load.store(load, Ordering::Relaxed);
-                if !helped && load >= SPLIT_LOAD {
+                self.load.store(load.percent, Ordering::Relaxed);
+                let change = self.precedence.window_passed(load);
+                self.workers.count_precedence(change);
+                if !helped && load.percent >= SPLIT_LOAD {
                     helped = self.split();
                 }
             }
@@ -126,17 +153,20 @@ impl Helper {
     /// Wait for a direction, carry its packets until there are few, and begin again; the error says
     /// why it cannot go on.
     pub(super) fn run(self) -> Result<(), String> {
-        let mut workers = self.workers;
+        let (mut workers, mut precedence) = (self.workers, self.precedence);
         while let Ok(direction) = self.from_lead.recv() {
             workers.push(direction);
+            workers.count_precedence(precedence.begin());
             let mut quiet = 0;
             while quiet < JOIN_WINDOWS {
                 if workers.stopped() {
                     return Ok(());
                 }
                 workers.turn(Some(WINDOW.as_millis() as u32))?;
+                workers.count_precedence(precedence.singles_so_far(workers.singles()));
                 if let Some(load) = workers.load() {
-                    let both = load + self.lead_load.load(Ordering::Relaxed);
+                    workers.count_precedence(precedence.window_passed(load));
+                    let both = load.percent + self.lead_load.load(Ordering::Relaxed);
                     quiet = if both < JOIN_LOAD { quiet + 1 } else { 0 };
                 }
             }
@@ -162,6 +192,7 @@ mod tests {
     use super::*;
     use crate::{
         engine::command::{queue, CommandReceiver, IngressCommand, Signalled},
+        stats::Counters,
         sys::fd::Signal,
     };
 
@@ -174,6 +205,7 @@ mod tests {
     struct Pretended<C> {
         commands: CommandReceiver<C>,
         view: Arc<View>,
+        counters: Counters,
     }
 
     impl<C: Send> Worker for Pretended<C> {
@@ -201,7 +233,13 @@ mod tests {
             false
         }
 
-        fn polled(&self) {}
+        fn take_singles(&mut self) -> u32 {
+            0
+        }
+
+        fn counters(&self) -> &Counters {
+            &self.counters
+        }
     }
 
     fn pretended<C>(commands: CommandReceiver<C>) -> (Box<Pretended<C>>, Arc<View>) {
@@ -212,6 +250,7 @@ mod tests {
         let worker = Pretended {
             commands,
             view: view.clone(),
+            counters: Counters::default(),
         };
         (Box::new(worker), view)
     }
@@ -226,7 +265,7 @@ mod tests {
         let to_egress = Arc::new(to_egress);
         let (egress, one) = pretended(egress_commands);
         let (ingress, other) = pretended(ingress_commands);
-        let (lead, helper) = prepare(egress, ingress, to_egress.clone(), Duration::ZERO);
+        let (lead, helper) = prepare(egress, ingress, to_egress.clone(), ThreadOptions::default());
         let threads = [
             thread::spawn(move || lead.run()),
             thread::spawn(move || helper.run()),

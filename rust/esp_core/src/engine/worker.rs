@@ -6,8 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::command::Signalled;
-use crate::sys::poll::Poll;
+use super::{command::Signalled, precedence::Change};
+use crate::{
+    stages::{Lap, Stage},
+    stats::{Counter, Counters},
+    sys::poll::Poll,
+};
 
 /// How often time is looked at while something waits for it.
 pub(super) const TICK_MS: u32 = 500;
@@ -37,8 +41,21 @@ pub(super) trait Worker: Send {
     /// Whether something waits for the time to pass.
     fn awaits_time(&self) -> bool;
 
-    /// The loop has asked the kernel for more.
-    fn polled(&self);
+    /// How many packets were read singly since the last call, and not as part of a super-packet or
+    /// train.
+    fn take_singles(&mut self) -> u32;
+
+    /// What this direction counts.
+    fn counters(&self) -> &Counters;
+}
+
+/// What a thread had to do in a window.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Load {
+    /// The share of the time that was not spent waiting.
+    pub percent: u32,
+    /// Packets that came singly, in as much time as a window should last.
+    pub singles: u32,
 }
 
 /// What a source is to the loop.
@@ -63,6 +80,8 @@ pub(super) struct Loop {
     turn_began: Instant,
     window_began: Instant,
     busy: Duration,
+    /// Packets that came singly in this window so far.
+    singles: u32,
 }
 
 impl Loop {
@@ -84,6 +103,7 @@ impl Loop {
             turn_began: now,
             window_began: now,
             busy: Duration::ZERO,
+            singles: 0,
         }
     }
 
@@ -99,6 +119,7 @@ impl Loop {
         self.turn_began = Instant::now();
         self.window_began = self.turn_began;
         self.busy = Duration::ZERO;
+        self.singles = 0;
     }
 
     /// Give away the last worker.
@@ -163,13 +184,20 @@ impl Loop {
             longest_ms
         };
         self.busy += self.turn_began.elapsed();
+        let lap = Lap::begin();
         let waited = self.wait(timeout);
+        if let Some(worker) = self.workers.first() {
+            lap.end(worker.counters(), Stage::Wait);
+        }
         self.turn_began = Instant::now();
         waited.map_err(|error| format!("cannot wait for packets: {error}"))?;
         for key in self.poll.ready() {
             self.sources[key].ready = true;
         }
-        self.workers.iter().for_each(|worker| worker.polled());
+        for worker in &mut self.workers {
+            worker.counters().add(Counter::PollCalls, 1);
+            self.singles += worker.take_singles();
+        }
         Ok(())
     }
 
@@ -233,8 +261,25 @@ impl Loop {
         self.poll.wait(timeout_ms)
     }
 
-    /// The share of the time that was not spent waiting, in percent, once a window has passed.
-    pub(super) fn load(&mut self) -> Option<u32> {
+    /// Count a change of how this thread stands among others.
+    pub(super) fn count_precedence(&self, change: Option<Change>) {
+        let counter = match change {
+            Some(Change::GivenUp) => Counter::PrecedenceGivenUp,
+            Some(Change::Refused) => Counter::PrecedenceRefused,
+            Some(Change::First) | None => return,
+        };
+        if let Some(worker) = self.workers.first() {
+            worker.counters().add(counter, 1);
+        }
+    }
+
+    /// Packets that came singly in the window that has not passed yet.
+    pub(super) fn singles(&self) -> u32 {
+        self.singles
+    }
+
+    /// What a window's load was, once it has passed.
+    pub(super) fn load(&mut self) -> Option<Load> {
         let passed = self.turn_began - self.window_began;
         if passed < WINDOW {
             return None;
@@ -242,6 +287,10 @@ impl Loop {
         let percent = self.busy.as_micros() * 100 / passed.as_micros().max(1);
         self.window_began = self.turn_began;
         self.busy = Duration::ZERO;
-        Some(percent.min(100) as u32)
+        let singles = u128::from(std::mem::take(&mut self.singles));
+        Some(Load {
+            percent: percent.min(100) as u32,
+            singles: (singles * WINDOW.as_micros() / passed.as_micros().max(1)) as u32,
+        })
     }
 }

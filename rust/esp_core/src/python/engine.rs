@@ -17,8 +17,8 @@ use crate::{
     drops::DropReason,
     ecn::MarkPolicy,
     engine::{
-        self, Direction, EngineError, SaParameters, SaPath, TapParameters, TunParameters,
-        UdpOffloads,
+        self, Direction, EngineError, SaParameters, SaPath, TapParameters, ThreadOptions,
+        TunParameters, UdpOffloads,
     },
     events::Event,
     stats::Counter,
@@ -128,9 +128,12 @@ impl Engine {
         })?)
     }
 
-    #[pyo3(signature = (*, busy_poll_us = 0))]
-    fn start(&self, busy_poll_us: u64) -> PyResult<()> {
-        Ok(self.0.start(Duration::from_micros(busy_poll_us))?)
+    #[pyo3(signature = (*, busy_poll_us = 0, realtime = false))]
+    fn start(&self, busy_poll_us: u64, realtime: bool) -> PyResult<()> {
+        Ok(self.0.start(ThreadOptions {
+            busy_poll: Duration::from_micros(busy_poll_us),
+            realtime,
+        })?)
     }
 
     fn stop(&self, py: Python<'_>) {
@@ -288,6 +291,11 @@ impl Engine {
         let counters = PyDict::new(py);
         for counter in Counter::ALL {
             counters.set_item(counter.name(), self.0.counter(*counter))?;
+        }
+        #[cfg(feature = "stage-cycles")]
+        for stage in crate::stages::Stage::ALL {
+            let name = format!("stage_ns_{}", stage.name());
+            counters.set_item(name, self.0.stage_ns(*stage))?;
         }
         let statistics = PyDict::new(py);
         statistics.set_item("drops", drops.collect::<Vec<_>>())?;

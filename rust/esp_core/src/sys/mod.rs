@@ -9,9 +9,12 @@ pub mod control_message;
 pub mod fd;
 pub mod poll;
 pub mod receive;
+pub mod schedule;
 pub mod send;
 pub mod socket;
 pub mod sum;
+#[cfg(feature = "stage-cycles")]
+pub mod ticks;
 pub mod tun;
 
 use std::io;

@@ -13,7 +13,7 @@ use esp_core::{
     ecn::MarkPolicy,
     engine::{
         Direction, Engine, EngineError, SaNumbers, SaParameters, SaPath, TapParameters,
-        TunParameters, UdpOffloads,
+        ThreadOptions, TunParameters, UdpOffloads,
     },
     events::Event,
     stats::Counter,
@@ -124,7 +124,7 @@ impl Node {
                 })
                 .unwrap();
         }
-        engine.start(Duration::ZERO).unwrap();
+        engine.start(ThreadOptions::default()).unwrap();
         Self {
             engine,
             hit: hit(number),

@@ -8,7 +8,7 @@ use std::{
 
 use esp_core::{
     drops::DropReason,
-    engine::{Direction, SaPath},
+    engine::{Direction, SaPath, ThreadOptions},
     esp::Sealer,
     events::{Event, ENGINE_EVENTS},
     stats::Counter,
@@ -445,8 +445,8 @@ fn what_cannot_be_used_is_refused() {
     assert!(engine.add_udp_socket(file).is_err());
     assert!(engine.add_esp_socket(file).is_err());
     assert!(duplicate(file).is_ok());
-    engine.start(Duration::ZERO).unwrap();
-    assert!(engine.start(Duration::ZERO).is_err());
+    engine.start(ThreadOptions::default()).unwrap();
+    assert!(engine.start(ThreadOptions::default()).is_err());
     engine.stop();
     engine.stop();
 }

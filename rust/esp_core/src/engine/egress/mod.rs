@@ -30,7 +30,9 @@ use crate::{
     events::EventQueue,
     fragment::{piece_len, FragmentHeader, MAX_PAYLOAD},
     l2::mac_table::MacTable,
+    offload::GsoKind,
     packet::{ip::FRAGMENT_HEADER_LEN, protocol},
+    stages::{Lap, Stage},
     stats::{Counter, Counters},
 };
 
@@ -76,6 +78,8 @@ pub(super) struct Egress {
     hold: Arc<Mutex<HoldTable>>,
     /// Something may be in `hold`.
     holding: bool,
+    /// Packets read since last asked that were no super-packets.
+    singles: u32,
     events: Arc<EventQueue>,
     counters: Arc<Counters>,
     clock: Clock,
@@ -99,6 +103,7 @@ impl Egress {
             commands: parts.commands,
             hold: parts.hold,
             holding: false,
+            singles: 0,
             events: parts.events,
             counters: parts.counters,
             clock: parts.clock,
@@ -114,11 +119,14 @@ impl Egress {
         for n in 0..TURN {
             let (start, area) = self.outbox.read_area();
             self.counters.add(Counter::ReadCalls, 1);
+            let lap = Lap::begin();
             let result = self.segments[index].device.read(area);
+            lap.end(&self.counters, Stage::Read);
             match result.map_err(|error| format!("cannot read from the TAP: {error}"))? {
                 ReadResult::Nothing => return Ok(true),
                 ReadResult::Bad(reason) => self.counters.dropped(reason),
                 ReadResult::Packet { len, vnet } => {
+                    self.singles += u32::from(vnet.kind == GsoKind::None);
                     self.counters.add(Counter::TapRxFrames, 1);
                     self.counters.add(Counter::TapRxBytes, len);
                     self.frame(index, start..start + len, vnet);
@@ -139,11 +147,14 @@ impl Egress {
             };
             let (start, area) = self.outbox.read_area();
             self.counters.add(Counter::ReadCalls, 1);
+            let lap = Lap::begin();
             let result = tun.device.read(area);
+            lap.end(&self.counters, Stage::Read);
             match result.map_err(|error| format!("cannot read from the TUN: {error}"))? {
                 ReadResult::Nothing => return Ok(true),
                 ReadResult::Bad(reason) => self.counters.dropped(reason),
                 ReadResult::Packet { len, vnet } => {
+                    self.singles += u32::from(vnet.kind == GsoKind::None);
                     self.counters.add(Counter::TunRxPackets, 1);
                     self.counters.add(Counter::TunRxBytes, len);
                     self.packet(start..start + len, vnet);
@@ -280,8 +291,12 @@ impl Worker for Egress {
         self.holding || !self.inner_fragments.is_empty()
     }
 
-    fn polled(&self) {
-        self.counters.add(Counter::PollCalls, 1);
+    fn take_singles(&mut self) -> u32 {
+        std::mem::take(&mut self.singles)
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
         ethernet::{self, Header},
         protocol,
     },
+    stages::{Lap, Stage},
     stats::{Counter, Counters},
     sys::control_message::Received,
 };
@@ -262,7 +263,10 @@ fn write_all(
             &buffer[place.range.clone()]
         });
         counters.add(Counter::WriteCalls, 1);
-        match device.write(&vnet, std::iter::once(headers).chain(payloads)) {
+        let lap = Lap::begin();
+        let written = device.write(&vnet, std::iter::once(headers).chain(payloads));
+        lap.end(counters, Stage::Write);
+        match written {
             Ok(()) => {
                 counters.add(packets, count);
                 counters.add(bytes, len);

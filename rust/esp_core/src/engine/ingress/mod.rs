@@ -28,6 +28,7 @@ use crate::{
     fragment::reassembly::Pool,
     offload::coalesce::Place,
     packet::{be32, ip, protocol},
+    stages::{Lap, Stage},
     stats::{Counter, Counters},
     sys::{
         control_message::Received,
@@ -91,6 +92,8 @@ pub(super) struct Ingress {
     esp: Option<ReceiveBatch>,
     /// Octets of a datagram or train that came in last, on average.
     mean_bytes: usize,
+    /// Datagrams received since last asked that were not part of a train.
+    singles: u32,
     pool: Pool,
     /// Security associations with pieces that wait for the rest.
     reassembling: Vec<u32>,
@@ -173,6 +176,7 @@ impl Ingress {
             udp: Some(ReceiveBatch::new(UDP_SLOTS, UDP_SLOT_LEN)),
             esp: Some(ReceiveBatch::new(ESP_SLOTS, ESP_SLOT_LEN)),
             mean_bytes: 0,
+            singles: 0,
             pool: Pool::filled(JUMBO),
             reassembling: Vec::new(),
             opened: Vec::with_capacity(LAG),
@@ -225,7 +229,10 @@ impl Ingress {
         for _ in 0..TURN {
             let slots = (BATCH_BYTES / self.mean_bytes.max(1)).clamp(1, batch.slots());
             self.counters.add(Counter::ReceiveCalls, 1);
-            let count = match batch.receive(socket.as_fd(), slots) {
+            let lap = Lap::begin();
+            let received = batch.receive(socket.as_fd(), slots);
+            lap.end(&self.counters, Stage::Receive);
+            let count = match received {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 // Other errors are about packets sent before; the socket lives on.
@@ -235,6 +242,7 @@ impl Ingress {
             for slot in 0..count {
                 let datagram = batch.datagram(slot);
                 bytes += datagram.range.len();
+                self.singles += u32::from(datagram.received.segment_size == 0);
                 self.datagram(socket, batch.data_mut(), datagram);
             }
             self.flush(batch.data());
@@ -327,7 +335,10 @@ impl Ingress {
             self.report_unknown(spi, outer);
             return Err(DropReason::UnknownSpi);
         };
-        let opened = sa.open(packet, sequence_low, self.now_ms)?;
+        let lap = Lap::begin();
+        let opened = sa.open(packet, sequence_low, self.now_ms);
+        lap.end(&self.counters, Stage::Open);
+        let opened = opened?;
         if sa.first_data_due {
             sa.first_data_due = !self.events.push(Event::FirstData { spi });
         }
@@ -355,7 +366,10 @@ impl Ingress {
     fn deliver(&mut self, data: &mut [u8], outer: &Outer) {
         let mut opened = std::mem::take(&mut self.opened);
         for payload in opened.drain(..) {
-            if let Err(reason) = self.deliver_one(data, payload, outer) {
+            let lap = Lap::begin();
+            let delivered = self.deliver_one(data, payload, outer);
+            lap.end(&self.counters, Stage::Deliver);
+            if let Err(reason) = delivered {
                 self.counters.dropped(reason);
             }
         }
@@ -519,8 +533,12 @@ impl Worker for Ingress {
         !self.reassembling.is_empty() || self.segments.iter().any(IngressSegment::is_ageing)
     }
 
-    fn polled(&self) {
-        self.counters.add(Counter::PollCalls, 1);
+    fn take_singles(&mut self) -> u32 {
+        std::mem::take(&mut self.singles)
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
     }
 }
 
