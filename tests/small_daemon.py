@@ -153,8 +153,8 @@ class SmallDaemon:
             return {"own": [], "peers": []}
         return {
             "own": [
-                {"address": "192.0.2.1", "interface": 3},
-                {"address": "2001:db8::1", "interface": 0},
+                {"address": "192.0.2.1", "interface": "eth0", "pinned": True},
+                {"address": "2001:db8::1", "interface": "eth1", "pinned": False},
             ],
             "peers": [
                 {

@@ -164,6 +164,8 @@ def test_a_better_default_route_and_pins(lab: Lab) -> None:
         assert watch.interface_of(ip_address("192.0.0.1")) == host.index("eth0")
         assert watch.interface_of(ip_address("192.0.1.1")) == host.index("eth1")
         assert watch.interface_of(ip_address("203.0.113.1")) == 0
+        assert watch.interface_name(ip_address("192.0.1.1")) == "eth1"
+        assert watch.interface_name(ip_address("203.0.113.1")) is None
         host.run(["ip", "route", "del", "default", "via", "192.0.0.254"])
         await watched.becomes("192.0.1.1", "192.0.0.1")
         # A rule and a table of its own, as machines with several uplinks have them.

@@ -203,4 +203,6 @@ def test_what_leads_nowhere_is_told_apart() -> None:
     near = {IPv4Address("198.51.100.1"), IPv6Address("2001:db8::1")}
     assert found.near == near
     without = found.without(near)
-    assert (without.addresses, without.near) == ((IPv4Address("192.0.2.1"),), frozenset())
+    left = IPv4Address("192.0.2.1")
+    assert (without.addresses, without.near) == ((left,), frozenset())
+    assert without.interfaces == ((left, "eth0"),)

@@ -33,9 +33,11 @@ def _print_own(answer: "AddressesAnswer") -> None:
         click.echo("No own address is usable, or they are not watched (mobility.enabled).")
         return
     output.print_table(
-        ("own address", "interface"),
-        # The daemon knows the index; its name is the same only in its network namespace.
-        [(own["address"], own["interface"] or None) for own in answer["own"]],
+        ("own address", "interface", "leaves by"),
+        [
+            (own["address"], own["interface"], own["interface"] if own["pinned"] else "routes")
+            for own in answer["own"]
+        ],
     )
 
 

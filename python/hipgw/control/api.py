@@ -232,8 +232,11 @@ class OwnAddressAnswer(TypedDict):
     """An own address that peers can be reached from."""
 
     address: str
-    interface: int
-    """Index of the interface that packets from it are pinned to; 0: where routes send them."""
+    interface: str | None
+    """Name of the interface that it is on."""
+    pinned: bool
+    """Whether its packets leave by that interface whatever the routing table prefers; else they go
+    where the routes lead."""
 
 
 class LocatorAnswer(TypedDict):

@@ -20,7 +20,11 @@ def addresses_answer(
 ) -> AddressesAnswer:
     """Everything that is known of where this machine and its peers are."""
     own: list[OwnAddressAnswer] = [
-        {"address": str(address), "interface": watch.interface_of(address)}
+        {
+            "address": str(address),
+            "interface": watch.interface_name(address),
+            "pinned": watch.interface_of(address) != 0,
+        }
         for address in watch.addresses
     ]
     return {"own": own, "peers": [_peer(info, directory) for info in infos]}

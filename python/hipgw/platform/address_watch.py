@@ -63,6 +63,10 @@ class AddressWatch:
         """
         return self._pins.get(address, 0)
 
+    def interface_name(self, address: IPAddress) -> str | None:
+        """Name of the interface that a usable address is on; None for other addresses."""
+        return dict(self._now.interfaces).get(address)
+
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Read what is there now and watch it from then on. Raises PlatformError."""
         # The socket first: what changes while the tables are read is told by it.

@@ -54,6 +54,8 @@ class Underlay:
     """The best first; both families."""
     near: frozenset[IPAddress] = frozenset()
     """Those of them from which no route leads further than their own link."""
+    interfaces: tuple[tuple[IPAddress, str], ...] = ()
+    """Name of the interface that each address is on."""
     pins: tuple[tuple[IPAddress, int], ...] = ()
     """Interface index of the addresses whose packets the routing table alone might send
     elsewhere."""
@@ -63,6 +65,7 @@ class Underlay:
         return Underlay(
             tuple(address for address in self.addresses if address not in some),
             frozenset(address for address in self.near if address not in some),
+            tuple(entry for entry in self.interfaces if entry[0] not in some),
             tuple(pin for pin in self.pins if pin[0] not in some),
         )
 
@@ -101,14 +104,16 @@ def choose(snapshot: Snapshot, settings: UnderlaySettings) -> Underlay:
     for entry in entries:
         if reach.needs_pin(entry.address.version, entry.interface):
             pins.setdefault(entry.address, entry.interface)
-    addresses = tuple(dict.fromkeys(entry.address for entry in entries))
     far = {
         entry.address
         for entry in entries
         if reach.rank(entry.address.version, interfaces[entry.interface])[0] < _OWN_LINK_ONLY
     }
-    near = frozenset(address for address in addresses if address not in far)
-    return Underlay(addresses, near, tuple(pins.items()))
+    near = frozenset(entry.address for entry in entries if entry.address not in far)
+    names: dict[IPAddress, str] = {}
+    for entry in entries:
+        names.setdefault(entry.address, interfaces[entry.interface].name)
+    return Underlay(tuple(names), near, tuple(names.items()), tuple(pins.items()))
 
 
 class _Reach:
