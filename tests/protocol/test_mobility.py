@@ -26,6 +26,7 @@ from hipgw.wire.parameters import (
 )
 from protocol.network import (
     FAST,
+    Nat,
     Network,
     Node,
     assert_joined,
@@ -39,6 +40,8 @@ DELAY = 0.01
 RTT = 2 * DELAY
 A4, B4, NEW4 = "192.0.2.1", "198.51.100.2", "203.0.113.7"
 A6, B6, NEW6 = "2001:db8:a::1", "2001:db8:b::2", "2001:db8:c::7"
+HOME, OFFICE = "10.0.0.5", "10.0.1.7"
+"""Each behind a NAT of its own."""
 
 
 def joined(
@@ -65,6 +68,33 @@ def joined(
     a.events.clear()
     b.events.clear()
     return network, a, b
+
+
+def joined_behind_nat() -> tuple[Network, Node, Node]:
+    """Two associated nodes, the initiator behind a NAT."""
+    small, great = ordered()
+    network = Network(1)
+    network.filter = lambda _sender, _data: [DELAY]
+    network.nats = {
+        ip_address(HOME): Nat("192.0.2.99"),
+        ip_address(OFFICE): Nat("203.0.113.99"),
+    }
+    a = network.add("a", HOME, small, CONFIG)
+    b = network.add("b", B4, great, CONFIG)
+    network.readdress(a, HOME)
+    network.readdress(b, B4)
+    network.connect(a, b)
+    network.until(lambda: a.state(b) is State.ESTABLISHED)
+    assert network.data(a, b)
+    network.run(1.0)
+    assert network.data(b, a)
+    a.events.clear()
+    b.events.clear()
+    return network, a, b
+
+
+def closed(*nodes: Node) -> list[Closed]:
+    return [event for node in nodes for event in node.events if isinstance(event, Closed)]
 
 
 def paths_changed(node: Node) -> list[PathChanged]:
@@ -418,6 +448,19 @@ def test_a_nat_that_gives_another_port() -> None:
     network.run(1.0)
     assert b.path_to(a).remote_port == 40001
     assert b.outbound[a.hit][2]
+
+
+def test_from_one_nat_to_another() -> None:
+    """What the peer lists leads nowhere, so its announcement is answered where it came from."""
+    network, a, b = joined_behind_nat()
+    network.readdress(a, OFFICE)
+    network.run(60.0)
+    assert not closed(a, b)
+    path = b.path_to(a)
+    assert (str(path.remote), path.remote_port) == ("203.0.113.99", 40001)
+    assert b.outbound[a.hit][2]
+    assert network.data(a, b)
+    assert network.data(b, a)
 
 
 def test_a_copy_from_elsewhere_moves_nothing() -> None:

@@ -134,10 +134,14 @@ def _process(
         session.remember_answer(update_id, task.packet, path)
         answer = []
     for locator in unverified:
+        # The answer goes back to where the request came from. An address that is only named may
+        # lead nowhere: that of a host behind a NAT does.
+        same = locator.key == (path.remote, path.locator_port)
+        carried = answer if same else []
         challenge = reachability.verify(
-            core, association, session, locator, now, arrived=path, answer=answer
+            core, association, session, locator, now, arrived=path, answer=carried
         )
-        if challenge is not None and answer:
+        if challenge is not None and carried:
             session.remember_answer(update_id, challenge.packet, challenge.path)
             answer = []
     if answer:
