@@ -319,6 +319,20 @@ def test_the_peer_renews_keys_while_this_host_moves() -> None:
     assert_joined(a, b)
 
 
+def test_the_peer_moves_after_its_answer_to_new_keys_was_lost() -> None:
+    """What it answers again must not leave from an address that it has not got any more."""
+    network, a, b = joined()
+    network.filter = lambda sender, _data: [] if sender == "b" else [DELAY]
+    network.perform(a, a.machine.rekey(b.hit, network.now))
+    network.run(DELAY * 1.5)
+    network.filter = lambda _sender, _data: [DELAY]
+    network.readdress(b, NEW4)
+    network.run(60.0)
+    assert not closed(a, b)
+    assert_at(network, a, b, A4, NEW4)
+    assert a.machine.associations()[0].rekeyed == b.machine.associations()[0].rekeyed == 1
+
+
 def test_nobody_at_the_new_address_ends_the_association() -> None:
     network, a, _b = joined()
     network.blocked = lambda path: NEW4 in (str(path.local), str(path.remote))
@@ -461,6 +475,21 @@ def test_from_one_nat_to_another() -> None:
     assert b.outbound[a.hit][2]
     assert network.data(a, b)
     assert network.data(b, a)
+
+
+def test_a_nat_that_gives_another_port_while_keys_are_renewed() -> None:
+    network, a, b = joined_behind_nat()
+    network.filter = lambda sender, _data: [] if sender == "b" else [DELAY]
+    network.perform(a, a.machine.rekey(b.hit, network.now))
+    network.run(DELAY * 1.5)
+    network.nats[ip_address(HOME)].rebind()
+    network.filter = lambda _sender, _data: [DELAY]
+    for _ in range(60):
+        network.data(a, b)
+        network.run(1.0)
+    assert not closed(a, b)
+    assert network.data(b, a)
+    assert a.machine.associations()[0].rekeyed == b.machine.associations()[0].rekeyed == 1
 
 
 def test_a_copy_from_elsewhere_moves_nothing() -> None:

@@ -78,7 +78,7 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     if not signature_holds(packet, session.peer):
         raise Dropped(DropReason.BAD_SIGNATURE)
     if seq is not None and not _is_new(session, seq.update_id):
-        _answer_again(core, association, session, seq.update_id, now)
+        _answer_again(core, association, session, packet, seq.update_id, path, now)
         return
     if seq is not None:
         confirmed(core, association, "UPDATE came in", now)
@@ -166,21 +166,40 @@ def _echoes(packet: HipPacket, path: Path) -> list[Parameter]:
 
 
 def _answer_again(
-    core: Core, association: Association, session: Session, update_id: int, now: float
+    core: Core,
+    association: Association,
+    session: Session,
+    packet: HipPacket,
+    update_id: int,
+    source: Path,
+    now: float,
 ) -> None:
     """The acknowledgement was lost, or somebody plays the UPDATE again (§6.12.1 step 2).
 
     The same answer goes to the same place, so that a replay leads to nobody else, and not too
-    often.
+    often. If either end is not there any more, a mere acknowledgement goes to where the peer is:
+    the answer itself may bear a nonce that proves who is at the old place.
     """
     if not core.update_limit.allow(association.peer_hit, now):
         raise Dropped(DropReason.DUPLICATE)
-    answer = session.answers.get(update_id)
-    if answer is not None:
-        core.send(answer[0], answer[1], association.peer_hit)
-    elif association.path is not None:
-        reply = update_tasks.build(association, session, (Ack((update_id,)),))
-        core.send(reply, association.path, association.peer_hit)
+    if not association.mobility.verified:
+        # The first copy may have come from somebody who was faster than the peer.
+        reachability.source_seen(core, association, source, now)
+    answer, where = session.answers.get(update_id, (b"", None))
+    if where is not None and (
+        not paths.is_own(core, where)
+        or paths.is_deprecated(association, where)
+        or (not paths.is_active(association, where) and paths.is_active(association, source))
+    ):
+        where = None
+    if where is not None:
+        core.send(answer, where, association.peer_hit)
+        return
+    to = source if paths.is_active(association, source) else association.path
+    if to is not None:
+        parameters = (Ack((update_id,)), *_echoes(packet, source))
+        reply = update_tasks.build(association, session, parameters)
+        core.send(reply, to, association.peer_hit)
 
 
 def _acknowledged(
