@@ -510,6 +510,21 @@ def test_a_copy_from_elsewhere_moves_nothing() -> None:
     assert len(there) <= 40
 
 
+def test_copies_from_many_places_do_not_push_the_peer_out() -> None:
+    network, a, b = joined()
+    spi = b.sa(Direction.INBOUND).spi
+    for turn in range(20):
+        forged = Path(ip_address(B4), ip_address(f"203.0.113.{200 + turn}"))
+        network.perform(b, b.machine.source_changed(spi, forged, network.now))
+        network.run(1.0)
+    network.run(60.0)
+    assert not paths_changed(b)
+    assert_at(network, a, b, A4, B4)
+    network.readdress(b, NEW4)
+    network.run(1.0)
+    assert_at(network, a, b, A4, NEW4)
+
+
 def test_a_silent_path_is_left_and_found_again() -> None:
     network, a, b = joined((A4, A6), (B4, B6))
     network.blocked = lambda path: path.remote.version == 4
