@@ -548,6 +548,40 @@ def test_a_search_that_finds_the_current_path_alive_changes_nothing() -> None:
     assert not paths_changed(a)
 
 
+def test_a_search_ends_also_when_the_peer_sends_no_echoes_back() -> None:
+    network, a, b = joined((A4, A6), (B4, B6))
+    association = a.machine._core.find(a.hit, b.hit)
+    theirs = b.machine._core.find(b.hit, a.hit)
+    network.filter = lambda _sender, _data: []
+    network.perform(a, a.machine.path_silent(b.hit, network.now))
+    for task in list(association.mobility.search):
+        ack = update_tasks.build(theirs, theirs.session, [Ack((task.update_id,))])
+        network.deliver(a, ack, ip_address(B4))
+    assert not association.mobility.search
+    assert not paths_changed(a)
+
+
+def test_a_search_along_many_paths_with_answers_lost() -> None:
+    """The peer remembers fewer answers than there are questions, and makes them anew."""
+    network, a, b = joined(
+        tuple(f"192.0.2.{n}" for n in range(1, 5)), tuple(f"198.51.100.{n}" for n in range(1, 5))
+    )
+    lost = 0
+
+    def lose(sender: str, _data: bytes) -> list[float]:
+        nonlocal lost
+        lost += sender == "b"
+        return [] if sender == "b" and lost <= 16 else [DELAY]
+
+    network.filter = lose
+    old = a.path_to(b)
+    network.blocked = lambda path: {path.local, path.remote} == {old.local, old.remote}
+    network.perform(a, a.machine.path_silent(b.hit, network.now))
+    network.run(1.0)
+    assert a.path_to(b) != old
+    assert network.data(a, b)
+
+
 def test_keepalives_only_where_a_nat_may_be() -> None:
     network, a, b = joined(config=replace(CONFIG, keepalive_s=15.0))
     network.sent.clear()

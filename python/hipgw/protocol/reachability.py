@@ -264,7 +264,10 @@ def _found(
     now: float,
 ) -> None:
     mobility, current = association.mobility, association.path
-    if task not in mobility.search or not _answers(packet, task) or current is None:
+    if task not in mobility.search or current is None:
+        return
+    if not _answers(packet, task) or paths.is_deprecated(association, task.path):
+        _not_found(core, association, task, now)
         return
     paths.stop_search(association)
     _now_active(association, task.path)
@@ -289,7 +292,10 @@ def _works_again(
     now: float,
 ) -> None:
     mobility = association.mobility
-    if task not in mobility.search or not _answers(packet, task):
+    if task not in mobility.search:
+        return
+    if not _answers(packet, task) or paths.is_deprecated(association, task.path):
+        _not_found(core, association, task, now)
         return
     mobility.search.remove(task)
     mobility.returning += 1
