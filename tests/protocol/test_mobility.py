@@ -232,6 +232,40 @@ def test_no_address_for_a_while() -> None:
     assert_at(network, a, b, NEW4, B4)
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["begun before", "wanted meanwhile"])
+@pytest.mark.parametrize("there", [A4, NEW4], ids=["the same", "another"])
+def test_new_keys_wait_for_an_address(first: bool, there: str) -> None:
+    """That nobody answers shows nothing while there is nowhere to ask from."""
+    network, a, b = joined()
+    network.filter = lambda _sender, _data: []  # the peer does not wait so long
+    if first:
+        network.perform(a, a.machine.rekey(b.hit, network.now))
+    network.cut_off(a)
+    network.filter = lambda _sender, _data: [DELAY]
+    if not first:
+        network.perform(a, a.machine.rekey(b.hit, network.now))
+    network.run(100.0)
+    assert not closed(a, b)
+    network.readdress(a, there)
+    network.run(1.0)
+    assert a.machine.associations()[0].rekeyed == b.machine.associations()[0].rekeyed == first
+    assert_at(network, a, b, there, B4)
+
+
+def test_a_move_waits_for_an_address() -> None:
+    network, a, b = joined()
+    network.filter = lambda _sender, _data: []
+    network.readdress(a, NEW4)
+    network.run(0.1)
+    network.cut_off(a)
+    network.run(100.0)
+    assert not closed(a)
+    network.filter = lambda _sender, _data: [DELAY]
+    network.readdress(a, NEW4)
+    network.run(1.0)
+    assert_at(network, a, b, NEW4, B4)
+
+
 def test_moving_again_before_the_first_move_is_through() -> None:
     network, a, b = joined()
     network.readdress(a, NEW4)

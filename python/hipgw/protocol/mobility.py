@@ -37,9 +37,9 @@ _ANNOUNCE_PATHS_MAX = 8
 def addresses_changed(core: Core, addresses: Sequence[IPAddress], now: float) -> None:
     """All usable own addresses are these now, the best first."""
     usable = tuple(dict.fromkeys(address for address in addresses if is_unicast(address)))
-    if usable == core.own_addresses:
+    if usable == core.own_addresses and core.addresses_known:
         return
-    core.own_addresses = usable
+    core.own_addresses, core.addresses_known = usable, True
     up: list[Association] = []
     for association in [*core.associations.values(), *core.opportunistic.values()]:
         if association.state in UP:
@@ -90,6 +90,7 @@ def reconsider(core: Core, association: Association, now: float) -> None:
         mobility.better_at = now + core.config.return_s
     if _listed(core, mobility.preferred) != mobility.announced:
         announce(core, association, session, now, target)
+    update_tasks.go_on(core, association, now)
     if changed:
         # Where this host had no address of that family before, nothing could be verified.
         for locator in mobility.locators.usable():

@@ -71,11 +71,6 @@ def is_active(association: Association, path: Path) -> bool:
     return locator is not None and locator.state is LocatorState.ACTIVE
 
 
-def is_own(core: Core, path: Path) -> bool:
-    """Whether the local end of a path is (still) an address of this host, as far as is known."""
-    return path.local is None or not core.own_addresses or path.local in core.own_addresses
-
-
 def is_deprecated(association: Association, path: Path) -> bool:
     """Whether the peer is not at the remote end of a path any more."""
     locator = locator_of(association, path)

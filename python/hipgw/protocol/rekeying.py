@@ -41,6 +41,8 @@ def begin(core: Core, association: Association, now: float, *, dh: bool) -> bool
     session, path = association.session, association.path
     if association.state not in UP or session is None or path is None or session.rekey:
         return False
+    if not core.is_own(path):
+        return False
     rekey = _new(core, session, dh=dh or not _keymat_lasts(session, session.keymat.index))
     session.rekey = rekey
     _ask(core, association, session, rekey, path, now)
@@ -158,6 +160,9 @@ def _look_after(
     with other keys than this host. For the same reason a request is never just forgotten.
     """
     if rekey.deadline is None or rekey.deadline > now:
+        return
+    if association.path is not None and not core.is_own(association.path):
+        rekey.deadline = now + WAIT_S
         return
     rekey.restarts += 1
     if rekey.restarts > RESTARTS_MAX or association.path is None:

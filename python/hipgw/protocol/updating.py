@@ -187,7 +187,7 @@ def _answer_again(
         reachability.source_seen(core, association, source, now)
     answer, where = session.answers.get(update_id, (b"", None))
     if where is not None and (
-        not paths.is_own(core, where)
+        not core.is_own(where)
         or paths.is_deprecated(association, where)
         or (not paths.is_active(association, where) and paths.is_active(association, source))
     ):
