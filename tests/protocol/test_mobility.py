@@ -341,6 +341,24 @@ def test_a_move_while_keys_are_renewed() -> None:
     assert_joined(a, b)
 
 
+def test_keys_that_are_renewed_first_leave_the_announcement_to_be_repeated() -> None:
+    """Both go in one UPDATE, which is lost; the peer has the keys by another before."""
+    network, a, b = joined()
+    network.perform(a, a.machine.rekey(b.hit, network.now))
+    network.run(DELAY * 1.2)
+    network.filter = lambda _sender, data: [] if HipPacket.parse(data).get(LocatorSet) else [DELAY]
+    network.readdress(a, NEW4, A4)
+    for _ in range(30):
+        network.run(DELAY * 0.2)
+        network.data(a, b)
+        network.data(b, a)
+    assert a.machine.associations()[0].rekeyed == b.machine.associations()[0].rekeyed == 1
+    network.filter = lambda _sender, _data: [DELAY]
+    network.run(2.0)
+    assert locators(b) == {A4: LocatorState.ACTIVE, NEW4: LocatorState.ACTIVE}
+    assert_at(network, a, b, NEW4, B4)
+
+
 def test_the_peer_renews_keys_while_this_host_moves() -> None:
     network, a, b = joined()
     network.perform(b, b.machine.rekey(a.hit, network.now))

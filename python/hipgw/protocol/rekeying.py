@@ -85,7 +85,7 @@ def received(
 
     if rekey is not None and rekey.peer is not None:
         # It began anew, so it has given up what it had asked for.
-        _forget(core, association, session)
+        _forget(core, association, session, now)
         rekey = None
     answer: list[Parameter] = []
     if rekey is None:
@@ -98,7 +98,7 @@ def received(
         answer = parameters(session, rekey)
     rekey.peer, rekey.peer_dh = info, dh.public_value if dh is not None else None
     if not _prepare(core, association, session, rekey):
-        _forget(core, association, session)
+        _forget(core, association, session, now)
         raise Dropped(DropReason.BAD_DH)
     if rekey.acknowledged:
         _finish(core, association, session, now)
@@ -283,7 +283,8 @@ def _finish(core: Core, association: Association, session: Session, now: float) 
         return
     if rekey.peer is None:
         return
-    update_tasks.cancel(association, rekey.task)
+    if rekey.task is not association.mobility.announcement:
+        update_tasks.cancel(association, rekey.task)
     old_outbound = session.outbound_spi
     session.retired.append(Retired(session.inbound_spi, now + UNUSED_S))
     while len(session.retired) > RETIRED_MAX:
@@ -320,15 +321,19 @@ def _finish(core: Core, association: Association, session: Session, now: float) 
     core.arm(association)
 
 
-def _forget(core: Core, association: Association, session: Session) -> None:
+def _forget(core: Core, association: Association, session: Session, now: float) -> None:
     """Give a rekeying up; the pair in force stays."""
-    rekey = session.rekey
+    rekey, mobility = session.rekey, association.mobility
     if rekey is None:
         return
     update_tasks.cancel(association, rekey.task)
+    if rekey.task is not None and rekey.task is mobility.announcement:
+        # Own addresses were announced along with it: that has to be done without it.
+        mobility.announcement, mobility.announced, mobility.reconsider_at = None, (), now
     if rekey.keys is not None:
         _remove_inbound(core, association, rekey.new_spi)
     session.rekey = None
+    core.arm(association)
 
 
 def _remove_inbound(core: Core, association: Association, spi: int) -> None:
