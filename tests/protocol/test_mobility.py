@@ -356,6 +356,7 @@ def test_keys_that_are_renewed_first_leave_the_announcement_to_be_repeated() -> 
     network.filter = lambda _sender, _data: [DELAY]
     network.run(2.0)
     assert locators(b) == {A4: LocatorState.ACTIVE, NEW4: LocatorState.ACTIVE}
+    network.run(60.0)
     assert_at(network, a, b, NEW4, B4)
 
 
