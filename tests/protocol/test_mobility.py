@@ -277,6 +277,21 @@ def test_moving_again_before_the_first_move_is_through() -> None:
     assert_at(network, a, b, "203.0.113.99", B4)
 
 
+def test_back_again_before_the_peer_was_told() -> None:
+    """With many peers that takes a while; data may have come from the other address meanwhile."""
+    network, a, b = joined()
+    core = a.machine._core
+    for hit in peer_hits(100):
+        establish(a.machine, hit, network.now).last_traffic += 10.0  # these go first
+    network.readdress(a, NEW4)
+    assert network.data(a, b)
+    network.readdress(a, A4)
+    assert core.find(a.hit, b.hit).mobility.moved
+    network.run(1.0)
+    assert not core.find(a.hit, b.hit).mobility.moved
+    assert_at(network, a, b, A4, B4)
+
+
 def test_an_older_announcement_that_comes_late_is_not_applied() -> None:
     network, a, b = joined()
     delays = iter([0.5])

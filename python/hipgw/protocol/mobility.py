@@ -88,7 +88,8 @@ def reconsider(core: Core, association: Association, now: float) -> None:
         target, mobility.preferred = best, best.local
     if best not in (target, path) and mobility.better_at is None:
         mobility.better_at = now + core.config.return_s
-    if _listed(core, mobility.preferred) != mobility.announced:
+    untold = mobility.moved and mobility.announcement is None
+    if untold or _listed(core, mobility.preferred) != mobility.announced:
         announce(core, association, session, now, target)
     update_tasks.go_on(core, association, now)
     if changed:
