@@ -409,6 +409,26 @@ def test_nobody_at_the_new_address_ends_the_association() -> None:
     assert [event for event in a.events if isinstance(event, Closed)]
 
 
+def test_the_address_that_is_left_leads_nowhere_but_another_does() -> None:
+    """The peer goes on by the other: so nobody hears nothing, and neither end would notice."""
+    network, a, b = joined((A4, A6), (B4, B6))
+    network.blocked = lambda path: NEW4 in (str(path.local), str(path.remote))
+    network.readdress(a, NEW4, A6)
+    network.run(5.0)
+    assert_at(network, a, b, A6, B6)
+
+
+def test_the_peer_moves_while_a_better_address_is_announced() -> None:
+    network, a, b = joined()
+    network.filter = lambda _sender, _data: []
+    network.readdress(a, NEW4, A4)
+    network.filter = lambda _sender, _data: [DELAY]
+    network.readdress(b, "198.51.100.77")
+    network.run(100.0)
+    assert B4 not in {str(event.new.remote) for event in paths_changed(a)}
+    assert_at(network, a, b, NEW4, "198.51.100.77")
+
+
 def test_a_peer_that_does_not_know_locators_keeps_its_association() -> None:
     """It has nowhere to move from: what it does not answer is an offer, no more."""
     network, a, b = joined()

@@ -361,10 +361,16 @@ def _acknowledged(
     if mobility.announcement is not task:
         return
     mobility.announcement = None
-    mobility.moved = False
+    moved, mobility.moved = mobility.moved, False
     target, mobility.moving_to = mobility.moving_to, None
     if target is not None and path.local == target.local:
-        paths.move(core, association, target, "a better own address")
+        # The peer may have moved meanwhile.
+        ways = (way for way in paths.pairs(core, association) if way.local == target.local)
+        if (best := next(ways, None)) is not None:
+            paths.move(core, association, best, "a better own address")
+    elif moved and path != association.path:
+        # The peer was found by a detour: perhaps the path that was chosen blindly is dead.
+        reachability.check(core, association, now)
     mobility.reconsider_at = now
     core.arm(association)
 

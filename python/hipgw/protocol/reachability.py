@@ -25,6 +25,7 @@ from hipgw.wire.parameters import (
 NONCE_OCTETS = 16
 CHALLENGE_RETRIES = 5
 SEARCH_RETRIES = 3
+CHECK_RETRIES = 2
 RETURN_ANSWERS = 3
 """Answers in a row after which a better path is used again."""
 RETURN_INTERVAL_S = 1.0
@@ -159,6 +160,27 @@ def search(core: Core, association: Association, now: float) -> None:
                 retries=SEARCH_RETRIES,
             )
         )
+
+
+def check(core: Core, association: Association, now: float) -> None:
+    """See whether the current path works; if it does not, look for another one."""
+    session, path = association.session, association.path
+    if session is not None and path is not None:
+        _echo(
+            core,
+            association,
+            session,
+            path,
+            now,
+            acknowledged=update_tasks.ignore,
+            abandoned=_silent,
+            retries=CHECK_RETRIES,
+        )
+
+
+def _silent(core: Core, association: Association, task: UpdateTask, now: float) -> None:
+    if task.path == association.path:
+        search(core, association, now)
 
 
 def try_better(core: Core, association: Association, better: Path, now: float) -> None:
