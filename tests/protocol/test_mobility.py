@@ -23,6 +23,7 @@ from hipgw.wire.parameters import (
     PlainLocator,
     Seq,
     SpiLocator,
+    TransportLocator,
 )
 from protocol.network import (
     FAST,
@@ -529,6 +530,25 @@ def test_a_third_party_gets_nothing_but_a_few_echo_requests() -> None:
     assert 1 <= len(there) <= 12
     moves = [event for event in a.events if isinstance(event, MoveSA)]
     assert all(not move.verified for move in moves if str(move.path.remote) == victim)
+
+
+def test_a_third_party_is_not_flooded_by_many_announcements() -> None:
+    network, a, b = joined()
+    victim, announcements = ip_address("203.0.113.200"), 0
+    while announcements < 500:
+        ports = range(1000 * (announcements % 2), 1000 * (announcements % 2) + LOCATORS_MAX)
+        entries = [
+            Locator(TransportLocator(victim, port + 1, 17, 0, 1, 1), 1000) for port in ports
+        ]
+        say(network, a, b, *entries)
+        announcements += 1
+        network.run(0.01)
+    network.run(30.0)
+    there = [event for event in a.of(SendDatagram) if event.path.remote == victim]
+    assert len(there) < announcements
+    network.readdress(b, NEW4)
+    network.run(1.0)
+    assert_at(network, a, b, A4, NEW4)
 
 
 def test_data_does_not_leave_a_verified_address_for_one_that_is_not() -> None:

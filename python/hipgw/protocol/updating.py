@@ -110,6 +110,9 @@ def _process(
     """
     answer = [Ack((update_id,)), *_echoes(packet, path)]
     info, locator_set = packet.get(EspInfo), packet.get(LocatorSet)
+    if locator_set is not None and not core.locators_limit.allow(association.peer_hit, now):
+        # Each makes this host write to several addresses, which may be somebody else's.
+        raise Dropped(DropReason.RATE_LIMIT)
     rekey: list[Parameter] = []
     if info is not None:
         rekey = rekeying.received(core, association, session, packet, info, path, now)
