@@ -83,15 +83,16 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     if seq is not None:
         confirmed(core, association, "UPDATE came in", now)
         association.last_traffic = now
-    if ack is not None:
-        _acknowledged(core, association, packet, ack, path, now)
-    if seq is None or association.session is not session or association.state not in UP:
-        return
     try:
+        if ack is not None:
+            _acknowledged(core, association, packet, ack, path, now)
+        if seq is None or association.session is not session or association.state not in UP:
+            return
         _process(core, association, session, packet, seq.update_id, path, now)
     except Dropped:
         # Not done, so it must not be acknowledged when it comes again.
-        session.seen_update_ids.remove(seq.update_id)
+        if seq is not None:
+            session.seen_update_ids.remove(seq.update_id)
         raise
 
 
@@ -220,10 +221,11 @@ def _acknowledged(
 def _pong(
     core: Core, association: Association, packet: HipPacket, update_id: int, path: Path, now: float
 ) -> None:
-    echo, pending = packet.get(EchoResponseSigned), association.pings.get(update_id)
-    if pending is None or echo is None:
+    echoes, pending = packet.all(EchoResponseSigned), association.pings.get(update_id)
+    if pending is None or not echoes:
         return
-    if not hmac.compare_digest(echo.data, pending.nonce):
+    # One packet may answer several.
+    if not any(hmac.compare_digest(echo.data, pending.nonce) for echo in echoes):
         raise Dropped(DropReason.BAD_ECHO)
     del association.pings[update_id]
     if pending.probe is not None:
