@@ -25,7 +25,7 @@ from hipgw.protocol.effects import (
     SolvePuzzle,
 )
 from hipgw.protocol.machine import HipMachine
-from hipgw.protocol.path import IPAddress, Path, Transport
+from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Path, Transport
 from hipgw.protocol.responder import confirmed
 from hipgw.protocol.states import State
 from hipgw.protocol.transitions import Trigger
@@ -104,6 +104,7 @@ class Node:
     events: list[Effect] = field(default_factory=list)
     sas: dict[tuple[Direction, int], InstallSA] = field(default_factory=dict)
     installed: list[InstallSA] = field(default_factory=list)
+    port: int = HIP_UDP_PORT
     others: list[IPAddress] = field(default_factory=list)
     """Further addresses that it has."""
     outbound: dict[IPv6Address, tuple[int, Path, bool]] = field(default_factory=dict)
@@ -257,7 +258,7 @@ class Network:
         return True
 
     def path(self, source: Node, target: Node) -> Path:
-        return Path(source.address, target.address, self.transport)
+        return Path(source.address, target.address, self.transport, source.port, target.port)
 
     def connect(self, source: Node, target: Node, *, opportunistic: bool = False) -> None:
         peer_hit = None if opportunistic else target.hit
@@ -357,6 +358,8 @@ class Network:
             if nat.outside == path.remote:
                 place = nat.into(path.remote_port, seen_from)
         if place is None or place[0] not in self.nodes:
+            return None
+        if path.transport is Transport.UDP and place[1] != self.nodes[place[0]].port:
             return None
         return Path(place[0], seen_from[0], path.transport, place[1], seen_from[1])
 

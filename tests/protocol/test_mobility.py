@@ -562,14 +562,15 @@ def test_data_does_not_leave_a_verified_address_for_one_that_is_not() -> None:
 
 
 def test_a_nat_that_gives_another_port() -> None:
-    network, a, b = joined()
-    spi = b.sa(Direction.INBOUND).spi
-    rebound = Path(ip_address(B4), ip_address(A4), Transport.UDP, 10500, 40001)
-    network.perform(b, b.machine.source_changed(spi, rebound, network.now))
-    assert b.path_to(a).remote_port == 10500, "not before the peer is known to be there"
+    network, a, b = joined_behind_nat()
+    before = b.path_to(a)
+    network.nats[ip_address(HOME)].rebind()
+    assert network.data(a, b)
+    assert b.path_to(a) == before, "not before the peer is known to be there"
     network.run(1.0)
-    assert b.path_to(a).remote_port == 40001
+    assert b.path_to(a) == replace(before, remote_port=40002)
     assert b.outbound[a.hit][2]
+    assert network.data(b, a)
 
 
 def test_from_one_nat_to_another() -> None:
@@ -631,6 +632,26 @@ def test_copies_from_many_places_do_not_push_the_peer_out() -> None:
     network.readdress(b, NEW4)
     network.run(1.0)
     assert_at(network, a, b, A4, NEW4)
+
+
+@pytest.mark.parametrize("mover", ["initiator", "responder"])
+def test_another_udp_port_than_the_usual_one(mover: str) -> None:
+    small, great = ordered()
+    network = Network(1)
+    a, b = network.add("a", A4, small, CONFIG), network.add("b", B4, great, CONFIG)
+    a.port, b.port = 20500, 30500
+    network.readdress(a, A4)
+    network.readdress(b, B4, B6)
+    network.connect(a, b)
+    network.run(1.0)
+    one = a if mover == "initiator" else b
+    for there in (NEW4, "203.0.113.8"):
+        network.readdress(one, there, NEW6)
+        network.run(1.0)
+        assert network.data(a, b)
+        assert network.data(b, a)
+    assert a.path_to(b).remote_port == 30500
+    assert b.path_to(a).remote_port == 20500
 
 
 def test_a_silent_path_is_left_and_found_again() -> None:

@@ -18,8 +18,9 @@ from hipgw.protocol.effects import MoveSA, PathChanged, SendDatagram, StateChang
 from hipgw.protocol.locators import LOCATORS_MAX, LocatorState
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.states import State
+from hipgw.wire.checksum import PseudoHeader
 from hipgw.wire.icmp import TooBig
-from hipgw.wire.packet import HipPacket, PacketType
+from hipgw.wire.packet import HipPacket, PacketType, set_checksum
 from hipgw.wire.parameters import EspInfo, Locator, LocatorSet, PlainLocator, Seq
 from protocol.network import Network, Node, ordered
 from protocol.test_mobility import (
@@ -252,6 +253,20 @@ def test_such_a_copy_does_not_cost_a_peer_behind_a_nat_its_association() -> None
     assert network.data(b, a)
     assert str(b.path_to(a).remote) == "203.0.113.99"
     assert b.outbound[a.hit][2]
+
+
+def test_a_copy_by_another_transport_is_not_taken() -> None:
+    network, a, b = joined()
+    taken: list[bytes] = []
+    network.filter = lambda sender, data: taken.append(data) or [] if sender == "a" else [0.01]
+    network.readdress(a, NEW4)
+    network.filter = lambda _sender, _data: [0.01]
+    copy = set_checksum(taken[0], PseudoHeader(ip_address(NEW4), ip_address(B4)))
+    plain_ip = Path(ip_address(B4), ip_address(NEW4), Transport.RAW)
+    network.perform(b, b.machine.datagram_received(copy, plain_ip, network.now))
+    assert b.drops() == {"unexpected": 1}
+    network.run(1.0)
+    assert_at(network, a, b, NEW4, B4)
 
 
 def test_a_peer_gets_the_challenge_to_a_victim_nowhere_else() -> None:

@@ -70,6 +70,9 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     session = association.session if association is not None else None
     if association is None or session is None or association.state not in UP:
         raise Dropped(DropReason.NO_ASSOCIATION)
+    if association.path is None or path.transport is not association.path.transport:
+        # What anybody can make of a packet on its way; the ports of locators would be lost.
+        raise Dropped(DropReason.UNEXPECTED)
     seq, ack = packet.get(Seq), packet.get(Ack)
     if seq is None and ack is None:
         raise Dropped(DropReason.MISSING_PARAMETER)
