@@ -654,6 +654,22 @@ def test_another_udp_port_than_the_usual_one(mover: str) -> None:
     assert b.path_to(a).remote_port == 20500
 
 
+def test_an_address_that_could_not_be_verified_is_tried_again() -> None:
+    """The peer has its acknowledgement, then nothing gets through for a while."""
+    network, a, b = joined()
+    network.readdress(a, NEW4)
+    network.run(DELAY * 1.5)
+    network.filter = lambda _sender, _data: []
+    network.run(60.0)
+    assert not b.outbound[a.hit][2]
+    network.filter = lambda _sender, _data: [DELAY]
+    network.run(60.0)
+    assert network.data(a, b)
+    network.perform(b, b.machine.data_flows(a.hit, network.now, one_way=False))
+    network.run(1.0)
+    assert_at(network, a, b, NEW4, B4)
+
+
 def test_a_silent_path_is_left_and_found_again() -> None:
     network, a, b = joined((A4, A6), (B4, B6))
     network.blocked = lambda path: path.remote.version == 4

@@ -84,6 +84,7 @@ def source_seen(core: Core, association: Association, source: Path, now: float) 
     if source.transport is not path.transport or not is_unicast(source.remote):
         return
     if (source.remote, source.locator_port) == (path.remote, path.locator_port):
+        heard(core, association, now)
         return
     known = association.mobility.locators.get(source.remote, source.locator_port)
     if known is not None and known.state is LocatorState.ACTIVE and known.listed:
@@ -94,6 +95,20 @@ def source_seen(core: Core, association: Association, source: Path, now: float) 
     locator.state = LocatorState.UNVERIFIED
     forget_challenges(association)
     verify(core, association, session, locator, now, arrived=source)
+
+
+def heard(core: Core, association: Association, now: float) -> None:
+    """The peer is there, so see again whether it is where data goes, if that is not known.
+
+    The challenge to it may have been lost as often as it was sent; then data would be bound to the
+    peer's credit for ever.
+    """
+    session, path = association.session, association.path
+    if association.state not in UP or session is None or path is None:
+        return
+    locator = paths.locator_of(association, path)
+    if locator is not None and locator.state is LocatorState.UNVERIFIED:
+        verify(core, association, session, locator, now)
 
 
 def settle(core: Core, association: Association, reason: str) -> None:
