@@ -22,7 +22,7 @@ from hipgw.protocol.states import State
 from hipgw.protocol.transitions import TRANSITIONS, mermaid
 from hipgw.wire.packet import HipPacket, PacketType
 from hipgw.wire.parameters import Ack, EchoRequestSigned, EchoResponseSigned, Seq
-from protocol.network import FAST, Network, Node, assert_joined, identity, ordered
+from protocol.network import FAST, Nat, Network, Node, assert_joined, identity, ordered
 
 KINDS: tuple[KeyKind, ...] = ("rsa2048", "ecdsa-p256", "ecdsa-p384", "ed25519")
 
@@ -280,6 +280,18 @@ def test_data_or_time_completes_the_exchange() -> None:
         else:
             network.run(FAST.exchange_complete_s + 0.1)
         assert b.state(a) is State.ESTABLISHED
+
+
+def test_both_call_and_one_cannot_be_called() -> None:
+    """It is behind a NAT, and has the greater HIT, so that it should be the Responder (§6.7)."""
+    network = Network()
+    low, high = ordered()
+    a, b = network.add("a", "10.0.0.5", high), network.add("b", "192.0.2.2", low)
+    network.nats[a.address] = Nat("203.0.113.1")
+    network.connect(b, a)
+    network.connect(a, b)
+    network.run(5.0)
+    assert_joined(a, b)
 
 
 def test_one_packet_may_answer_several_pings() -> None:
