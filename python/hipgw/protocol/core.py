@@ -82,6 +82,7 @@ class Core:
         self.peer_too_big_limit = RateLimit(5, random(16))
         self.hint_limit = RateLimit(2, random(16))
         self.locators_limit = RateLimit(8, random(16))
+        self.dh_limit = RateLimit(50, random(16))
         self.own_addresses: tuple[IPAddress, ...] = ()
         """Usable ones, the best first; empty while nobody has told."""
         self.addresses_known = False

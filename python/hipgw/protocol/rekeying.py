@@ -82,6 +82,9 @@ def received(
     dh = packet.get(DiffieHellman)
     if dh is not None and (info.keymat_index != 0 or dh.group != session.dh_group):
         raise Dropped(DropReason.BAD_DH)
+    if dh is not None and not core.dh_limit.allow(association.peer_hit, now):
+        # It costs this host more than the peer, which may use one value again and again.
+        raise Dropped(DropReason.RATE_LIMIT)
 
     if rekey is not None and rekey.peer is not None:
         # It began anew, so it has given up what it had asked for.
