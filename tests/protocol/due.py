@@ -80,7 +80,7 @@ def _looks(known: Association) -> tuple[object, ...]:
         known.deadline,
         known.last_traffic,
         known.path_mtu and known.path_mtu.when,
-        [(task.update_id, task.transmissions) for task in known.updates.values()],
+        [(task.update_id, task.retransmission.when) for task in known.updates.values()],
         [(one.key, one.state) for one in mobility.locators],
         mobility.reconsider_at,
         mobility.better_at,

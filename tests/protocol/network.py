@@ -25,7 +25,7 @@ from hipgw.protocol.effects import (
     SolvePuzzle,
 )
 from hipgw.protocol.machine import HipMachine
-from hipgw.protocol.path import IPAddress, Path, Transport
+from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Path, Transport
 from hipgw.protocol.responder import confirmed
 from hipgw.protocol.states import State
 from hipgw.protocol.transitions import Trigger
@@ -104,6 +104,7 @@ class Node:
     events: list[Effect] = field(default_factory=list)
     sas: dict[tuple[Direction, int], InstallSA] = field(default_factory=dict)
     installed: list[InstallSA] = field(default_factory=list)
+    port: int = HIP_UDP_PORT
     others: list[IPAddress] = field(default_factory=list)
     """Further addresses that it has."""
     outbound: dict[IPv6Address, tuple[int, Path, bool]] = field(default_factory=dict)
@@ -141,6 +142,40 @@ class Node:
         return {reason: count for reason, count in counted.items() if count}
 
 
+Place = tuple[IPAddress, int]
+"""Address and UDP port."""
+
+
+class Nat:
+    """Gives what is behind it ports of one outer address, and lets in what was asked for."""
+
+    def __init__(self, outside: str) -> None:
+        self.outside = ip_address(outside)
+        self._ports: dict[Place, int] = {}
+        self._asked: set[tuple[int, Place]] = set()
+        self._next = 40000
+
+    def rebind(self) -> None:
+        """Forget all; whoever sends next gets another port."""
+        self._ports.clear()
+        self._asked.clear()
+
+    def out(self, inside: Place, to: Place) -> Place:
+        """How a packet looks outside."""
+        if inside not in self._ports:
+            self._next += 1
+            self._ports[inside] = self._next
+        port = self._ports[inside]
+        self._asked.add((port, to))
+        return self.outside, port
+
+    def into(self, port: int, source: Place) -> Place | None:
+        """Where a packet from outside goes; None for nowhere."""
+        if (port, source) not in self._asked:
+            return None
+        return next((inside for inside, known in self._ports.items() if known == port), None)
+
+
 Filter = Callable[[str, bytes], list[float]]
 """(sender's name, packet) -> delays in seconds at which copies arrive; empty for lost."""
 
@@ -159,6 +194,8 @@ class Network:
         self.filter: Filter = lambda sender, data: [0.01]
         self.blocked: Callable[[Path], bool] = lambda path: False
         """Pairs of addresses that nothing gets through between."""
+        self.nats: dict[IPAddress, Nat] = {}
+        """By the addresses that are behind them."""
         self.puzzle_s = 0.02
         self.sent: list[tuple[str, int]] = []
         """(sender's name, packet type) of everything that was sent."""
@@ -199,9 +236,9 @@ class Network:
     def data(self, source: Node, target: Node) -> bool:
         """Send a data packet, which arrives at once; whether it was taken."""
         spi, path, _verified = source.outbound[target.hit]
-        if self.nodes.get(path.local) is not source or self.nodes.get(path.remote) is not target:
-            return False
-        if self.blocked(path):
+        seen_from = self._leaves(source, path)
+        arrived = self._reaches(path, seen_from) if seen_from is not None else None
+        if arrived is None or self.nodes.get(arrived.local) is not target:
             return False
         sealed, opened = (
             source.sas[Direction.OUTBOUND, spi],
@@ -210,19 +247,18 @@ class Network:
         if opened is None:
             return False
         assert sealed.encryption_key == opened.encryption_key
-        where = path.local, path.local_port
+        where = arrived.remote, arrived.remote_port
         first, before = spi not in target.heard, target.heard.get(spi)
         target.heard[spi] = where
         if first:
             self.perform(target, target.machine.data_received(spi, self.now))
             before = opened.path.remote, opened.path.remote_port
         if before != where:
-            seen = Path(path.remote, path.local, path.transport, path.remote_port, path.local_port)
-            self.perform(target, target.machine.source_changed(spi, seen, self.now))
+            self.perform(target, target.machine.source_changed(spi, arrived, self.now))
         return True
 
     def path(self, source: Node, target: Node) -> Path:
-        return Path(source.address, target.address, self.transport)
+        return Path(source.address, target.address, self.transport, source.port, target.port)
 
     def connect(self, source: Node, target: Node, *, opportunistic: bool = False) -> None:
         peer_hit = None if opportunistic else target.hit
@@ -297,18 +333,42 @@ class Network:
 
     def _send(self, node: Node, effect: SendDatagram) -> None:
         self.sent.append((node.name, effect.data[2] & 0x7F))
-        source = effect.path.local or node.address
-        if self.nodes.get(source) is not node or self.blocked(effect.path):
+        seen_from = self._leaves(node, effect.path)
+        if seen_from is None:
             return
         for delay in self.filter(node.name, effect.data):
-            self._later(delay, lambda: self._arrive(node, effect, source))
+            self._later(delay, lambda: self._arrive(effect, seen_from))
 
-    def _arrive(self, sender: Node, effect: SendDatagram, source: IPAddress) -> None:
-        target = self.nodes.get(effect.path.remote)
-        if target is not None:
-            path = effect.path
-            arrived = Path(path.remote, source, path.transport, path.remote_port, path.local_port)
-            self.perform(target, target.machine.datagram_received(effect.data, arrived, self.now))
+    def _leaves(self, node: Node, path: Path) -> Place | None:
+        """Where a packet seems to come from; None if it goes nowhere."""
+        source = path.local or node.address
+        if self.nodes.get(source) is not node or self.blocked(path):
+            return None
+        nat = self.nats.get(source)
+        if nat is None:
+            return source, path.local_port
+        return nat.out((source, path.local_port), (path.remote, path.remote_port))
+
+    def _reaches(self, path: Path, seen_from: Place) -> Path | None:
+        """How a packet looks to its receiver; None if there is none."""
+        if path.remote in self.nats:
+            return None
+        place: Place | None = path.remote, path.remote_port
+        for nat in self.nats.values():
+            if nat.outside == path.remote:
+                place = nat.into(path.remote_port, seen_from)
+        if place is None or place[0] not in self.nodes:
+            return None
+        if path.transport is Transport.UDP and place[1] != self.nodes[place[0]].port:
+            return None
+        return Path(place[0], seen_from[0], path.transport, place[1], seen_from[1])
+
+    def _arrive(self, effect: SendDatagram, seen_from: Place) -> None:
+        arrived = self._reaches(effect.path, seen_from)
+        if arrived is not None:
+            target = self.nodes[arrived.local]
+            effects = target.machine.datagram_received(effect.data, arrived, self.now)
+            self.perform(target, effects)
 
     def _solve(self, node: Node, puzzle: SolvePuzzle) -> None:
         j = search(

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from hipgw.identity.host_identity import KeyKind
+from hipgw.protocol import update_tasks
 from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.effects import (
     Closed,
@@ -19,8 +20,9 @@ from hipgw.protocol.effects import (
 from hipgw.protocol.path import Transport
 from hipgw.protocol.states import State
 from hipgw.protocol.transitions import TRANSITIONS, mermaid
-from hipgw.wire.packet import PacketType
-from protocol.network import FAST, Network, Node, assert_joined, identity, ordered
+from hipgw.wire.packet import HipPacket, PacketType
+from hipgw.wire.parameters import Ack, EchoRequestSigned, EchoResponseSigned, Seq
+from protocol.network import FAST, Nat, Network, Node, assert_joined, identity, ordered
 
 KINDS: tuple[KeyKind, ...] = ("rsa2048", "ecdsa-p256", "ecdsa-p384", "ed25519")
 
@@ -278,6 +280,39 @@ def test_data_or_time_completes_the_exchange() -> None:
         else:
             network.run(FAST.exchange_complete_s + 0.1)
         assert b.state(a) is State.ESTABLISHED
+
+
+def test_both_call_and_one_cannot_be_called() -> None:
+    """It is behind a NAT, and has the greater HIT, so that it should be the Responder (§6.7)."""
+    network = Network()
+    low, high = ordered()
+    a, b = network.add("a", "10.0.0.5", high), network.add("b", "192.0.2.2", low)
+    network.nats[a.address] = Nat("203.0.113.1")
+    network.connect(b, a)
+    network.connect(a, b)
+    network.run(5.0)
+    assert_joined(a, b)
+
+
+def test_one_packet_may_answer_several_pings() -> None:
+    network = Network()
+    a, b = pair(network)
+    network.connect(a, b)
+    network.run(1.0)
+    network.filter = lambda _sender, _data: []
+    sent = [a.machine.ping(b.hit, network.now)[1] for _ in range(2)]
+    asked = [
+        HipPacket.parse(effect.data)
+        for effects in sent
+        for effect in effects
+        if isinstance(effect, SendDatagram)
+    ]
+    update_ids = tuple(packet.get(Seq).update_id for packet in asked)
+    echoes = [EchoResponseSigned(packet.get(EchoRequestSigned).data) for packet in asked]
+    theirs = b.machine._core.find(b.hit, a.hit)
+    answer = update_tasks.build(theirs, theirs.session, [Ack(update_ids), *echoes])
+    network.deliver(a, answer, b.address)
+    assert len(a.of(PingReply)) == 2
 
 
 def test_ping_both_ways_and_under_loss() -> None:

@@ -23,9 +23,11 @@ from hipgw.wire.parameters import (
     PlainLocator,
     Seq,
     SpiLocator,
+    TransportLocator,
 )
 from protocol.network import (
     FAST,
+    Nat,
     Network,
     Node,
     assert_joined,
@@ -39,6 +41,8 @@ DELAY = 0.01
 RTT = 2 * DELAY
 A4, B4, NEW4 = "192.0.2.1", "198.51.100.2", "203.0.113.7"
 A6, B6, NEW6 = "2001:db8:a::1", "2001:db8:b::2", "2001:db8:c::7"
+HOME, OFFICE = "10.0.0.5", "10.0.1.7"
+"""Each behind a NAT of its own."""
 
 
 def joined(
@@ -65,6 +69,33 @@ def joined(
     a.events.clear()
     b.events.clear()
     return network, a, b
+
+
+def joined_behind_nat() -> tuple[Network, Node, Node]:
+    """Two associated nodes, the initiator behind a NAT."""
+    small, great = ordered()
+    network = Network(1)
+    network.filter = lambda _sender, _data: [DELAY]
+    network.nats = {
+        ip_address(HOME): Nat("192.0.2.99"),
+        ip_address(OFFICE): Nat("203.0.113.99"),
+    }
+    a = network.add("a", HOME, small, CONFIG)
+    b = network.add("b", B4, great, CONFIG)
+    network.readdress(a, HOME)
+    network.readdress(b, B4)
+    network.connect(a, b)
+    network.until(lambda: a.state(b) is State.ESTABLISHED)
+    assert network.data(a, b)
+    network.run(1.0)
+    assert network.data(b, a)
+    a.events.clear()
+    b.events.clear()
+    return network, a, b
+
+
+def closed(*nodes: Node) -> list[Closed]:
+    return [event for node in nodes for event in node.events if isinstance(event, Closed)]
 
 
 def paths_changed(node: Node) -> list[PathChanged]:
@@ -202,6 +233,40 @@ def test_no_address_for_a_while() -> None:
     assert_at(network, a, b, NEW4, B4)
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["begun before", "wanted meanwhile"])
+@pytest.mark.parametrize("there", [A4, NEW4], ids=["the same", "another"])
+def test_new_keys_wait_for_an_address(first: bool, there: str) -> None:
+    """That nobody answers shows nothing while there is nowhere to ask from."""
+    network, a, b = joined()
+    network.filter = lambda _sender, _data: []  # the peer does not wait so long
+    if first:
+        network.perform(a, a.machine.rekey(b.hit, network.now))
+    network.cut_off(a)
+    network.filter = lambda _sender, _data: [DELAY]
+    if not first:
+        network.perform(a, a.machine.rekey(b.hit, network.now))
+    network.run(100.0)
+    assert not closed(a, b)
+    network.readdress(a, there)
+    network.run(1.0)
+    assert a.machine.associations()[0].rekeyed == b.machine.associations()[0].rekeyed == first
+    assert_at(network, a, b, there, B4)
+
+
+def test_a_move_waits_for_an_address() -> None:
+    network, a, b = joined()
+    network.filter = lambda _sender, _data: []
+    network.readdress(a, NEW4)
+    network.run(0.1)
+    network.cut_off(a)
+    network.run(100.0)
+    assert not closed(a)
+    network.filter = lambda _sender, _data: [DELAY]
+    network.readdress(a, NEW4)
+    network.run(1.0)
+    assert_at(network, a, b, NEW4, B4)
+
+
 def test_moving_again_before_the_first_move_is_through() -> None:
     network, a, b = joined()
     network.readdress(a, NEW4)
@@ -211,6 +276,21 @@ def test_moving_again_before_the_first_move_is_through() -> None:
     network.readdress(a, "203.0.113.99")
     network.run(2.0)
     assert_at(network, a, b, "203.0.113.99", B4)
+
+
+def test_back_again_before_the_peer_was_told() -> None:
+    """With many peers that takes a while; data may have come from the other address meanwhile."""
+    network, a, b = joined()
+    core = a.machine._core
+    for hit in peer_hits(100):
+        establish(a.machine, hit, network.now).last_traffic += 10.0  # these go first
+    network.readdress(a, NEW4)
+    assert network.data(a, b)
+    network.readdress(a, A4)
+    assert core.find(a.hit, b.hit).mobility.moved
+    network.run(1.0)
+    assert not core.find(a.hit, b.hit).mobility.moved
+    assert_at(network, a, b, A4, B4)
 
 
 def test_an_older_announcement_that_comes_late_is_not_applied() -> None:
@@ -277,6 +357,25 @@ def test_a_move_while_keys_are_renewed() -> None:
     assert_joined(a, b)
 
 
+def test_keys_that_are_renewed_first_leave_the_announcement_to_be_repeated() -> None:
+    """Both go in one UPDATE, which is lost; the peer has the keys by another before."""
+    network, a, b = joined()
+    network.perform(a, a.machine.rekey(b.hit, network.now))
+    network.run(DELAY * 1.2)
+    network.filter = lambda _sender, data: [] if HipPacket.parse(data).get(LocatorSet) else [DELAY]
+    network.readdress(a, NEW4, A4)
+    for _ in range(30):
+        network.run(DELAY * 0.2)
+        network.data(a, b)
+        network.data(b, a)
+    assert a.machine.associations()[0].rekeyed == b.machine.associations()[0].rekeyed == 1
+    network.filter = lambda _sender, _data: [DELAY]
+    network.run(2.0)
+    assert locators(b) == {A4: LocatorState.ACTIVE, NEW4: LocatorState.ACTIVE}
+    network.run(60.0)
+    assert_at(network, a, b, NEW4, B4)
+
+
 def test_the_peer_renews_keys_while_this_host_moves() -> None:
     network, a, b = joined()
     network.perform(b, b.machine.rekey(a.hit, network.now))
@@ -289,12 +388,46 @@ def test_the_peer_renews_keys_while_this_host_moves() -> None:
     assert_joined(a, b)
 
 
+def test_the_peer_moves_after_its_answer_to_new_keys_was_lost() -> None:
+    """What it answers again must not leave from an address that it has not got any more."""
+    network, a, b = joined()
+    network.filter = lambda sender, _data: [] if sender == "b" else [DELAY]
+    network.perform(a, a.machine.rekey(b.hit, network.now))
+    network.run(DELAY * 1.5)
+    network.filter = lambda _sender, _data: [DELAY]
+    network.readdress(b, NEW4)
+    network.run(60.0)
+    assert not closed(a, b)
+    assert_at(network, a, b, A4, NEW4)
+    assert a.machine.associations()[0].rekeyed == b.machine.associations()[0].rekeyed == 1
+
+
 def test_nobody_at_the_new_address_ends_the_association() -> None:
     network, a, _b = joined()
     network.blocked = lambda path: NEW4 in (str(path.local), str(path.remote))
     network.readdress(a, NEW4)
     network.run(100.0)
     assert [event for event in a.events if isinstance(event, Closed)]
+
+
+def test_the_address_that_is_left_leads_nowhere_but_another_does() -> None:
+    """The peer goes on by the other: so nobody hears nothing, and neither end would notice."""
+    network, a, b = joined((A4, A6), (B4, B6))
+    network.blocked = lambda path: NEW4 in (str(path.local), str(path.remote))
+    network.readdress(a, NEW4, A6)
+    network.run(5.0)
+    assert_at(network, a, b, A6, B6)
+
+
+def test_the_peer_moves_while_a_better_address_is_announced() -> None:
+    network, a, b = joined()
+    network.filter = lambda _sender, _data: []
+    network.readdress(a, NEW4, A4)
+    network.filter = lambda _sender, _data: [DELAY]
+    network.readdress(b, "198.51.100.77")
+    network.run(100.0)
+    assert B4 not in {str(event.new.remote) for event in paths_changed(a)}
+    assert_at(network, a, b, NEW4, "198.51.100.77")
 
 
 def test_a_peer_that_does_not_know_locators_keeps_its_association() -> None:
@@ -399,6 +532,25 @@ def test_a_third_party_gets_nothing_but_a_few_echo_requests() -> None:
     assert all(not move.verified for move in moves if str(move.path.remote) == victim)
 
 
+def test_a_third_party_is_not_flooded_by_many_announcements() -> None:
+    network, a, b = joined()
+    victim, announcements = ip_address("203.0.113.200"), 0
+    while announcements < 500:
+        ports = range(1000 * (announcements % 2), 1000 * (announcements % 2) + LOCATORS_MAX)
+        entries = [
+            Locator(TransportLocator(victim, port + 1, 17, 0, 1, 1), 1000) for port in ports
+        ]
+        say(network, a, b, *entries)
+        announcements += 1
+        network.run(0.01)
+    network.run(30.0)
+    there = [event for event in a.of(SendDatagram) if event.path.remote == victim]
+    assert len(there) < announcements
+    network.readdress(b, NEW4)
+    network.run(1.0)
+    assert_at(network, a, b, A4, NEW4)
+
+
 def test_data_does_not_leave_a_verified_address_for_one_that_is_not() -> None:
     network, a, b = joined()
     say(network, a, b, plain("203.0.113.200", preferred=True), plain(B4))
@@ -410,14 +562,43 @@ def test_data_does_not_leave_a_verified_address_for_one_that_is_not() -> None:
 
 
 def test_a_nat_that_gives_another_port() -> None:
-    network, a, b = joined()
-    spi = b.sa(Direction.INBOUND).spi
-    rebound = Path(ip_address(B4), ip_address(A4), Transport.UDP, 10500, 40001)
-    network.perform(b, b.machine.source_changed(spi, rebound, network.now))
-    assert b.path_to(a).remote_port == 10500, "not before the peer is known to be there"
+    network, a, b = joined_behind_nat()
+    before = b.path_to(a)
+    network.nats[ip_address(HOME)].rebind()
+    assert network.data(a, b)
+    assert b.path_to(a) == before, "not before the peer is known to be there"
     network.run(1.0)
-    assert b.path_to(a).remote_port == 40001
+    assert b.path_to(a) == replace(before, remote_port=40002)
     assert b.outbound[a.hit][2]
+    assert network.data(b, a)
+
+
+def test_from_one_nat_to_another() -> None:
+    """What the peer lists leads nowhere, so its announcement is answered where it came from."""
+    network, a, b = joined_behind_nat()
+    network.readdress(a, OFFICE)
+    network.run(60.0)
+    assert not closed(a, b)
+    path = b.path_to(a)
+    assert (str(path.remote), path.remote_port) == ("203.0.113.99", 40001)
+    assert b.outbound[a.hit][2]
+    assert network.data(a, b)
+    assert network.data(b, a)
+
+
+def test_a_nat_that_gives_another_port_while_keys_are_renewed() -> None:
+    network, a, b = joined_behind_nat()
+    network.filter = lambda sender, _data: [] if sender == "b" else [DELAY]
+    network.perform(a, a.machine.rekey(b.hit, network.now))
+    network.run(DELAY * 1.5)
+    network.nats[ip_address(HOME)].rebind()
+    network.filter = lambda _sender, _data: [DELAY]
+    for _ in range(60):
+        network.data(a, b)
+        network.run(1.0)
+    assert not closed(a, b)
+    assert network.data(b, a)
+    assert a.machine.associations()[0].rekeyed == b.machine.associations()[0].rekeyed == 1
 
 
 def test_a_copy_from_elsewhere_moves_nothing() -> None:
@@ -436,6 +617,57 @@ def test_a_copy_from_elsewhere_moves_nothing() -> None:
         if isinstance(event, SendDatagram) and event.path.remote == elsewhere
     ]
     assert len(there) <= 40
+
+
+def test_copies_from_many_places_do_not_push_the_peer_out() -> None:
+    network, a, b = joined()
+    spi = b.sa(Direction.INBOUND).spi
+    for turn in range(20):
+        forged = Path(ip_address(B4), ip_address(f"203.0.113.{200 + turn}"))
+        network.perform(b, b.machine.source_changed(spi, forged, network.now))
+        network.run(1.0)
+    network.run(60.0)
+    assert not paths_changed(b)
+    assert_at(network, a, b, A4, B4)
+    network.readdress(b, NEW4)
+    network.run(1.0)
+    assert_at(network, a, b, A4, NEW4)
+
+
+@pytest.mark.parametrize("mover", ["initiator", "responder"])
+def test_another_udp_port_than_the_usual_one(mover: str) -> None:
+    small, great = ordered()
+    network = Network(1)
+    a, b = network.add("a", A4, small, CONFIG), network.add("b", B4, great, CONFIG)
+    a.port, b.port = 20500, 30500
+    network.readdress(a, A4)
+    network.readdress(b, B4, B6)
+    network.connect(a, b)
+    network.run(1.0)
+    one = a if mover == "initiator" else b
+    for there in (NEW4, "203.0.113.8"):
+        network.readdress(one, there, NEW6)
+        network.run(1.0)
+        assert network.data(a, b)
+        assert network.data(b, a)
+    assert a.path_to(b).remote_port == 30500
+    assert b.path_to(a).remote_port == 20500
+
+
+def test_an_address_that_could_not_be_verified_is_tried_again() -> None:
+    """The peer has its acknowledgement, then nothing gets through for a while."""
+    network, a, b = joined()
+    network.readdress(a, NEW4)
+    network.run(DELAY * 1.5)
+    network.filter = lambda _sender, _data: []
+    network.run(60.0)
+    assert not b.outbound[a.hit][2]
+    network.filter = lambda _sender, _data: [DELAY]
+    network.run(60.0)
+    assert network.data(a, b)
+    network.perform(b, b.machine.data_flows(a.hit, network.now, one_way=False))
+    network.run(1.0)
+    assert_at(network, a, b, NEW4, B4)
 
 
 def test_a_silent_path_is_left_and_found_again() -> None:
@@ -459,6 +691,40 @@ def test_a_search_that_finds_the_current_path_alive_changes_nothing() -> None:
     network.perform(a, a.machine.path_silent(b.hit, network.now))
     network.run(5.0)
     assert not paths_changed(a)
+
+
+def test_a_search_ends_also_when_the_peer_sends_no_echoes_back() -> None:
+    network, a, b = joined((A4, A6), (B4, B6))
+    association = a.machine._core.find(a.hit, b.hit)
+    theirs = b.machine._core.find(b.hit, a.hit)
+    network.filter = lambda _sender, _data: []
+    network.perform(a, a.machine.path_silent(b.hit, network.now))
+    for task in list(association.mobility.search):
+        ack = update_tasks.build(theirs, theirs.session, [Ack((task.update_id,))])
+        network.deliver(a, ack, ip_address(B4))
+    assert not association.mobility.search
+    assert not paths_changed(a)
+
+
+def test_a_search_along_many_paths_with_answers_lost() -> None:
+    """The peer remembers fewer answers than there are questions, and makes them anew."""
+    network, a, b = joined(
+        tuple(f"192.0.2.{n}" for n in range(1, 5)), tuple(f"198.51.100.{n}" for n in range(1, 5))
+    )
+    lost = 0
+
+    def lose(sender: str, _data: bytes) -> list[float]:
+        nonlocal lost
+        lost += sender == "b"
+        return [] if sender == "b" and lost <= 16 else [DELAY]
+
+    network.filter = lose
+    old = a.path_to(b)
+    network.blocked = lambda path: {path.local, path.remote} == {old.local, old.remote}
+    network.perform(a, a.machine.path_silent(b.hit, network.now))
+    network.run(1.0)
+    assert a.path_to(b) != old
+    assert network.data(a, b)
 
 
 def test_keepalives_only_where_a_nat_may_be() -> None:

@@ -15,14 +15,27 @@ import pytest
 
 from hipgw.protocol import update_tasks
 from hipgw.protocol.effects import MoveSA, PathChanged, SendDatagram, StateChanged
-from hipgw.protocol.locators import LOCATORS_MAX
+from hipgw.protocol.locators import LOCATORS_MAX, LocatorState
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.states import State
+from hipgw.wire.checksum import PseudoHeader
 from hipgw.wire.icmp import TooBig
-from hipgw.wire.packet import HipPacket, PacketType
+from hipgw.wire.packet import HipPacket, PacketType, set_checksum
 from hipgw.wire.parameters import EspInfo, Locator, LocatorSet, PlainLocator, Seq
 from protocol.network import Network, Node, ordered
-from protocol.test_mobility import A4, B4, CONFIG, NEW4, assert_at, joined
+from protocol.test_mobility import (
+    A4,
+    B4,
+    CONFIG,
+    NEW4,
+    OFFICE,
+    assert_at,
+    closed,
+    joined,
+    joined_behind_nat,
+    locators,
+    plain,
+)
 
 VICTIM = ip_address("203.0.113.200")
 OLD = "203.0.113.50"
@@ -225,3 +238,49 @@ def test_a_copy_that_overtakes_the_packet_itself_moves_nothing_for_good() -> Non
     throw(network, b, taken[0], VICTIM)
     network.run(10.0)
     assert_at(network, a, b, NEW4, B4)
+
+
+def test_such_a_copy_does_not_cost_a_peer_behind_a_nat_its_association() -> None:
+    network, a, b = joined_behind_nat()
+    taken: list[bytes] = []
+    network.filter = lambda sender, data: taken.append(data) or [] if sender == "a" else [0.01]
+    network.readdress(a, OFFICE)
+    network.filter = lambda _sender, _data: [0.01]
+    throw(network, b, taken[0], VICTIM)
+    network.run(60.0)
+    assert not closed(a, b)
+    assert network.data(a, b)
+    assert network.data(b, a)
+    assert str(b.path_to(a).remote) == "203.0.113.99"
+    assert b.outbound[a.hit][2]
+
+
+def test_a_copy_by_another_transport_is_not_taken() -> None:
+    network, a, b = joined()
+    taken: list[bytes] = []
+    network.filter = lambda sender, data: taken.append(data) or [] if sender == "a" else [0.01]
+    network.readdress(a, NEW4)
+    network.filter = lambda _sender, _data: [0.01]
+    copy = set_checksum(taken[0], PseudoHeader(ip_address(NEW4), ip_address(B4)))
+    plain_ip = Path(ip_address(B4), ip_address(NEW4), Transport.RAW)
+    network.perform(b, b.machine.datagram_received(copy, plain_ip, network.now))
+    assert b.drops() == {"unexpected": 1}
+    network.run(1.0)
+    assert_at(network, a, b, NEW4, B4)
+
+
+def test_a_peer_gets_the_challenge_to_a_victim_nowhere_else() -> None:
+    """It names a victim, forges an UPDATE from there, and asks again from where it is."""
+    network, a, b = joined()
+    association = b.machine._core.find(b.hit, a.hit)
+    session = association.session
+    spi, update_id = session.inbound_spi, session.take_update_id()
+    entries = (plain(str(VICTIM), preferred=True), plain(B4))
+    parameters = [EspInfo(0, spi, spi), LocatorSet(entries), Seq(update_id)]
+    packet = update_tasks.build(association, session, parameters)
+    for _ in range(10):
+        throw(network, a, packet, VICTIM)
+        throw(network, a, packet, ip_address(B4))
+        network.run(1.0)
+    assert locators(a)[str(VICTIM)] is LocatorState.UNVERIFIED
+    assert_at(network, a, b, A4, B4)

@@ -266,6 +266,19 @@ def test_a_wrong_group_or_value_is_refused() -> None:
     exchange_data(network, a, b)
 
 
+def test_a_peer_cannot_keep_this_host_busy_with_new_keys() -> None:
+    network, a, b = joined()
+    session = b.machine._core.find(b.hit, a.hit).session
+    installed = len(a.installed)
+    for spi in range(70000, 70200):
+        info = EspInfo(0, session.inbound_spi, spi)
+        dh = DiffieHellman(7, session.own_dh.public_value)
+        network.deliver(a, update_of(network, b, a, info, dh), b.address)
+    assert len(a.installed) - installed <= 50
+    assert a.drops()["rate_limit"] >= 150
+    assert len(a.sas) <= 4
+
+
 def test_a_replayed_request_changes_nothing() -> None:
     network, a, b = joined()
     rekey(network, a, b)

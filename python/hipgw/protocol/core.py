@@ -81,8 +81,12 @@ class Core:
         self.too_big_limit = RateLimit(50, random(16))
         self.peer_too_big_limit = RateLimit(5, random(16))
         self.hint_limit = RateLimit(2, random(16))
+        self.locators_limit = RateLimit(8, random(16))
+        self.dh_limit = RateLimit(50, random(16))
         self.own_addresses: tuple[IPAddress, ...] = ()
         """Usable ones, the best first; empty while nobody has told."""
+        self.addresses_known = False
+        """Whether somebody has told, if only that there are none."""
         self.drops: Counter[DropReason] = Counter()
         self.sent: Counter[str] = Counter()
         self.received: Counter[str] = Counter()
@@ -127,6 +131,10 @@ class Core:
         """A number that names a puzzle or a ping."""
         self._next_request += 1
         return self._next_request
+
+    def is_own(self, path: Path) -> bool:
+        """Whether the local end of a path is (still) an address of this host, as far as known."""
+        return path.local is None or not self.addresses_known or path.local in self.own_addresses
 
     # -- security associations ---------------------------------------------------------------
 

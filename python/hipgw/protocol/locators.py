@@ -13,7 +13,7 @@ from hipgw.protocol.path import IPAddress
 LOCATORS_MAX = 8
 """Remembered of one peer (RFC 8046 §6.2.2)."""
 CANDIDATES_MAX = 2
-"""Of these, addresses that the peer has not listed but was seen to send from."""
+"""Of these, addresses that the peer has not listed but seems to send from; unverified ones."""
 _BROADCAST = IPv4Address("255.255.255.255")
 
 
@@ -103,7 +103,9 @@ class PeerLocators:
         """A locator that the peer was seen to send from, remembered now if it was not."""
         known = self._known.get((address, port))
         if known is None:
-            others = [one for one in self if not one.listed]
+            # Never one that is verified: strangers who send copies must not push it out.
+            others = [one for one in self if not one.listed and one.state is not LocatorState.ACTIVE]
+            others.sort(key=lambda one: one.state is not LocatorState.DEPRECATED)
             for old in others[: max(0, len(others) - CANDIDATES_MAX + 1)]:
                 del self._known[old.key]
             self._make_room()

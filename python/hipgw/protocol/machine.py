@@ -240,6 +240,8 @@ class HipMachine:
         """
         for association in self._core.with_peer(peer_hit):
             probing.data_flows(self._core, association, now, one_way=one_way)
+            if not one_way:
+                reachability.heard(self._core, association, now)
         return self._drain()
 
     def packet_too_big(self, message: TooBig, now: float) -> list[Effect]:

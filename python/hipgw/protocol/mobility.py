@@ -37,9 +37,9 @@ _ANNOUNCE_PATHS_MAX = 8
 def addresses_changed(core: Core, addresses: Sequence[IPAddress], now: float) -> None:
     """All usable own addresses are these now, the best first."""
     usable = tuple(dict.fromkeys(address for address in addresses if is_unicast(address)))
-    if usable == core.own_addresses:
+    if usable == core.own_addresses and core.addresses_known:
         return
-    core.own_addresses = usable
+    core.own_addresses, core.addresses_known = usable, True
     up: list[Association] = []
     for association in [*core.associations.values(), *core.opportunistic.values()]:
         if association.state in UP:
@@ -88,8 +88,10 @@ def reconsider(core: Core, association: Association, now: float) -> None:
         target, mobility.preferred = best, best.local
     if best not in (target, path) and mobility.better_at is None:
         mobility.better_at = now + core.config.return_s
-    if _listed(core, mobility.preferred) != mobility.announced:
+    untold = mobility.moved and mobility.announcement is None
+    if untold or _listed(core, mobility.preferred) != mobility.announced:
         announce(core, association, session, now, target)
+    update_tasks.go_on(core, association, now)
     if changed:
         # Where this host had no address of that family before, nothing could be verified.
         for locator in mobility.locators.usable():
@@ -359,10 +361,16 @@ def _acknowledged(
     if mobility.announcement is not task:
         return
     mobility.announcement = None
-    mobility.moved = False
+    moved, mobility.moved = mobility.moved, False
     target, mobility.moving_to = mobility.moving_to, None
     if target is not None and path.local == target.local:
-        paths.move(core, association, target, "a better own address")
+        # The peer may have moved meanwhile.
+        ways = (way for way in paths.pairs(core, association) if way.local == target.local)
+        if (best := next(ways, None)) is not None:
+            paths.move(core, association, best, "a better own address")
+    elif moved and path != association.path:
+        # The peer was found by a detour: perhaps the path that was chosen blindly is dead.
+        reachability.check(core, association, now)
     mobility.reconsider_at = now
     core.arm(association)
 

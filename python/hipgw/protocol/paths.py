@@ -71,6 +71,12 @@ def is_active(association: Association, path: Path) -> bool:
     return locator is not None and locator.state is LocatorState.ACTIVE
 
 
+def is_deprecated(association: Association, path: Path) -> bool:
+    """Whether the peer is not at the remote end of a path any more."""
+    locator = locator_of(association, path)
+    return locator is None or locator.state is LocatorState.DEPRECATED
+
+
 def move(core: Core, association: Association, new: Path, reason: str) -> None:
     """Send by another path from now on; nothing happens if it is the current one.
 

@@ -25,6 +25,7 @@ from hipgw.wire.parameters import (
 NONCE_OCTETS = 16
 CHALLENGE_RETRIES = 5
 SEARCH_RETRIES = 3
+CHECK_RETRIES = 2
 RETURN_ANSWERS = 3
 """Answers in a row after which a better path is used again."""
 RETURN_INTERVAL_S = 1.0
@@ -83,6 +84,7 @@ def source_seen(core: Core, association: Association, source: Path, now: float) 
     if source.transport is not path.transport or not is_unicast(source.remote):
         return
     if (source.remote, source.locator_port) == (path.remote, path.locator_port):
+        heard(core, association, now)
         return
     known = association.mobility.locators.get(source.remote, source.locator_port)
     if known is not None and known.state is LocatorState.ACTIVE and known.listed:
@@ -93,6 +95,20 @@ def source_seen(core: Core, association: Association, source: Path, now: float) 
     locator.state = LocatorState.UNVERIFIED
     forget_challenges(association)
     verify(core, association, session, locator, now, arrived=source)
+
+
+def heard(core: Core, association: Association, now: float) -> None:
+    """The peer is there, so see again whether it is where data goes, if that is not known.
+
+    The challenge to it may have been lost as often as it was sent; then data would be bound to the
+    peer's credit for ever.
+    """
+    session, path = association.session, association.path
+    if association.state not in UP or session is None or path is None:
+        return
+    locator = paths.locator_of(association, path)
+    if locator is not None and locator.state is LocatorState.UNVERIFIED:
+        verify(core, association, session, locator, now)
 
 
 def settle(core: Core, association: Association, reason: str) -> None:
@@ -159,6 +175,27 @@ def search(core: Core, association: Association, now: float) -> None:
                 retries=SEARCH_RETRIES,
             )
         )
+
+
+def check(core: Core, association: Association, now: float) -> None:
+    """See whether the current path works; if it does not, look for another one."""
+    session, path = association.session, association.path
+    if session is not None and path is not None:
+        _echo(
+            core,
+            association,
+            session,
+            path,
+            now,
+            acknowledged=update_tasks.ignore,
+            abandoned=_silent,
+            retries=CHECK_RETRIES,
+        )
+
+
+def _silent(core: Core, association: Association, task: UpdateTask, now: float) -> None:
+    if task.path == association.path:
+        search(core, association, now)
 
 
 def try_better(core: Core, association: Association, better: Path, now: float) -> None:
@@ -264,7 +301,10 @@ def _found(
     now: float,
 ) -> None:
     mobility, current = association.mobility, association.path
-    if task not in mobility.search or not _answers(packet, task) or current is None:
+    if task not in mobility.search or current is None:
+        return
+    if not _answers(packet, task) or paths.is_deprecated(association, task.path):
+        _not_found(core, association, task, now)
         return
     paths.stop_search(association)
     _now_active(association, task.path)
@@ -289,7 +329,10 @@ def _works_again(
     now: float,
 ) -> None:
     mobility = association.mobility
-    if task not in mobility.search or not _answers(packet, task):
+    if task not in mobility.search:
+        return
+    if not _answers(packet, task) or paths.is_deprecated(association, task.path):
+        _not_found(core, association, task, now)
         return
     mobility.search.remove(task)
     mobility.returning += 1

@@ -41,6 +41,8 @@ def begin(core: Core, association: Association, now: float, *, dh: bool) -> bool
     session, path = association.session, association.path
     if association.state not in UP or session is None or path is None or session.rekey:
         return False
+    if not core.is_own(path):
+        return False
     rekey = _new(core, session, dh=dh or not _keymat_lasts(session, session.keymat.index))
     session.rekey = rekey
     _ask(core, association, session, rekey, path, now)
@@ -80,10 +82,13 @@ def received(
     dh = packet.get(DiffieHellman)
     if dh is not None and (info.keymat_index != 0 or dh.group != session.dh_group):
         raise Dropped(DropReason.BAD_DH)
+    if dh is not None and not core.dh_limit.allow(association.peer_hit, now):
+        # It costs this host more than the peer, which may use one value again and again.
+        raise Dropped(DropReason.RATE_LIMIT)
 
     if rekey is not None and rekey.peer is not None:
         # It began anew, so it has given up what it had asked for.
-        _forget(core, association, session)
+        _forget(core, association, session, now)
         rekey = None
     answer: list[Parameter] = []
     if rekey is None:
@@ -96,7 +101,7 @@ def received(
         answer = parameters(session, rekey)
     rekey.peer, rekey.peer_dh = info, dh.public_value if dh is not None else None
     if not _prepare(core, association, session, rekey):
-        _forget(core, association, session)
+        _forget(core, association, session, now)
         raise Dropped(DropReason.BAD_DH)
     if rekey.acknowledged:
         _finish(core, association, session, now)
@@ -158,6 +163,9 @@ def _look_after(
     with other keys than this host. For the same reason a request is never just forgotten.
     """
     if rekey.deadline is None or rekey.deadline > now:
+        return
+    if association.path is not None and not core.is_own(association.path):
+        rekey.deadline = now + WAIT_S
         return
     rekey.restarts += 1
     if rekey.restarts > RESTARTS_MAX or association.path is None:
@@ -278,7 +286,8 @@ def _finish(core: Core, association: Association, session: Session, now: float) 
         return
     if rekey.peer is None:
         return
-    update_tasks.cancel(association, rekey.task)
+    if rekey.task is not association.mobility.announcement:
+        update_tasks.cancel(association, rekey.task)
     old_outbound = session.outbound_spi
     session.retired.append(Retired(session.inbound_spi, now + UNUSED_S))
     while len(session.retired) > RETIRED_MAX:
@@ -315,15 +324,19 @@ def _finish(core: Core, association: Association, session: Session, now: float) 
     core.arm(association)
 
 
-def _forget(core: Core, association: Association, session: Session) -> None:
+def _forget(core: Core, association: Association, session: Session, now: float) -> None:
     """Give a rekeying up; the pair in force stays."""
-    rekey = session.rekey
+    rekey, mobility = session.rekey, association.mobility
     if rekey is None:
         return
     update_tasks.cancel(association, rekey.task)
+    if rekey.task is not None and rekey.task is mobility.announcement:
+        # Own addresses were announced along with it: that has to be done without it.
+        mobility.announcement, mobility.announced, mobility.reconsider_at = None, (), now
     if rekey.keys is not None:
         _remove_inbound(core, association, rekey.new_spi)
     session.rekey = None
+    core.arm(association)
 
 
 def _remove_inbound(core: Core, association: Association, spi: int) -> None:

@@ -39,6 +39,9 @@ from hipgw.wire.parameters import (
     TransportFormatList,
 )
 
+COLLISION_INTERVALS = 4
+"""How long an own I1 keeps the peer's from being answered, in intervals of retransmission."""
+
 
 def handle_i1(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     """Answer an I1 from what was made in advance; nothing is remembered (§6.7). Raises Dropped."""
@@ -47,11 +50,7 @@ def handle_i1(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     if not core.i1_limit.allow(source_key(path.remote), now):
         raise Dropped(DropReason.RATE_LIMIT)
     association = core.find(local.hit, packet.sender_hit)
-    if (
-        association is not None
-        and association.state is State.I1_SENT
-        and local.hit < packet.sender_hit
-    ):
+    if association is not None and local.hit < packet.sender_hit and _waits(core, association, now):
         # Both began. The greater HIT will be Responder, and it got our I1 or will.
         raise Dropped(DropReason.COLLISION)
     offered = packet.get(DhGroupList)
@@ -193,6 +192,18 @@ def _check_sender(core: Core, packet: HipPacket) -> None:
         raise Dropped(DropReason.BAD_SENDER)
     if not core.config.accept(packet.sender_hit):
         raise Dropped(DropReason.POLICY)
+
+
+def _waits(core: Core, association: Association, now: float) -> bool:
+    """Whether an own I1 may still be answered.
+
+    A peer behind a NAT cannot be called, only answered. With two R1 the collision is one of two I2,
+    which `_gives_way` is for.
+    """
+    exchange = association.initiating
+    if association.state is not State.I1_SENT or exchange is None:
+        return False
+    return now < exchange.began + COLLISION_INTERVALS * core.config.retransmit_s
 
 
 def _answer_again(core: Core, association: Association, used: bytes, path: Path) -> bool:

@@ -46,6 +46,8 @@ class UpdateTask:
     nonce: bytes = field(default=b"", repr=False)
     """Of the ECHO_REQUEST_SIGNED in it; empty without one."""
     transmissions: int = 1
+    waiting: bool = False
+    """For an address to send it from: that is not counted as silence of the peer."""
 
     @property
     def path(self) -> Path:
@@ -127,7 +129,10 @@ def timer_expired(core: "Core", association: "Association", now: float) -> None:
     for task in list(association.updates.values()):
         if task.retransmission.when > now or association.updates.get(task.update_id) is not task:
             continue
-        if task.retransmission.again(now):
+        if task.routes is not None and association.path and not core.is_own(association.path):
+            task.waiting = True
+            task.retransmission = core.retransmission(now)
+        elif task.retransmission.again(now):
             if task.routes is not None:
                 task.paths = tuple(task.routes(core, association)) or task.paths
             path = task.paths[task.transmissions % len(task.paths)]
@@ -135,6 +140,17 @@ def timer_expired(core: "Core", association: "Association", now: float) -> None:
         else:
             del association.updates[task.update_id]
             task.abandoned(core, association, task, now)
+
+
+def go_on(core: "Core", association: "Association", now: float) -> None:
+    """There is an address to send from (again): do not wait any longer."""
+    for task in association.updates.values():
+        if task.waiting and task.routes is not None:
+            task.waiting = False
+            task.retransmission = core.retransmission(now)
+            task.paths = tuple(task.routes(core, association)) or task.paths
+            send_again(core, association, task, task.path)
+    core.arm(association)
 
 
 def send_again(core: "Core", association: "Association", task: UpdateTask, path: Path) -> None:

@@ -70,6 +70,9 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     session = association.session if association is not None else None
     if association is None or session is None or association.state not in UP:
         raise Dropped(DropReason.NO_ASSOCIATION)
+    if association.path is None or path.transport is not association.path.transport:
+        # What anybody can make of a packet on its way; the ports of locators would be lost.
+        raise Dropped(DropReason.UNEXPECTED)
     seq, ack = packet.get(Seq), packet.get(Ack)
     if seq is None and ack is None:
         raise Dropped(DropReason.MISSING_PARAMETER)
@@ -78,20 +81,21 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     if not signature_holds(packet, session.peer):
         raise Dropped(DropReason.BAD_SIGNATURE)
     if seq is not None and not _is_new(session, seq.update_id):
-        _answer_again(core, association, session, seq.update_id, now)
+        _answer_again(core, association, session, packet, seq.update_id, path, now)
         return
     if seq is not None:
         confirmed(core, association, "UPDATE came in", now)
         association.last_traffic = now
-    if ack is not None:
-        _acknowledged(core, association, packet, ack, path, now)
-    if seq is None or association.session is not session or association.state not in UP:
-        return
     try:
+        if ack is not None:
+            _acknowledged(core, association, packet, ack, path, now)
+        if seq is None or association.session is not session or association.state not in UP:
+            return
         _process(core, association, session, packet, seq.update_id, path, now)
     except Dropped:
         # Not done, so it must not be acknowledged when it comes again.
-        session.seen_update_ids.remove(seq.update_id)
+        if seq is not None:
+            session.seen_update_ids.remove(seq.update_id)
         raise
 
 
@@ -110,6 +114,9 @@ def _process(
     """
     answer = [Ack((update_id,)), *_echoes(packet, path)]
     info, locator_set = packet.get(EspInfo), packet.get(LocatorSet)
+    if locator_set is not None and not core.locators_limit.allow(association.peer_hit, now):
+        # Each makes this host write to several addresses, which may be somebody else's.
+        raise Dropped(DropReason.RATE_LIMIT)
     rekey: list[Parameter] = []
     if info is not None:
         rekey = rekeying.received(core, association, session, packet, info, path, now)
@@ -134,10 +141,14 @@ def _process(
         session.remember_answer(update_id, task.packet, path)
         answer = []
     for locator in unverified:
+        # The answer goes back to where the request came from. An address that is only named may
+        # lead nowhere: that of a host behind a NAT does.
+        same = locator.key == (path.remote, path.locator_port)
+        carried = answer if same else []
         challenge = reachability.verify(
-            core, association, session, locator, now, arrived=path, answer=answer
+            core, association, session, locator, now, arrived=path, answer=carried
         )
-        if challenge is not None and answer:
+        if challenge is not None and carried:
             session.remember_answer(update_id, challenge.packet, challenge.path)
             answer = []
     if answer:
@@ -162,21 +173,40 @@ def _echoes(packet: HipPacket, path: Path) -> list[Parameter]:
 
 
 def _answer_again(
-    core: Core, association: Association, session: Session, update_id: int, now: float
+    core: Core,
+    association: Association,
+    session: Session,
+    packet: HipPacket,
+    update_id: int,
+    source: Path,
+    now: float,
 ) -> None:
     """The acknowledgement was lost, or somebody plays the UPDATE again (§6.12.1 step 2).
 
     The same answer goes to the same place, so that a replay leads to nobody else, and not too
-    often.
+    often. If either end is not there any more, a mere acknowledgement goes to where the peer is:
+    the answer itself may bear a nonce that proves who is at the old place.
     """
     if not core.update_limit.allow(association.peer_hit, now):
         raise Dropped(DropReason.DUPLICATE)
-    answer = session.answers.get(update_id)
-    if answer is not None:
-        core.send(answer[0], answer[1], association.peer_hit)
-    elif association.path is not None:
-        reply = update_tasks.build(association, session, (Ack((update_id,)),))
-        core.send(reply, association.path, association.peer_hit)
+    if not association.mobility.verified:
+        # The first copy may have come from somebody who was faster than the peer.
+        reachability.source_seen(core, association, source, now)
+    answer, where = session.answers.get(update_id, (b"", None))
+    if where is not None and (
+        not core.is_own(where)
+        or paths.is_deprecated(association, where)
+        or (not paths.is_active(association, where) and paths.is_active(association, source))
+    ):
+        where = None
+    if where is not None:
+        core.send(answer, where, association.peer_hit)
+        return
+    to = source if paths.is_active(association, source) else association.path
+    if to is not None:
+        parameters = (Ack((update_id,)), *_echoes(packet, source))
+        reply = update_tasks.build(association, session, parameters)
+        core.send(reply, to, association.peer_hit)
 
 
 def _acknowledged(
@@ -194,10 +224,11 @@ def _acknowledged(
 def _pong(
     core: Core, association: Association, packet: HipPacket, update_id: int, path: Path, now: float
 ) -> None:
-    echo, pending = packet.get(EchoResponseSigned), association.pings.get(update_id)
-    if pending is None or echo is None:
+    echoes, pending = packet.all(EchoResponseSigned), association.pings.get(update_id)
+    if pending is None or not echoes:
         return
-    if not hmac.compare_digest(echo.data, pending.nonce):
+    # One packet may answer several.
+    if not any(hmac.compare_digest(echo.data, pending.nonce) for echo in echoes):
         raise Dropped(DropReason.BAD_ECHO)
     del association.pings[update_id]
     if pending.probe is not None:
