@@ -6,6 +6,8 @@ from hipgw.protocol.association import Association
 from hipgw.protocol.core import UP
 from hipgw.protocol.effects import Effect
 from hipgw.protocol.machine import HipMachine
+from hipgw.protocol.nat.ports import Permission
+from hipgw.protocol.registration import Grant
 from hipgw.protocol.states import State
 
 
@@ -48,7 +50,9 @@ def _times(machine: HipMachine) -> dict[Association, float]:
         if known.deadline is not None:
             times.append(known.deadline)
         if known.state is State.ESTABLISHED:
-            times.append(known.last_traffic + machine._core.config.ual_s)
+            grants = _grants(known)
+            unused = known.last_traffic + machine._core.config.ual_s
+            times.append(max([unused, *(grant.expires for grant in grants)]))
         if known.state in UP:
             times += _times_while_up(known)
         if times:
@@ -60,13 +64,26 @@ def _times_while_up(known: Association) -> list[float]:
     search, mobility, session = known.path_mtu, known.mobility, known.session
     times = [task.retransmission.when for task in known.updates.values()]
     times += [one.expires for one in mobility.locators if one.expires != inf]
-    maybe = [search and search.when, mobility.reconsider_at, mobility.keepalive_at]
+    times += [grant.expires for grant in _grants(known)]
+    times += [permission.expires for permission in _permissions(known)]
+    maybe = [known.registrations.held.renew_at]
+    maybe += [search and search.when, mobility.reconsider_at, mobility.keepalive_at]
     maybe.append(mobility.better_at)
     if session is not None:
         times += [old.until for old in session.retired]
         rekey = session.rekey
         maybe.append(session.rekey_at if rekey is None else rekey.deadline)
     return [*times, *(when for when in maybe if when is not None)]
+
+
+def _grants(known: Association) -> list[Grant]:
+    registrations = known.registrations
+    return [*registrations.granted.grants.values(), *registrations.held.grants.values()]
+
+
+def _permissions(known: Association) -> list[Permission]:
+    ports = known.registrations.granted.ports
+    return [permission for port in ports for permission in port.permissions.values()]
 
 
 def _looks(known: Association) -> tuple[object, ...]:
@@ -85,6 +102,9 @@ def _looks(known: Association) -> tuple[object, ...]:
         mobility.reconsider_at,
         mobility.better_at,
         mobility.keepalive_at,
+        known.registrations.held.renew_at,
+        [grant.expires for grant in _grants(known)],
+        [permission.expires for permission in _permissions(known)],
         session and (session.rekey is None, session.rekey_at, len(session.retired)),
         session and session.rekey and session.rekey.deadline,
     )

@@ -12,6 +12,7 @@ from hipgw.identity.rhash import Rhash
 from hipgw.protocol.locators import PeerLocator, PeerLocators
 from hipgw.protocol.path import IPAddress, Path
 from hipgw.protocol.path_mtu import PathMtuSearch
+from hipgw.protocol.registration import Registrations
 from hipgw.protocol.retransmission import Retransmission
 from hipgw.protocol.states import State
 from hipgw.protocol.update_tasks import UPDATE_IDS, UpdateTask
@@ -250,6 +251,7 @@ class Association:
     rtt: float | None = None
     """Estimate of the round-trip time in seconds; None before the first UPDATE was answered."""
     mobility: Mobility = field(default_factory=lambda: Mobility())
+    registrations: Registrations = field(default_factory=Registrations)
     path_mtu: PathMtuSearch | None = None
     """Of the current path; None while nobody asked for it."""
     deadline: float | None = None
@@ -273,12 +275,13 @@ class Association:
         if self.deadline is not None:
             times.append(self.deadline)
         if self.state is State.ESTABLISHED:
-            times.append(self.last_traffic + ual_s)
+            times.append(max(self.last_traffic + ual_s, self.registrations.needed_until))
         if self.state in {State.R2_SENT, State.ESTABLISHED}:
             if self.path_mtu is not None and (when := self.path_mtu.when) is not None:
                 times.append(when)
             times += [task.retransmission.when for task in self.updates.values()]
             times += self.mobility.times()
+            times += self.registrations.times()
             if self.session is not None:
                 times += self.session.times()
         return min(times, default=None)

@@ -14,6 +14,7 @@ from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.keymat import Keymat, draw_esp_keys, draw_hip_keys
 from hipgw.identity.puzzle import puzzle_prefix
 from hipgw.identity.rhash import rhash
+from hipgw.protocol import requester
 from hipgw.protocol.association import Association, InitiatorExchange, Session
 from hipgw.protocol.core import SPI_MIN, Core, Dropped, receiver, require
 from hipgw.protocol.drops import DropReason
@@ -44,6 +45,7 @@ from hipgw.wire.parameters import (
     Parameter,
     Puzzle,
     R1Counter,
+    RegInfo,
     Solution,
     TransportFormatList,
 )
@@ -218,6 +220,7 @@ def handle_r2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     core.install_session(association, session, Direction.OUTBOUND, proven)
     core.move(association, Trigger.R2, "R2 accepted")
     core.adopt(association, session, proven, now, began=exchange.began)
+    requester.answered(core, association, packet, now)
 
 
 def timer_expired(core: Core, association: Association, now: float) -> None:
@@ -346,6 +349,7 @@ def _make_i2(
     ]
     if counter := r1.get(R1Counter):
         parameters.append(counter)
+    parameters += requester.request(core, association, r1.get(RegInfo))
     if echo := r1.get(EchoRequestSigned):
         parameters.append(EchoResponseSigned(echo.data))
     i2 = protect(

@@ -22,8 +22,12 @@ def send(
     path: Path,
     now: float,
     data: bytes = b"",
+    *,
+    longest: int | None = None,
 ) -> None:
     """Tell a peer of an error; at most twice a second to one address.
+
+    Nothing is sent if it has more than *longest* octets.
 
     Only for peers that have solved a puzzle or share a session: a signature costs more than most
     packets that could ask for one.
@@ -32,7 +36,8 @@ def send(
         return
     host_id = HostId(local.public.algorithm, local.public.encoded)
     packet = sign(PacketType.NOTIFY, local, peer_hit, (Notification(error, data), host_id))
-    core.send(packet, path, peer_hit)
+    if longest is None or len(packet) <= longest:
+        core.send(packet, path, peer_hit)
 
 
 def keep_alive(core: Core, association: Association, path: Path) -> None:

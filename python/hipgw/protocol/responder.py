@@ -34,6 +34,7 @@ from hipgw.wire.parameters import (
     EspTransform,
     HipCipher,
     HostId,
+    Parameter,
     R1Counter,
     Solution,
     TransportFormatList,
@@ -44,7 +45,7 @@ def handle_i1(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     """Answer an I1 from what was made in advance; nothing is remembered (§6.7). Raises Dropped."""
     local = _called(core, packet)
     _check_sender(core, packet)
-    if not core.i1_limit.allow(source_key(path.remote), now):
+    if not core.i1_limit.allow(source_key(path.origin), now):
         raise Dropped(DropReason.RATE_LIMIT)
     association = core.find(local.hit, packet.sender_hit)
     if (
@@ -60,7 +61,8 @@ def handle_i1(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     groups = core.config.dh_groups
     # Without a common group the R1 still carries the list, so that the peer can try again.
     group = choose_dh_group(groups, offered.groups) or groups[0]
-    r1 = core.pool.r1(local, group, packet.sender_hit, path.remote, now)
+    relayed = path.relay_to is not None
+    r1 = core.pool.r1(local, group, packet.sender_hit, path.origin, now, relayed=relayed)
     core.send(r1, path, packet.sender_hit)
 
 
@@ -96,7 +98,7 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         opaque=solution.opaque,
         i=solution.i,
         initiator_hit=packet.sender_hit,
-        initiator=path.remote,
+        initiator=path.origin,
         now=now,
     )
     if generation is None:
@@ -149,11 +151,15 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         own_dh=own,
         peer_dh=dh.public_value,
     )
+    core.drop_registrations(association, "the peer has begun anew")
+    more: list[Parameter] = []
+    if core.registrar is not None:
+        more = core.registrar.answer(core, association, packet, path, now)
     session.r2 = protect(
         PacketType.R2,
         local,
         packet.sender_hit,
-        (EspInfo(index, 0, session.inbound_spi),),
+        (EspInfo(index, 0, session.inbound_spi), *more),
         rhash=function,
         key=hip_keys.outgoing_integrity,
         host_id_tlv=core.pool.host_id_tlv(local),

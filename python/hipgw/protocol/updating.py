@@ -4,7 +4,15 @@ import hmac
 from ipaddress import IPv6Address
 
 from hipgw.errors import LocalProtocolError
-from hipgw.protocol import mobility, paths, probing, reachability, rekeying, update_tasks
+from hipgw.protocol import (
+    mobility,
+    paths,
+    probing,
+    reachability,
+    rekeying,
+    requester,
+    update_tasks,
+)
 from hipgw.protocol.association import (
     PINGS_OUTSTANDING,
     UPDATE_IDS_REMEMBERED,
@@ -30,6 +38,7 @@ from hipgw.wire.parameters import (
     LocatorSet,
     MappedAddress,
     Parameter,
+    PeerPermission,
     Seq,
 )
 
@@ -77,6 +86,12 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         raise Dropped(DropReason.BAD_MAC)
     if not signature_holds(packet, session.peer):
         raise Dropped(DropReason.BAD_SIGNATURE)
+    relay = core.registrar.data_relay if core.registrar is not None else None
+    if packet.get(PeerPermission) is not None and (
+        relay is None or not relay.may_permit(core, association, packet)
+    ):
+        # Not even acknowledged: nothing of it is in force (RFC 9028 §4.12.1).
+        raise Dropped(DropReason.NOT_RELAYED)
     if seq is not None and not _is_new(session, seq.update_id):
         _answer_again(core, association, session, seq.update_id, now)
         return
@@ -109,6 +124,9 @@ def _process(
     ESP_INFO comes before LOCATOR_SET, which may name the new SPI (RFC 8046 §5.3).
     """
     answer = [Ack((update_id,)), *_echoes(packet, path)]
+    if core.registrar is not None:
+        answer += core.registrar.update(core, association, packet, path, now)
+    requester.answered(core, association, packet, now)
     info, locator_set = packet.get(EspInfo), packet.get(LocatorSet)
     rekey: list[Parameter] = []
     if info is not None:
@@ -157,7 +175,7 @@ def _echoes(packet: HipPacket, path: Path) -> list[Parameter]:
     ]
     echoes += [EchoResponseUnsigned(echo.data) for echo in packet.all(EchoRequestUnsigned)]
     if echoes and path.transport is Transport.UDP:
-        echoes.append(MappedAddress(path.remote, path.remote_port))
+        echoes.append(MappedAddress(*(path.relay_to or (path.remote, path.remote_port))))
     return echoes
 
 
