@@ -23,7 +23,7 @@ from hipgw.wire.parameters import RegFailed, RegFrom, RegInfo, RegRequest, RegRe
 from protocol.network import FAST, Network, Node, identity
 
 HIP, ESP, RVS = ServiceType.RELAY_UDP_HIP, ServiceType.RELAY_UDP_ESP, ServiceType.RENDEZVOUS
-PORTS = tuple((IPv4Address("0.0.0.0"), port) for port in range(30000, 30003))  # noqa: S104
+PORTS = tuple((IPv4Address("0.0.0.0"), port) for port in range(30000, 30003))
 
 
 def registrar(**settings: object) -> MachineConfig:

@@ -261,7 +261,8 @@ class Core:
         self.hang_up(association)
 
     def drop_registrations(self, association: Association, reason: str) -> None:
-        """Both sides forget what one has registered for at the other."""
+        """Both sides forget what one has registered for at the other, and how they met."""
+        association.checks = None
         requester.drop(self, association, reason)
         if self.registrar is not None:
             self.registrar.drop(self, association, reason)
@@ -329,6 +330,8 @@ class Core:
         self.arm(association)
         if before is not None and before is not session:
             self.uninstall(association, before)
+        if association.checks is not None:
+            return  # data has to wait for a path (RFC 9028 §4.6)
         self.effects.append(
             Established(
                 association.local_hit,

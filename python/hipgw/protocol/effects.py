@@ -242,7 +242,11 @@ class CloseRelayedPort:
 
 @dataclass(frozen=True, slots=True)
 class PermitPeer:
-    """Forward ESP between the client of a relayed port and one peer (RFC 9028 §4.12.1)."""
+    """Forward ESP between the client of a relayed port and one peer (RFC 9028 §4.12.1).
+
+    From the client, only the SPI tells where a packet goes: the last permission with it counts.
+    Asking for one again that is there makes it the last.
+    """
 
     address: IPAddress
     port: int

@@ -24,7 +24,7 @@ from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction, Effect, PacketTrace
-from hipgw.protocol.nat import relayed
+from hipgw.protocol.nat import checking, relayed
 from hipgw.protocol.nat.control_relay import ControlRelay
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.registration import Grant, RegistrationInfo
@@ -437,6 +437,8 @@ class HipMachine:
             rekeying.timer_expired(core, association, now)
         if association.state in UP:
             mobility.timer_expired(core, association, now)
+        if association.state in UP:
+            checking.timer_expired(core, association, now)
         if association.state in UP:
             requester.timer_expired(core, association, now)
             if core.registrar is not None:

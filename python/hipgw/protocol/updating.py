@@ -23,6 +23,7 @@ from hipgw.protocol.association import (
 from hipgw.protocol.core import UP, Core, Dropped, receiver
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import PingReply
+from hipgw.protocol.nat import checking
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.protection import mac_holds, signature_holds
 from hipgw.protocol.responder import confirmed
@@ -30,6 +31,7 @@ from hipgw.protocol.update_tasks import UPDATE_IDS
 from hipgw.wire.packet import HipPacket
 from hipgw.wire.parameters import (
     Ack,
+    CandidatePriority,
     EchoRequestSigned,
     EchoRequestUnsigned,
     EchoResponseSigned,
@@ -131,10 +133,14 @@ def _process(
     rekey: list[Parameter] = []
     if info is not None:
         rekey = rekeying.received(core, association, session, packet, info, path, now)
+    task = checking.received(core, association, session, packet, path, now, answer)
+    if task is not None:
+        session.remember_answer(update_id, task.packet, path)
+        return
     unverified = []
     if locator_set is not None:
         unverified = mobility.received(core, association, locator_set, update_id, path, now)
-    else:
+    elif path.relay_to is None and packet.get(CandidatePriority) is None:
         reachability.source_seen(core, association, path, now)
     if rekey:
         task = update_tasks.begin(

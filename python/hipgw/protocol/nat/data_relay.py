@@ -113,12 +113,11 @@ class DataRelay:
             if port is None or path is None:
                 continue
             key = _key(asked)
-            known = port.permissions.get(key)
-            if known is not None:
-                known.expires = now + PERMISSION_S
-            else:
-                port.permissions[key] = Permission(now + PERMISSION_S, path)
-                core.effects.append(_permit(port, path, key))
+            known = port.permissions.pop(key, None)
+            if known is not None and known.client != path:
+                core.effects.append(_revoke(port, known.client, key))
+            port.permissions[key] = Permission(now + PERMISSION_S, path)
+            core.effects.append(_permit(port, path, key))
             core.arm(association)
 
     def suspend(self, core: "Core", association: "Association") -> None:
@@ -168,11 +167,8 @@ class DataRelay:
         if key in port.permissions:
             return port
         others = [other for each in granted.ports for other in each.permissions]
-        # From the client, only the SPI tells for which peer a packet is (RFC 9028 §4.12.3).
-        taken = any(
-            other.outbound_spi == key.outbound_spi and other[:2] != key[:2] for other in others
-        )
-        if taken or asked.outbound_spi in core.by_inbound_spi:
+        if asked.outbound_spi in core.by_inbound_spi:
+            # What the client sends by it would be taken for data to this host.
             return None
         return port if len(others) < self._config.permissions_per_client else None
 

@@ -1,7 +1,5 @@
 """Which NAT traversal mode two hosts use (RFC 9028 §4.3, §4.4)."""
 
-from collections.abc import Sequence
-
 from hipgw.protocol.nat.config import NatConfig, NatMode, RegistrarConfig
 from hipgw.protocol.registrar import Registrar
 from hipgw.wire.packet import HipPacket
@@ -39,19 +37,26 @@ def r1_parameters(
 
 
 def choose_mode(nat: NatConfig, r1: HipPacket) -> int | None:
-    """The Initiator's choice of what R1 offers; None if the R1 says nothing of it.
+    """The Initiator's choice of what R1 offers; None to do without (§4.7.1).
 
-    A mode of 0 says that there is nothing in common. An R1 that a relay has brought has a
-    RELAY_TO; that is not signed, but the modes are, and a relayed R1 offers no other.
+    An R1 that a relay has brought has a RELAY_TO; that is not signed, but the modes are, and a
+    relayed R1 offers no other. 0 says that the peer can only be reached by a relay, and that there
+    is nothing in common.
     """
     offer = r1.get(NatTraversalMode)
-    if offer is None or not nat.modes:
-        return None
-    theirs = offer.modes[:MODES_MAX]
-    own: Sequence[int] = nat.modes
-    if r1.get(RelayTo) is not None:
-        own = offered_modes(nat, relayed=True)
-    return next((mode for mode in own if mode in theirs), 0)
+    theirs = offer.modes[:MODES_MAX] if offer is not None else ()
+    relayed = r1.get(RelayTo) is not None
+    own = offered_modes(nat, relayed=relayed)
+    return next((mode for mode in own if mode in theirs), 0 if relayed else None)
+
+
+def accept_mode(nat: NatConfig, i2: HipPacket, *, relayed: bool) -> int | None:
+    """The mode that an I2 has chosen; None if it does without, 0 if it cannot be (§4.3, §4.7.2)."""
+    chosen = i2.get(NatTraversalMode)
+    if chosen is None:
+        return 0 if relayed else None
+    mode = chosen.modes[0] if chosen.modes else 0
+    return mode if mode in offered_modes(nat, relayed=relayed) else 0
 
 
 def pacing(seconds: float) -> TransactionPacing:
