@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.protocol.config import MachineConfig
@@ -109,7 +109,7 @@ class Internet(Network):
         self.paths: dict[tuple[str, int], Path] = {}
         """Of outbound security associations, by host and SPI."""
         self.relaying: dict[str, RelayedPorts] = {}
-        self.data: list[tuple[str, str]] = []
+        self.arrived: list[tuple[str, str]] = []
         """(receiver, text) of everything that arrived."""
         self.travelled: list[tuple[str, Place, Place, bytes]] = []
         """Every HIP packet as it left its host."""
@@ -179,11 +179,11 @@ class Internet(Network):
                     relaying.open.remove(port)
                     assert not [permit for permit in relaying.permits if permit.port == port]
                 case PermitPeer():
+                    if effect in relaying.permits:
+                        relaying.permits.remove(effect)
                     relaying.permits.append(effect)
                 case RevokePeer():
-                    relaying.permits.remove(
-                        PermitPeer(**{name: getattr(effect, name) for name in RevokePeer.__slots__})
-                    )
+                    relaying.permits.remove(permit_of(effect))
                 case _:
                     pass
         super().perform(node, effects)
@@ -215,13 +215,18 @@ class Internet(Network):
             if not self.send_data(source, target, text):
                 return False
             self.run(0.1)
-            if (target.name, text) not in self.data:
+            if (target.name, text) not in self.arrived:
                 return False
         return True
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _arrive(self, sender: Node, effect: SendDatagram) -> None:
+    def _send(self, node: Node, effect: SendDatagram) -> None:
+        self.sent.append((node.name, effect.data[2] & 0x7F))
+        for delay in self.filter(node.name, effect.data):
+            self._later(delay, lambda: self._leave(node, effect))
+
+    def _leave(self, sender: Node, effect: SendDatagram) -> None:
         path = effect.path
         assert path.transport is Transport.UDP
         source = (path.local or sender.address, path.local_port)
@@ -260,14 +265,14 @@ class Internet(Network):
             path = Path(target[0], source[0], Transport.UDP, target[1], source[1])
             self.perform(node, node.machine.datagram_received(content, path, self.now))
         elif (Direction.INBOUND, content.spi) in node.sas and target[1] == HIP_UDP_PORT:
-            self.data.append((node.name, content.text))
+            self.arrived.append((node.name, content.text))
             self.perform(node, node.machine.data_received(content.spi, self.now))
         else:
             self._relay(node, source, target, content)
 
     def _relay(self, node: Node, source: Place, target: Place, content: Esp) -> None:
         relaying = self.relaying[node.name]
-        for permit in relaying.permits:
+        for permit in reversed(relaying.permits):
             client = (permit.client.remote, permit.client.remote_port)
             peer = (permit.peer, permit.peer_port)
             realm = self.realm[node.name]
@@ -282,5 +287,5 @@ class Internet(Network):
         relaying.refused += 1
 
 
-def v4(text: str) -> IPv4Address:
-    return IPv4Address(text)
+def permit_of(effect: RevokePeer) -> PermitPeer:
+    return PermitPeer(*(getattr(effect, name) for name in RevokePeer.__slots__))

@@ -162,6 +162,9 @@ class Core:
         inbound = direction is Direction.INBOUND
         if inbound:
             self.by_inbound_spi[spi] = association
+        if association.checks is not None and association.checks.permit_at is not None:
+            # A data relay has to know the new SPI.
+            association.checks.permit_at = 0.0
         self.effects.append(
             InstallSA(
                 direction,

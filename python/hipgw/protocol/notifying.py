@@ -3,6 +3,7 @@
 from ipaddress import IPv6Address
 
 from hipgw.identity.host_identity import HostIdentity, LocalIdentity
+from hipgw.protocol import reachability
 from hipgw.protocol.association import Association
 from hipgw.protocol.core import Core, Dropped, receiver, require
 from hipgw.protocol.drops import DropReason
@@ -69,6 +70,9 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         peer = identity_of(require(packet, HostId), packet)
     if not signature_holds(packet, peer):
         raise Dropped(DropReason.BAD_SIGNATURE)
+    if path.relay_to is None:
+        # A keepalive may be all that comes by a NAT that has forgotten.
+        reachability.source_seen(core, association, path, now)
     for notification in packet.all(Notification):
         if is_error(notification.notify_type) and exchange is not None:
             exchange.notified = name_of(notification.notify_type)

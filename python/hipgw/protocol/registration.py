@@ -107,8 +107,9 @@ class Granted:
     """By registration type."""
     exclusive: int | None = None
     """The one of rendezvous and control relay that was registered first (RFC 9028 §7.8)."""
-    flows: OrderedDict[tuple[IPAddress, int], Flow] = field(default_factory=OrderedDict)
-    """By address and port of who speaks to the client, the one heard last at the end."""
+    flows: OrderedDict[tuple[IPAddress, int, int], Flow] = field(default_factory=OrderedDict)
+    """By address and port of who speaks to the client, and the own port that it came to; the one
+    heard last at the end."""
     ports: list["RelayedPort"] = field(default_factory=list)
     """Kept for the client by the data relay."""
 

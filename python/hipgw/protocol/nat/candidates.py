@@ -1,5 +1,6 @@
 """Transport addresses where a host may be reached, in order of preference (RFC 9028 §4.2)."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,13 @@ from hipgw.wire.parameters import (
 )
 
 CANDIDATES_MAX = 16
-"""Of one host; further ones are left out."""
+"""Of a peer; further ones are left out."""
+OWN_MAX = {
+    CandidateKind.HOST: 6,
+    CandidateKind.SERVER_REFLEXIVE: 4,
+    CandidateKind.RELAYED: 2,
+}
+"""Own ones: with a peer like this host, no pair is lost for want of room."""
 RELAYS_MAX = 2
 """Addresses of a peer's control relays that are remembered."""
 _TYPE_PREFERENCE = {
@@ -102,9 +109,14 @@ class Source:
 def gather(sources: Iterable[Source]) -> list[LocalCandidate]:
     """Candidates, each transport address once, with local preferences in the order given (§4.2)."""
     found: dict[tuple[IPAddress, int], Source] = {}
+    count: Counter[CandidateKind] = Counter()
     for source in sources:
-        if is_unicast(source.address) and source.port:
-            found.setdefault((source.address, source.port), source)
+        place = (source.address, source.port)
+        if not is_unicast(source.address) or not source.port or place in found:
+            continue
+        if count[source.kind] < OWN_MAX[source.kind]:
+            count[source.kind] += 1
+            found[place] = source
     return [
         LocalCandidate(
             source.address,
@@ -113,7 +125,7 @@ def gather(sources: Iterable[Source]) -> list[LocalCandidate]:
             _BEST_LOCAL_PREFERENCE - index,
             source.base,
         )
-        for index, source in enumerate(list(found.values())[:CANDIDATES_MAX])
+        for index, source in enumerate(found.values())
     ]
 
 

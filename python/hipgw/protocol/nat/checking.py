@@ -42,8 +42,6 @@ from hipgw.wire.parameters import (
     Parameter,
 )
 
-IN_PROGRESS_MAX = 40
-"""Checks that wait for an answer at once: the peer tells as many Update IDs apart, and more."""
 RETRIES = 2
 """Retransmissions of a check."""
 RTO_MIN_S = 1.0
@@ -68,7 +66,8 @@ def own_candidates(
     *path*: that of the base exchange. *seen*: where the peer's relay saw this host.
     """
     sources: list[Source] = []
-    addresses = dict.fromkeys([*core.own_addresses, *([path.local] if path.local else [])])
+    # The one that has worked so far is not to be left out for want of room.
+    addresses = dict.fromkeys([*([path.local] if path.local else []), *core.own_addresses])
     for address in addresses:
         base = Base(address, path.local_port)
         sources.append(Source(CandidateKind.HOST, base, address, path.local_port))
@@ -262,9 +261,7 @@ def _step(core: Core, association: Association, checks: Checks, now: float) -> N
     if best is not None:
         _send(core, association, checks, best, now, nominate=True)
         return
-    pair = None
-    if checks.checklist.count(PairState.IN_PROGRESS) < IN_PROGRESS_MAX:
-        pair = checks.checklist.next()
+    pair = checks.checklist.next()
     if pair is not None:
         _send(core, association, checks, pair, now)
         checks.step_at = now + checks.pacing_s

@@ -1,4 +1,4 @@
-"""Pairs of candidates, in the order in which they are checked (RFC 8445 §6.1.2, RFC 9028 §4.6.2)."""
+"""Pairs of candidates, in the order in which they are checked (RFC 8445 §6.1.2)."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator

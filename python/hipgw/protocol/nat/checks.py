@@ -49,8 +49,6 @@ class Checks:
     """Both ends have agreed on it: data goes by it."""
     permit_at: float | None = None
     """When to renew the permission at the own data relay, if the data goes by it."""
-    permitted: tuple[int, int] = (0, 0)
-    """SPIs of that permission: outbound, inbound."""
 
     def times(self) -> Iterator[float]:
         """When something is to be done."""

@@ -14,7 +14,7 @@ from hipgw.protocol.core import Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.nat.config import RegistrarConfig
 from hipgw.protocol.nat.data_relay import DataRelay
-from hipgw.protocol.path import IPAddress, Path, Transport
+from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.rate_limit import RateLimit, source_key
 from hipgw.protocol.registration import Flow, Granted, ServiceType
 from hipgw.wire.coverage import relay_hmac_coverage
@@ -23,7 +23,9 @@ from hipgw.wire.insertion import with_parameters
 from hipgw.wire.notify import NotifyType
 from hipgw.wire.packet import HEADER_LENGTH, HipPacket, PacketType
 from hipgw.wire.parameters import (
+    CandidatePriority,
     NatTraversalMode,
+    Nominate,
     RelayFrom,
     RelayHmac,
     RelayTo,
@@ -148,7 +150,9 @@ class ControlRelay:
         if owner is not None:
             if owner is not client:
                 raise Dropped(DropReason.NOT_RELAYED)
-        elif ServiceType.RELAY_UDP_HIP not in client.registrations.granted.grants:
+        elif _is_check(packet) or (
+            ServiceType.RELAY_UDP_HIP not in client.registrations.granted.grants
+        ):
             raise Dropped(DropReason.NOT_RELAYED)
         return client
 
@@ -176,7 +180,7 @@ class ControlRelay:
 
     def _note(self, granted: Granted, path: Path, now: float) -> None:
         """Remember who spoke to a client and which way, the newest last."""
-        key = (path.remote, path.remote_port)
+        key = (path.remote, path.remote_port, path.local_port)
         flow = granted.flows.pop(key, None)
         if flow is None and len(granted.flows) >= self._config.flows_per_client:
             # Strangers cannot push out those that the client talks to.
@@ -193,19 +197,23 @@ class ControlRelay:
     ) -> Path | None:
         """How to send to where RELAY_TO says; None if the client may not.
 
-        The way that the other side came by last is the one that its NAT lets back in.
+        The way that the other side came by last is the one that its NAT lets back in. Connectivity
+        checks go by a relayed port in any case: data could not take another way (§4.5).
         """
-        key = (relay_to.address, relay_to.port)
-        flow = granted.flows.get(key)
-        if flow is not None and flow.expires > now:
-            # Everybody gets an R1. What else a client sends shows that it takes the other one on.
-            flow.confirmed = flow.confirmed or packet.packet_type is not PacketType.R1
-            return flow.path
-        port = DataRelay.permitted(granted, *key)
+        target = (relay_to.address, relay_to.port)
+        lent = {port.port for port in granted.ports}
+        check = _is_check(packet)
+        for key, flow in reversed(granted.flows.items()):
+            if key[:2] == target and flow.expires > now and (not check or key[2] in lent):
+                # Everybody gets an R1. What else a client sends shows that it takes the other on.
+                flow.confirmed = flow.confirmed or packet.packet_type is not PacketType.R1
+                return flow.path
+        port = DataRelay.permitted(granted, *target)
         if port is None:
             return None
-        return _from_port(path, key, port.port)
+        return Path(path.local, target[0], Transport.UDP, port.port, target[1])
 
 
-def _from_port(path: Path, target: tuple[IPAddress, int], port: int) -> Path:
-    return Path(path.local, target[0], Transport.UDP, port, target[1])
+def _is_check(packet: HipPacket) -> bool:
+    """Whether it looks for a path for data."""
+    return packet.get(CandidatePriority) is not None or packet.get(Nominate) is not None

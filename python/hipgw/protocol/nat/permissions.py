@@ -55,7 +55,6 @@ def keep(core: Core, association: Association, checks: Checks, now: float) -> No
         checks.permit_at = None
         return
     for_path(core, association, checks, pair.path, now)
-    checks.permitted = (session.outbound_spi, session.inbound_spi)
     checks.permit_at = now + PERMISSION_S - EARLY_S
     core.arm(association)
 
@@ -73,10 +72,15 @@ def _permit(
     relay = relay_at(core, mine.base.path_to(*peers[0]))
     if relay is None or relay.session is None or relay.path is None:
         return
+    # While keys are renewed the peer may use the new SPI as soon as it is installed.
+    inbound = [session.inbound_spi]
+    if session.rekey is not None and session.rekey.keys is not None:
+        inbound.append(session.rekey.new_spi)
     asked = [
-        PeerPermission(mine.address, mine.port, *peer, session.outbound_spi, session.inbound_spi)
+        PeerPermission(mine.address, mine.port, *peer, session.outbound_spi, spi)
         for peer in peers
-    ]
+        for spi in inbound
+    ][:PEERS_MAX]
     update_tasks.begin(
         core,
         relay,
