@@ -129,7 +129,7 @@ class Internet(Network):
         where = ip_address(address)
         machine = HipMachine(config, [keys], self.random.randbytes, self.now)
         node = Node(name, where, keys, config, machine)
-        self.nodes[name] = node  # type: ignore[index]
+        self.all[name] = node
         self.hosts[realm, where] = node
         self.realm[name] = realm
         self.relaying[name] = RelayedPorts()

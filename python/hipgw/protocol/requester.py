@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from hipgw.protocol import update_tasks
 from hipgw.protocol.effects import RegistrationChanged
-from hipgw.protocol.path import Path
 from hipgw.protocol.registration import (
     Grant,
     ServiceType,
@@ -184,21 +183,11 @@ def _send(
         parameters,
         [path],
         now,
-        acknowledged=_acknowledged,
+        # What the answer says is read like that of any UPDATE.
+        acknowledged=update_tasks.ignore,
         abandoned=_abandoned,
         nonce=nonce,
     )
-
-
-def _acknowledged(
-    core: "Core",
-    association: "Association",
-    _task: UpdateTask,
-    packet: HipPacket,
-    _path: Path,
-    now: float,
-) -> None:
-    answered(core, association, packet, now)
 
 
 def _abandoned(core: "Core", association: "Association", _task: UpdateTask, now: float) -> None:

@@ -102,6 +102,7 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         association.last_traffic = now
     if ack is not None:
         _acknowledged(core, association, packet, ack, path, now)
+    requester.answered(core, association, packet, now)
     if seq is None or association.session is not session or association.state not in UP:
         return
     try:
@@ -128,7 +129,6 @@ def _process(
     answer = [Ack((update_id,)), *_echoes(packet, path)]
     if core.registrar is not None:
         answer += core.registrar.update(core, association, packet, path, now)
-    requester.answered(core, association, packet, now)
     info, locator_set = packet.get(EspInfo), packet.get(LocatorSet)
     rekey: list[Parameter] = []
     if info is not None:
