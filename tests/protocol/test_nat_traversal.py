@@ -1,15 +1,17 @@
 """Hosts behind every pair of NATs find a path to each other, at worst by a relay (RFC 9028)."""
 
 from dataclasses import replace
+from functools import cache
 from ipaddress import IPv4Address
 from itertools import pairwise, product
+from pathlib import Path
 
 import pytest
 
 from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.effects import Established, Failed
 from hipgw.protocol.nat.config import NatConfig, RegistrarConfig
-from hipgw.protocol.path import Path
+from hipgw.protocol.path import Path as NetworkPath
 from hipgw.protocol.registration import ServiceType
 from hipgw.protocol.states import State
 from hipgw.wire.packet import HipPacket
@@ -21,6 +23,7 @@ HIP, ESP = ServiceType.RELAY_UDP_HIP, ServiceType.RELAY_UDP_ESP
 RELAY = "203.0.113.1"
 PORTS = tuple((IPv4Address("0.0.0.0"), port) for port in range(30000, 30016))
 KINDS = list(NatKind)
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "nat.md"
 
 
 def relay_config(**settings: object) -> MachineConfig:
@@ -48,7 +51,7 @@ def site(
     return net, relay, a, b
 
 
-def path_between(a: Node, b: Node) -> Path | None:
+def path_between(a: Node, b: Node) -> NetworkPath | None:
     infos = a.machine.associations(b.hit)
     return infos[0].path if infos else None
 
@@ -79,11 +82,29 @@ def expected_direct(first: NatKind, second: NatKind) -> bool:
     return other not in looks_at_ports
 
 
-@pytest.mark.parametrize(("first", "second"), list(product(KINDS, KINDS)))
-def test_every_pair_of_nats(first: NatKind, second: NatKind) -> None:
+@cache
+def outcome(first: NatKind, second: NatKind) -> str:
+    """How data flows when a host behind the first calls one behind the second."""
     net, _relay, a, b = site(first, second)
     meet(net, a, b)
-    assert by_relay(net, a, b) is not expected_direct(first, second)
+    return "relay" if by_relay(net, a, b) else "direct"
+
+
+def table() -> str:
+    """Of every pair, for the documentation."""
+    head = ["caller's NAT", *(kind.value for kind in KINDS)]
+    rows = [[kind.value, *(outcome(kind, other) for other in KINDS)] for kind in KINDS]
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+@pytest.mark.parametrize(("first", "second"), list(product(KINDS, KINDS)))
+def test_every_pair_of_nats(first: NatKind, second: NatKind) -> None:
+    assert outcome(first, second) == ("direct" if expected_direct(first, second) else "relay")
+
+
+def test_the_documentation_shows_the_table() -> None:
+    assert table() in DOCUMENTATION.read_text(), f"docs/nat.md lacks this:\n{table()}"
 
 
 @pytest.mark.parametrize("services", [(HIP,)])

@@ -223,6 +223,7 @@ impl Table {
                 remote: remote.into(),
                 v6: one.port.0,
                 source: Some(one.local),
+                interface: 0,
                 traffic_class: None,
                 hop_limit: None,
             },
