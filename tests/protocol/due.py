@@ -82,7 +82,10 @@ def _times_while_up(known: Association) -> list[float]:
 
 def _checks(known: Association) -> object:
     checks = known.checks
-    return checks and (checks.step_at, checks.deadline, checks.permit_at, checks.nominated)
+    return checks and (
+        *(checks.step_at, checks.deadline, checks.permit_at, checks.restart_at),
+        checks.nominated,
+    )
 
 
 def _grants(known: Association) -> list[Grant]:

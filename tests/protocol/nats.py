@@ -157,6 +157,15 @@ class Internet(Network):
         # The same private address everywhere: it must not matter.
         return self.host(name, "192.168.1.2", keys, config, realm)
 
+    def move(self, node: Node, address: str, realm: str = PUBLIC) -> None:
+        """Take a host to another place."""
+        where = ip_address(address)
+        self.hosts = {place: other for place, other in self.hosts.items() if other is not node}
+        self.hosts[realm, where] = node
+        self.realm[node.name] = realm
+        node.address = where
+        self.perform(node, node.machine.addresses_changed([where], self.now))
+
     def call(self, node: Node, peer_hit: IPv6Address, target: str) -> None:
         path = Path(node.address, ip_address(target))
         self.perform(node, node.machine.connect(peer_hit, [path], self.now))

@@ -257,3 +257,33 @@ def test_an_unsuitable_configuration_is_told() -> None:
     assert [e.reason for e in a.of(Failed)] == [
         "the peer offers no NAT traversal that this host has"
     ]
+
+
+@pytest.mark.parametrize("who", ["caller", "called"])
+@pytest.mark.parametrize("kind", [NatKind.PORT_RESTRICTED, NatKind.SYMMETRIC])
+@pytest.mark.parametrize("new", [NatKind.PORT_RESTRICTED, NatKind.SYMMETRIC, NatKind.NONE])
+def test_a_host_that_moves_is_found_again(who: str, kind: NatKind, new: NatKind) -> None:
+    """RFC 9028 §4.9: no new base exchange, but checks for another path."""
+    net, _relay, a, b = site(kind, NatKind.PORT_RESTRICTED)
+    meet(net, a, b)
+    assert net.flows(a, b)
+    mover = a if who == "caller" else b
+    if new is NatKind.NONE:
+        net.move(mover, "198.51.100.9")
+    else:
+        net.nat(new, "198.51.100.9", "elsewhere")
+        net.move(mover, "10.7.7.7", "elsewhere")
+    net.until(lambda: net.flows(a, b), 30)
+    assert len(established(a, b)) == len(established(b, a)) == 1
+    assert a.state(b) is b.state(a) is State.ESTABLISHED
+    net.run(600)
+    assert net.flows(a, b)
+
+
+def test_both_hosts_move_at_once() -> None:
+    net, _relay, a, b = site(NatKind.PORT_RESTRICTED, NatKind.PORT_RESTRICTED)
+    meet(net, a, b)
+    for number, node in enumerate((a, b), 8):
+        net.nat(NatKind.PORT_RESTRICTED, f"198.51.100.{number}", f"place {number}")
+        net.move(node, "10.7.7.7", f"place {number}")
+    net.until(lambda: net.flows(a, b), 60)

@@ -146,8 +146,9 @@ def test_without_a_data_relay_there_may_be_no_way(lab: Lab) -> None:
     network = build(lab, symmetric=True, relay={"services": ["control"]})
     network.start()
     assert not network.a.host.ping(str(network.b.daemon.hit), count=3, timeout_s=1.0)
+    reason = "no path between the hosts was found"
     wait_until(
-        lambda: "no path between the hosts was found" in network.a.daemon.output(),
+        lambda: any(reason in site.daemon.output() for site in (network.a, network.b)),
         60.0,
         what="the checks' end",
     )

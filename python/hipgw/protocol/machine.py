@@ -24,7 +24,7 @@ from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction, Effect, PacketTrace
-from hipgw.protocol.nat import checking, relayed
+from hipgw.protocol.nat import checking, relayed, restart
 from hipgw.protocol.nat.control_relay import ControlRelay
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.registration import Grant, RegistrationInfo
@@ -203,6 +203,8 @@ class HipMachine:
         Without any, associations wait for one.
         """
         mobility.addresses_changed(self._core, addresses, now)
+        for association in list(self._core.associations.values()):
+            restart.moved(self._core, association, now)
         return self._drain()
 
     def source_changed(self, spi: int, source: Path, now: float) -> list[Effect]:
@@ -439,6 +441,7 @@ class HipMachine:
             mobility.timer_expired(core, association, now)
         if association.state in UP:
             checking.timer_expired(core, association, now)
+            restart.timer_expired(core, association, now)
         if association.state in UP:
             requester.timer_expired(core, association, now)
             if core.registrar is not None:

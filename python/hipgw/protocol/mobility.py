@@ -75,6 +75,9 @@ def reconsider(core: Core, association: Association, now: float) -> None:
     mobility, session = association.mobility, association.session
     mobility.reconsider_at = None
     changed, mobility.changed = mobility.changed, False
+    if association.checks is not None:
+        # Behind NATs no address is good by itself: checks begin anew (RFC 9028 §4.9).
+        return
     _leave_lost_address(core, association)
     path = association.path
     best = next(iter(paths.pairs(core, association)), None)

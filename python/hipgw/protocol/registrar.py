@@ -163,11 +163,12 @@ class Registrar:
         self, core: "Core", association: "Association", reg_type: int, length_s: float, now: float
     ) -> None:
         granted = association.registrations.granted
+        first = reg_type not in granted.grants
         granted.grants[reg_type] = Grant(reg_type, length_s, now + length_s)
         if reg_type in _EXCLUSIVE:
             granted.exclusive = reg_type
         self.clients[association.peer_hit] = association
-        self._tell(core, association, reg_type, length_s, "granted")
+        self._tell(core, association, reg_type, length_s, "granted" if first else "renewed")
 
     def _cancel(
         self, core: "Core", association: "Association", packet: HipPacket, reg_type: int

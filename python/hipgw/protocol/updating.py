@@ -23,7 +23,7 @@ from hipgw.protocol.association import (
 from hipgw.protocol.core import UP, Core, Dropped, receiver
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import PingReply
-from hipgw.protocol.nat import checking
+from hipgw.protocol.nat import checking, restart
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.protection import mac_holds, signature_holds
 from hipgw.protocol.responder import confirmed
@@ -134,6 +134,8 @@ def _process(
     if info is not None:
         rekey = rekeying.received(core, association, session, packet, info, path, now)
     task = checking.received(core, association, session, packet, path, now, answer)
+    if task is None:
+        task = restart.received(core, association, session, packet, path, now, answer)
     if task is not None:
         session.remember_answer(update_id, task.packet, path)
         return
@@ -157,11 +159,15 @@ def _process(
         rekeying.answered(session, task)
         session.remember_answer(update_id, task.packet, path)
         answer = []
+    here = (path.remote, path.locator_port)
     for locator in unverified:
+        # The answer goes back the way the packet came: a NAT may hide where that is, and what the
+        # peer lists need not be reachable.
+        carried = answer if locator.key == here else []
         challenge = reachability.verify(
-            core, association, session, locator, now, arrived=path, answer=answer
+            core, association, session, locator, now, arrived=path, answer=carried
         )
-        if challenge is not None and answer:
+        if challenge is not None and carried:
             session.remember_answer(update_id, challenge.packet, challenge.path)
             answer = []
     if answer:

@@ -6,6 +6,7 @@ works; data flows from there on.
 """
 
 import hmac
+from collections.abc import Sequence
 
 from hipgw.errors import IdentityError, WireError
 from hipgw.identity.ciphers import decrypt_parameters, encrypt_parameters
@@ -13,11 +14,12 @@ from hipgw.protocol import closing, mobility, notifying, update_tasks
 from hipgw.protocol.association import Association, Session
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
-from hipgw.protocol.effects import Direction, Established
+from hipgw.protocol.effects import Direction, Established, MoveSA, PathChanged
 from hipgw.protocol.nat import permissions
 from hipgw.protocol.nat.candidates import (
     Base,
     LocalCandidate,
+    RemoteCandidate,
     Source,
     gather,
     locator_set,
@@ -153,6 +155,19 @@ def prepare(
 ) -> None:
     """Both ends know the other's candidates: make pairs of them. `begin` then starts checking."""
     remote, relays = read(theirs)
+    prepare_with(core, association, offer, remote, relays, began=began)
+
+
+def prepare_with(
+    core: Core,
+    association: Association,
+    offer: Offer,
+    remote: Sequence[RemoteCandidate],
+    relays: Sequence[tuple[IPAddress, int]],
+    *,
+    began: float,
+) -> None:
+    """The same with what was read of the peer's locators."""
     association.checks = Checks(
         controlling=association.initiator,
         pacing_s=offer.pacing_s,
@@ -163,6 +178,7 @@ def prepare(
             limit=core.config.nat.pairs_max,
         ),
         peer_relays=relays,
+        remote=remote,
         began=began,
         deadline=0.0,
         step_at=None,
@@ -196,7 +212,7 @@ def timer_expired(core: Core, association: Association, now: float) -> None:
     if checks.nominated is not None:
         return
     if checks.deadline <= now:
-        _fail(core, association, now)
+        fail(core, association, now)
     elif checks.step_at is not None and checks.step_at <= now:
         _step(core, association, checks, now)
 
@@ -432,17 +448,24 @@ def _conclude(core: Core, association: Association, checks: Checks, pair: Pair, 
     session = association.session
     if session is None:
         return
+    before = association.path
     checks.nominated = pair
     checks.step_at = None
-    for task in checks.tasks.values():
-        update_tasks.cancel(association, task)
-    checks.tasks.clear()
+    stop(association, checks)
     association.path = pair.path
     mobility.begin_at(core, association, pair.path, now)
+    permissions.keep(core, association, checks, now)
+    if checks.again:
+        local, peer = association.local_hit, association.peer_hit
+        core.effects.append(MoveSA(local, peer, session.outbound_spi, pair.path))
+        if before is not None and before != pair.path:
+            reason = "connectivity checks found it"
+            core.effects.append(PathChanged(local, peer, before, pair.path, reason))
+        core.arm(association)
+        return
     association.established_at = now
     association.exchange_s = now - checks.began
     core.install_session(association, session, Direction.OUTBOUND, pair.path)
-    permissions.keep(core, association, checks, now)
     core.effects.append(
         Established(
             association.local_hit,
@@ -455,7 +478,7 @@ def _conclude(core: Core, association: Association, checks: Checks, pair: Pair, 
     core.arm(association)
 
 
-def _fail(core: Core, association: Association, now: float) -> None:
+def fail(core: Core, association: Association, now: float) -> None:
     """No pair works: no data may be sent (§4.6.3)."""
     path = association.path
     if path is not None:
@@ -468,6 +491,13 @@ def _fail(core: Core, association: Association, now: float) -> None:
             now,
         )
     closing.begin(core, association, "no path between the hosts was found", now)
+
+
+def stop(association: Association, checks: Checks) -> None:
+    """End all checks that are under way."""
+    for task in checks.tasks.values():
+        update_tasks.cancel(association, task)
+    checks.tasks.clear()
 
 
 def _stop(association: Association, checks: Checks, pair: Pair) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hipgw.protocol.nat.candidates import LocalCandidate
+from hipgw.protocol.nat.candidates import LocalCandidate, RemoteCandidate
 from hipgw.protocol.nat.checklist import Checklist, Pair
 from hipgw.protocol.path import IPAddress
 
@@ -31,6 +31,8 @@ class Checks:
     checklist: Checklist
     peer_relays: Sequence[tuple[IPAddress, int]]
     """The peer's control relays, for when it cannot be reached otherwise (RFC 9028 §4.8)."""
+    remote: Sequence[RemoteCandidate] = ()
+    """What the peer has told."""
     began: float
     """When the base exchange did."""
     deadline: float
@@ -47,6 +49,14 @@ class Checks:
     """The controlling host has asked for it; the controlled one was asked for it."""
     nominated: Pair | None = None
     """Both ends have agreed on it: data goes by it."""
+    again: bool = False
+    """One of the ends has moved: data had a path before."""
+    restart_at: float | None = None
+    """When to tell the peer of a move."""
+    restart_by: float = 0.0
+    """When that is not put off any more."""
+    restarting: "UpdateTask | None" = None
+    """The UPDATE that tells of it."""
     permit_at: float | None = None
     """When to renew the permission at the own data relay, if the data goes by it."""
 
@@ -58,3 +68,5 @@ class Checks:
                 yield self.step_at
         if self.permit_at is not None:
             yield self.permit_at
+        if self.restart_at is not None:
+            yield self.restart_at
