@@ -8,7 +8,7 @@ use std::{
 
 use esp_core::{
     drops::DropReason,
-    engine::{Engine, Permission, PortKey},
+    engine::{Engine, Permission, PortKey, ThreadOptions},
     events::Event,
     stats::Counter,
 };
@@ -43,7 +43,7 @@ impl Relay {
         for socket in &sockets {
             engine.add_relay_socket(socket.as_raw_fd()).unwrap();
         }
-        engine.start(Duration::ZERO).unwrap();
+        engine.start(ThreadOptions::default()).unwrap();
         Self {
             engine,
             own: own.local_addr().unwrap(),
