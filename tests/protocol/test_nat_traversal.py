@@ -287,3 +287,13 @@ def test_both_hosts_move_at_once() -> None:
         net.nat(NatKind.PORT_RESTRICTED, f"198.51.100.{number}", f"place {number}")
         net.move(node, "10.7.7.7", f"place {number}")
     net.until(lambda: net.flows(a, b), 60)
+
+
+def test_a_wide_route_does_no_harm_on_a_relayed_path() -> None:
+    """Probes of a path's MTU would not fit once the relay's parameters are added."""
+    net, _relay, a, b = site(NatKind.SYMMETRIC, NatKind.SYMMETRIC)
+    meet(net, a, b)
+    for node, peer in ((a, b), (b, a)):
+        net.perform(node, node.machine.discover_path_mtu(peer.hit, 9000, net.now))
+    net.run(60)
+    assert net.flows(a, b)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
 from typing import TypeVar
 
-from hipgw.errors import LocalProtocolError
+from hipgw.errors import LocalProtocolError, WireError
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.keymat import EspKeys
 from hipgw.protocol import requester
@@ -116,7 +116,11 @@ class Core:
         self.sent[name] += 1
         if path.relay_to is not None:
             # Tells the relay where to (RFC 9028 §4.8).
-            data = with_parameters(data, [RelayTo(*path.relay_to)])
+            try:
+                data = with_parameters(data, [RelayTo(*path.relay_to)])
+            except WireError:
+                self.drops[DropReason.MALFORMED] += 1
+                return
         if path.transport is Transport.RAW and path.local is not None:
             data = set_checksum(data, PseudoHeader(path.local, path.remote))
         data += tail

@@ -71,13 +71,14 @@ class ControlRelay:
         if packet.get(RelayFrom) is not None or packet.get(RelayHmac) is not None:
             # Nobody may put words into the mouth of the relay, and relays form no chains.
             raise Dropped(DropReason.NOT_RELAYED)
-        if not self._sources.allow(source_key(path.remote), now):
-            raise Dropped(DropReason.RATE_LIMIT)
         relay_to = packet.get(RelayTo)
         if relay_to is not None:
+            # A client has a limit of its own, and may share its address with others.
             self._from_client(core, packet, relay_to, path, now)
-        else:
-            self._to_client(core, packet, path, now)
+            return
+        if not self._sources.allow(source_key(path.remote), now):
+            raise Dropped(DropReason.RATE_LIMIT)
+        self._to_client(core, packet, path, now)
 
     # -- inside ------------------------------------------------------------------------------
 
