@@ -19,6 +19,7 @@ from hipgw.control.api import (
     PathAnswer,
     PeerAnswer,
     PingReplyAnswer,
+    RegistrationAnswer,
     RekeyAnswer,
     SaAnswer,
     StatusAnswer,
@@ -145,6 +146,22 @@ class SmallDaemon:
                 "peer": "plant-b",
                 "peer_hit": HIT_B,
                 "age_s": 3.0,
+            }
+        ]
+
+    def registrations(self) -> list[RegistrationAnswer]:
+        if not self.established:
+            return []
+        return [
+            {
+                "peer": "plant-b",
+                "peer_hit": HIT_B,
+                "role": "client",
+                "service": "RELAY_UDP_ESP",
+                "lifetime_s": 120.0,
+                "remaining_s": 60.0,
+                "mapped": "198.51.100.1:4711",
+                "relayed": ["192.0.2.2:30000"],
             }
         ]
 

@@ -136,6 +136,35 @@ class Engine:
         The engine receives on it, so nobody else may; anybody may send. Without `gso` or `gro` it
         does without UDP_SEGMENT or UDP_GRO, even if the kernel has them.
         """
+    def add_relay_socket(self, fd: int) -> None:
+        """Have a UDP socket whose port may be lent to a client of the data relay."""
+    def open_relay_port(self, *, v6: bool, port: int, octets_per_s: int = 0) -> None: ...
+    def close_relay_port(self, *, v6: bool, port: int) -> None: ...
+    def permit_peer(
+        self,
+        *,
+        port: int,
+        local: bytes,
+        client: bytes,
+        client_port: int,
+        peer: bytes,
+        peer_port: int,
+        outbound_spi: int,
+        inbound_spi: int,
+    ) -> None:
+        """Pass ESP on between the client of a port and a peer."""
+    def revoke_peer(
+        self,
+        *,
+        port: int,
+        local: bytes,
+        client: bytes,
+        client_port: int,
+        peer: bytes,
+        peer_port: int,
+        outbound_spi: int,
+        inbound_spi: int,
+    ) -> None: ...
     def add_esp_socket(self, fd: int) -> None:
         """A raw socket of protocol 50, IPv4 or IPv6; before `start`."""
     def set_tun(

@@ -124,6 +124,15 @@ def test_text_from_a_peer_cannot_drive_the_terminal(
     assert len(result.stdout.splitlines()) == 2
 
 
+def test_registrations(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) -> None:
+    text = ask("registrations").stdout
+    for part in ("plant-b", "client", "RELAY_UDP_ESP", "198.51.100.1:4711", "192.0.2.2:30000"):
+        assert part in text
+    assert ask_json("registrations")[0]["lifetime_s"] == 120.0
+    daemon.api.established = False
+    assert "nat.relays" in ask("registrations").stdout
+
+
 def test_addresses(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) -> None:
     text = ask("addresses").stdout
     for part in ("192.0.2.1", "2001:db8::1", "[2001:db8::2]:10500", "198.51.100.1:4711"):

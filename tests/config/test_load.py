@@ -63,10 +63,36 @@ hit = "2001:22:5c2a:9d1e:47b0:9e6c:1f2d:3a4b"
 addresses = ["192.0.2.2", "2001:db8::2"]
 transport = "udp"
 port = 4500
+relays = ["relay"]
 lsi = "1.0.0.7"
 [[peer]]
 name = "plant-c"
 hit = "2001:21::1"
+[[peer]]
+name = "relay"
+hit = "2001:21::2"
+addresses = ["192.0.2.9"]
+transport = "udp"
+[nat]
+modes = ["ICE-HIP-UDP"]
+relays = ["relay"]
+services = ["control"]
+lifetime_s = 60
+pacing_s = 0.02
+[relay]
+services = ["data"]
+clients = ["relay"]
+min_lifetime_s = 20
+max_lifetime_s = 300
+clients_max = 5
+addresses = ["192.0.2.1", "2001:db8::1"]
+first_port = 40000
+ports = 10
+ports_per_client = 1
+permissions_per_client = 8
+bytes_per_s = 1000000
+packets_per_source = 10
+packets_per_client = 100
 [host]
 interface = "hip7"
 lsi = "1.0.0.1"
@@ -113,13 +139,16 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
     )
     assert config.daemon.state_dir == tmp_path / "state"
     assert config.daemon.control_socket == Path("/run/x.sock")
-    plant_b, plant_c = config.peers
+    plant_b, plant_c, relay = config.peers
     assert plant_b.hit == IPv6Address("2001:22:5c2a:9d1e:47b0:9e6c:1f2d:3a4b")
     assert plant_b.addresses == (IPv4Address("192.0.2.2"), IPv6Address("2001:db8::2"))
     assert plant_b.lsi == IPv4Address("1.0.0.7")
     assert config.transport_of(plant_b) is Transport.UDP
+    assert config.relays_of(plant_b) == config.relay_peers == (relay,)
+    assert config.relay is not None
+    assert config.relay.port_range == range(40000, 40010)
     assert config.transport_of(plant_c) is Transport.RAW
-    assert config.roles == ("host", "endbox")
+    assert config.roles == ("host", "endbox", "relay")
     assert config.endbox_peers == (plant_b,)
     # No key of the schema is forgotten above: all were given, none has its default.
     for name in Config.model_fields:

@@ -387,9 +387,16 @@ def test_end_of_the_daemon_ends_subscriptions(tmp_path: Path) -> None:
     client.close()
 
 
+def test_registrations(daemon: ServedDaemon) -> None:
+    with ControlClient(daemon.path) as client:
+        (answer,) = client.registrations()
+        assert answer["service"] == "RELAY_UDP_ESP"
+        assert answer["relayed"] == ["192.0.2.2:30000"]
+
+
 def test_every_method_is_tested_here() -> None:
     """A new method needs a test above; this one only reminds of it."""
     assert set(METHODS) == {
         *("status", "peers", "associations", "sa", "mac_table", "counters"),
-        *("addresses", "ping", "connect", "close", "rekey", "subscribe", "stop"),
+        *("addresses", "registrations", "ping", "connect", "close", "rekey", "subscribe", "stop"),
     }

@@ -6,6 +6,8 @@ from hipgw.protocol.association import Association
 from hipgw.protocol.core import UP
 from hipgw.protocol.effects import Effect
 from hipgw.protocol.machine import HipMachine
+from hipgw.protocol.nat.ports import Permission
+from hipgw.protocol.registration import Grant
 from hipgw.protocol.states import State
 
 
@@ -25,7 +27,10 @@ def expire(machine: HipMachine, now: float) -> list[Effect]:
     before = {known: _looks(known) for known in _all(machine)}
     due = {known for known, when in _times(machine).items() if when <= now}
     effects = machine.timer_expired(now)
-    assert {known for known, looks in before.items() if _looks(known) != looks} == due
+    changed = {known for known, looks in before.items() if _looks(known) != looks}
+    assert due <= changed
+    # What goes by a relay is asked for at the relay.
+    assert all(known.registrations.held.grants for known in changed - due)
     assert due or not effects
     assert all(when > now for when in _times(machine).values())
     assert_in_time(machine)
@@ -48,7 +53,9 @@ def _times(machine: HipMachine) -> dict[Association, float]:
         if known.deadline is not None:
             times.append(known.deadline)
         if known.state is State.ESTABLISHED:
-            times.append(known.last_traffic + machine._core.config.ual_s)
+            grants = _grants(known)
+            unused = known.last_traffic + machine._core.config.ual_s
+            times.append(max([unused, *(grant.expires for grant in grants)]))
         if known.state in UP:
             times += _times_while_up(known)
         if times:
@@ -60,13 +67,35 @@ def _times_while_up(known: Association) -> list[float]:
     search, mobility, session = known.path_mtu, known.mobility, known.session
     times = [task.retransmission.when for task in known.updates.values()]
     times += [one.expires for one in mobility.locators if one.expires != inf]
-    maybe = [search and search.when, mobility.reconsider_at, mobility.keepalive_at]
+    times += known.checks.times() if known.checks is not None else ()
+    times += [grant.expires for grant in _grants(known)]
+    times += [permission.expires for permission in _permissions(known)]
+    maybe = [known.registrations.held.renew_at]
+    maybe += [search and search.when, mobility.reconsider_at, mobility.keepalive_at]
     maybe.append(mobility.better_at)
     if session is not None:
         times += [old.until for old in session.retired]
         rekey = session.rekey
         maybe.append(session.rekey_at if rekey is None else rekey.deadline)
     return [*times, *(when for when in maybe if when is not None)]
+
+
+def _checks(known: Association) -> object:
+    checks = known.checks
+    return checks and (
+        *(checks.step_at, checks.deadline, checks.permit_at, checks.restart_at),
+        checks.nominated,
+    )
+
+
+def _grants(known: Association) -> list[Grant]:
+    registrations = known.registrations
+    return [*registrations.granted.grants.values(), *registrations.held.grants.values()]
+
+
+def _permissions(known: Association) -> list[Permission]:
+    ports = known.registrations.granted.ports
+    return [permission for port in ports for permission in port.permissions.values()]
 
 
 def _looks(known: Association) -> tuple[object, ...]:
@@ -85,6 +114,10 @@ def _looks(known: Association) -> tuple[object, ...]:
         mobility.reconsider_at,
         mobility.better_at,
         mobility.keepalive_at,
+        known.registrations.held.renew_at,
+        _checks(known),
+        [grant.expires for grant in _grants(known)],
+        [permission.expires for permission in _permissions(known)],
         session and (session.rekey is None, session.rekey_at, len(session.retired)),
         session and session.rekey and session.rekey.deadline,
     )

@@ -17,6 +17,7 @@ from hipgw.cli import (
     keys,
     lab,
     queries,
+    registrations,
 )
 from hipgw.cli.exits import Exit, exit_of
 from hipgw.errors import HipgwError
@@ -32,6 +33,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         queries.mac_table,
         queries.counters,
         addresses.addresses,
+        registrations.registrations,
         events.events,
     ),
     "Act": (contact.ping, contact.connect, contact.close, contact.rekey),

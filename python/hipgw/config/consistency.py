@@ -10,7 +10,14 @@ from hipgw.identity.lsi import LSI_PREFIX
 from hipgw.protocol.path import Transport
 
 if TYPE_CHECKING:
-    from hipgw.config.schema import Config, EndboxConfig, EspConfig, HipConfig, PeerConfig
+    from hipgw.config.schema import (
+        Config,
+        EndboxConfig,
+        EspConfig,
+        HipConfig,
+        PeerConfig,
+        RelayConfig,
+    )
 
 _LEAST_LIFETIMES = {
     "hip.keepalive_s": 1,
@@ -19,6 +26,7 @@ _LEAST_LIFETIMES = {
     "esp.rekey_packets": 1000,
 }
 """More often would be all that a machine does."""
+_PORTS = 65536
 _LEAST_PATH_MTU = 576
 """What every IPv4 host has to accept (RFC 791 §3.1)."""
 
@@ -86,6 +94,34 @@ def check_endbox(endbox: "EndboxConfig") -> None:
         raise InconsistentError(problems)
 
 
+def check_relay(relay: "RelayConfig") -> None:
+    """Raise InconsistentError for a relay whose figures contradict each other."""
+    problems = []
+    if relay.max_lifetime_s < relay.min_lifetime_s:
+        problems.append(
+            Problem(
+                "max_lifetime_s",
+                f"is {relay.max_lifetime_s:g}, less than min_lifetime_s ({relay.min_lifetime_s:g})",
+                f"write {relay.min_lifetime_s:g} or more",
+            )
+        )
+    if relay.first_port + relay.ports > _PORTS:
+        problems.append(
+            Problem(
+                "ports",
+                f"is {relay.ports}, more than there are from {relay.first_port} on",
+                f"write {_PORTS - relay.first_port} or less, or a lower first_port",
+            )
+        )
+    versions = [address.version for address in relay.addresses]
+    if len(set(versions)) < len(versions):
+        problems.append(
+            Problem("addresses", f"has two of IPv{versions[0]}", "one of each family is used")
+        )
+    if problems:
+        raise InconsistentError(problems)
+
+
 def check_hip(hip: "HipConfig", esp: "EspConfig") -> None:
     """Raise InconsistentError for figures that contradict each other."""
     problems = []
@@ -132,6 +168,7 @@ def check_config(config: "Config") -> None:
         *_repeated("lsi", [peer.lsi for peer in config.peers], config),
         *_roles(config),
         *_host(config),
+        *_relays(config),
     ]
     if problems:
         raise InconsistentError(problems)
@@ -157,7 +194,7 @@ def _roles(config: "Config") -> list[Problem]:
             Problem(
                 "",
                 "turns no role on",
-                "add a [host] or an [endbox] table",
+                "add a [host], an [endbox] or a [relay] table",
             )
         ]
     if config.endbox is None:
@@ -208,4 +245,46 @@ def _host(config: "Config") -> list[Problem]:
             for position, address in enumerate(peer.addresses)
             if isinstance(address, IPv4Address) and address in LSI_PREFIX
         ]
+    return problems
+
+
+def _relays(config: "Config") -> list[Problem]:
+    """Relays that are named have to be there, and to be reached over UDP."""
+    by_name = {peer.name: peer for peer in config.peers}
+    named = [(f"nat.relays[{index}]", name) for index, name in enumerate(config.nat.relays)]
+    named += [
+        (f"peer[{number}].relays[{index}]", name)
+        for number, peer in enumerate(config.peers)
+        for index, name in enumerate(peer.relays)
+    ]
+    clients = (config.relay.clients if config.relay is not None else None) or ()
+    named += [
+        (f"relay.clients[{index}]", name)
+        for index, name in enumerate(clients)
+        if name not in by_name
+    ]
+    problems = []
+    for key, name in named:
+        peer = by_name.get(name)
+        if peer is None:
+            hint = did_you_mean(name, by_name) or "add a [[peer]] table for it"
+            problems.append(Problem(key, f"no [[peer]] is named {name!r}", hint))
+        elif not peer.addresses:
+            problems.append(
+                Problem(key, f"{name} has no addresses", "a relay is called at its addresses")
+            )
+        elif config.transport_of(peer) is not Transport.UDP:
+            problems.append(
+                Problem(
+                    key,
+                    f"{name} is reached by IP protocols 139 and 50",
+                    'a relay works over UDP: give it transport = "udp"',
+                )
+            )
+    if config.relay is not None and config.hip.port in config.relay.port_range:
+        problems.append(
+            Problem(
+                "relay.first_port", f"the ports that are lent include hip.port {config.hip.port}"
+            )
+        )
     return problems

@@ -55,6 +55,20 @@ class Accept(StrEnum):
     ANY = "any"
 
 
+class NatModeName(_NumberedName):
+    """NAT traversal modes (RFC 9028 §5.4)."""
+
+    UDP_ENCAPSULATION = ("UDP-ENCAPSULATION", 1)
+    ICE_HIP_UDP = ("ICE-HIP-UDP", 3)
+
+
+class RelayServiceName(_NumberedName):
+    """What a relay carries (RFC 9028 §5.9)."""
+
+    CONTROL = ("control", 2)
+    DATA = ("data", 3)
+
+
 class LogFormat(StrEnum):
     """How log records are written."""
 

@@ -274,11 +274,37 @@ class AddressesAnswer(TypedDict):
     peers: list[PeerLocatorsAnswer]
 
 
+class RegistrationAnswer(TypedDict):
+    """A registration in force (RFC 8003)."""
+
+    peer: str | None
+    peer_hit: str
+    role: Literal["registrar", "client"]
+    """What this machine is: `registrar` has granted it, `client` has been granted it."""
+    service: str
+    """`RELAY_UDP_HIP`, `RELAY_UDP_ESP`, … or a number."""
+    lifetime_s: float
+    remaining_s: float
+    mapped: str | None
+    """Where the registrar sees its client, as `192.0.2.1:10500`."""
+    relayed: list[str]
+    """Addresses that a data relay keeps for its client."""
+
+
 class EventAnswer(TypedDict):
     """Something that happened; the keys that its kind has no use for are left out."""
 
     kind: Literal[
-        "state", "established", "closed", "failed", "path", "rekeyed", "packet", "rtt", "stopping"
+        "state",
+        "established",
+        "closed",
+        "failed",
+        "path",
+        "rekeyed",
+        "registration",
+        "packet",
+        "rtt",
+        "stopping",
     ]
     time: float
     """Seconds since 1970."""
@@ -307,6 +333,10 @@ class EventAnswer(TypedDict):
     inbound_spi: NotRequired[int]
     outbound_spi: NotRequired[int]
     """`rekeyed`: the new ones."""
+    service: NotRequired[str]
+    role: NotRequired[Literal["registrar", "client"]]
+    lifetime_s: NotRequired[float]
+    """`registration`: 0 if it is not in force."""
 
 
 EVENT_KINDS: tuple[str, ...] = (
@@ -316,6 +346,7 @@ EVENT_KINDS: tuple[str, ...] = (
     "failed",
     "path",
     "rekeyed",
+    "registration",
     "packet",
     "rtt",
     "stopping",
@@ -337,6 +368,7 @@ class ControlApi(Protocol):
     def mac_table(self) -> list[MacAnswer]: ...
     def counters(self) -> CountersAnswer: ...
     def addresses(self) -> AddressesAnswer: ...
+    def registrations(self) -> list[RegistrationAnswer]: ...
 
     def ping(
         self, peer: str, *, count: int, interval_s: float, timeout_s: float

@@ -20,6 +20,7 @@ from hipgw.control.api import (
     PeerAnswer,
     PingReplyAnswer,
     PingSummary,
+    RegistrationAnswer,
     RekeyAnswer,
     SaAnswer,
     StatusAnswer,
@@ -118,6 +119,10 @@ class ControlClient:
     def addresses(self) -> AddressesAnswer:
         """Own addresses, and those of all associated peers."""
         return cast(AddressesAnswer, self.request("addresses"))
+
+    def registrations(self) -> list[RegistrationAnswer]:
+        """Services that this machine uses or offers, as they are in force."""
+        return cast(list[RegistrationAnswer], self.request("registrations"))
 
     def connect(self, peer: str, *, timeout_s: float = 15.0) -> ConnectAnswer:
         """Make an association and wait for it."""

@@ -129,6 +129,8 @@ class Connection:
                 result = self._api.counters()
             case "addresses":
                 result = self._api.addresses()
+            case "registrations":
+                result = self._api.registrations()
             case "ping":
                 result = await self._ping(request_id, **params)
             case "connect":

@@ -106,6 +106,11 @@ METHODS: dict[str, Method] = {
         Method("counters", "Everything that is counted.", "CountersAnswer"),
         Method("addresses", "Own addresses, and those of the peers.", "AddressesAnswer"),
         Method(
+            "registrations",
+            "Services used and offered, such as relays.",
+            "list of RegistrationAnswer",
+        ),
+        Method(
             "ping",
             "Authenticated echoes over HIP; each answer comes as a `reply` line of its own.",
             "PingReplyAnswer …, then PingSummary",

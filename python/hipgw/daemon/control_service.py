@@ -24,6 +24,7 @@ from hipgw.control.api import (
     PathAnswer,
     PeerAnswer,
     PingReplyAnswer,
+    RegistrationAnswer,
     RekeyAnswer,
     SaAnswer,
     StatusAnswer,
@@ -32,6 +33,7 @@ from hipgw.control.errors import UnknownPeerError
 from hipgw.daemon.address_answers import addresses_answer
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.events import event_answer, path_answer
+from hipgw.daemon.registration_answers import registration_answers
 from hipgw.dataplane.backend import DataPlane, SecurityAssociation
 from hipgw.errors import LocalProtocolError
 from hipgw.identity.host_identity import LocalIdentity
@@ -180,6 +182,10 @@ class ControlService:
     def addresses(self) -> AddressesAnswer:
         infos = self._driver.machine.associations()
         return addresses_answer(self._watch, infos, self._directory)
+
+    def registrations(self) -> list[RegistrationAnswer]:
+        infos = self._driver.machine.registrations()
+        return registration_answers(infos, self._directory, time.monotonic())
 
     def counters(self) -> CountersAnswer:
         control = self._driver.machine.statistics()

@@ -85,6 +85,11 @@ class HipDriver:
             for address in peer.addresses
             if (local := self._transport.source_address(address)) is not None
         ]
+        paths += [
+            Path(local, address, Transport.UDP, self._transport.udp_port, port)
+            for address, port in peer.relays
+            if (local := self._transport.source_address(address)) is not None
+        ]
         if not paths:
             # No network yet, or the route is gone: the same as silence, so it is tried again.
             failed = Failed(self.machine.local_hit, peer.hit, "there is no route to it")
@@ -192,6 +197,14 @@ class HipDriver:
         """Renew a peer's ESP keys now. Raises LocalProtocolError without an association."""
         self.perform(self.machine.rekey(hit, time.monotonic(), dh=dh))
 
+    def register(self, hit: IPv6Address, reg_types: Sequence[int], lifetime_s: float) -> None:
+        """Want these services of a peer from now on (RFC 8003)."""
+        self.perform(self.machine.register(hit, reg_types, lifetime_s, time.monotonic()))
+
+    def unregister(self, hit: IPv6Address) -> None:
+        """Want no service of a peer any more."""
+        self.perform(self.machine.unregister(hit, time.monotonic()))
+
     # -- outputs -----------------------------------------------------------------------------
 
     def perform(self, effects: Iterable[Effect]) -> None:
@@ -222,7 +235,7 @@ class HipDriver:
             case CancelPuzzle(request=request):
                 self._puzzles.cancel(request)
             case Lookup(peer_hit=hit):
-                if (peer := self._directory.by_hit(hit)) and peer.addresses:
+                if (peer := self._directory.by_hit(hit)) and peer.reachable:
                     self._loop.call_soon(self.connect, peer)
             case _:
                 self._listener(effect)

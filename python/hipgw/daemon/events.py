@@ -13,10 +13,12 @@ from hipgw.protocol.effects import (
     PacketTrace,
     PathChanged,
     PingReply,
+    RegistrationChanged,
     Rekeyed,
     StateChanged,
 )
 from hipgw.protocol.path import Path
+from hipgw.protocol.registration import service_name
 
 
 def path_answer(path: Path) -> PathAnswer:
@@ -50,6 +52,11 @@ def event_answer(event: Effect, directory: PeerDirectory) -> EventAnswer | None:
             answer = {"kind": "closed", "time": time.time(), "reason": reason}
         case Failed(peer_hit=hit, reason=reason):
             answer = {"kind": "failed", "time": time.time(), "reason": reason}
+        case RegistrationChanged(peer_hit=hit, reason=reason):
+            answer = {"kind": "registration", "time": time.time(), "reason": reason}
+            answer["service"] = service_name(event.reg_type)
+            answer["role"] = "registrar" if event.registrar else "client"
+            answer["lifetime_s"] = event.lifetime_s
         case PingReply(peer_hit=hit, rtt=rtt, path=path):
             answer = {"kind": "rtt", "time": time.time(), "rtt_s": rtt, "path": path_answer(path)}
         case PathChanged(peer_hit=hit, old=before, new=path, reason=reason):

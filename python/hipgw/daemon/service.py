@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path as FilePath
 
 from hipgw.config.names import Accept, Announce
@@ -20,7 +20,6 @@ from hipgw.daemon.transport import ControlTransport
 from hipgw.dataplane.backend import (
     Acquire,
     ControlReceived,
-    DataPlane,
     DataPlaneEvent,
     Fatal,
     FirstData,
@@ -50,15 +49,19 @@ from hipgw.protocol.effects import (
     Rekeyed,
 )
 from hipgw.protocol.machine import HipMachine
+from hipgw.protocol.nat.config import NatConfig, RegistrarConfig
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.path_mtu import MtuSource
 from hipgw.roles.dead_peers import LOOK_S, DeadPeerDetection, look_interval
 from hipgw.roles.endbox import EndboxRole
 from hipgw.roles.host import HostRole
 from hipgw.roles.lifetimes import Limits, worn
+from hipgw.roles.relay import RelayRole
+from hipgw.roles.relay_client import RelayClientRole
 from hipgw.roles.role import Role
 from hipgw.roles.security_associations import SecurityAssociations, traffic
 
+ANY_V4, ANY_V6 = IPv4Address(0), IPv6Address(0)
 CLOSE_PATIENCE_S = 1.0
 """How long a stopping daemon waits for CLOSE_ACK."""
 
@@ -188,16 +191,23 @@ class Service:
                 udp=self._config.transport_of(entry) is Transport.UDP,
                 port=entry.port,
                 lsi=lsis.assign(entry.hit),
+                relays=tuple(
+                    (address, relay.port)
+                    for relay in self._config.relays_of(entry)
+                    for address in relay.addresses
+                ),
             )
             for entry in self._config.peers
         ]
         return PeerDirectory(peers, lsis), lsis
 
-    def _open_sockets(self, dataplane: DataPlane) -> ControlTransport:
+    def _open_sockets(self, dataplane: EspCoreDataPlane) -> ControlTransport:
         """All sockets, IPv4 and IPv6, UDP and raw: who calls chooses how (RFC 9028 §4.5)."""
         udp: dict[int, socket.socket] = {}
         raw: dict[int, socket.socket] = {}
         icmp: list[socket.socket] = []
+        relayed: dict[tuple[int, int], socket.socket] = {}
+        relay = self._config.relay
         discovers = self._config.esp.discovers_path_mtu
         for version in (4, 6) if sockets.ipv6_there() else (4,):
             udp[version] = sockets.open_udp(version, self._config.hip.port, dont_fragment=discovers)
@@ -205,6 +215,10 @@ class Service:
             raw[version] = sockets.open_raw(version, sockets.HIP_PROTOCOL)
             with sockets.open_raw(version, sockets.ESP_PROTOCOL, dont_fragment=discovers) as esp:
                 dataplane.add_esp_socket(esp.fileno())
+            for port in relay.port_range if relay is not None else ():
+                # What is relayed may be cut: this host does not know what is behind the path.
+                relayed[version, port] = sock = sockets.open_udp(version, port)
+                dataplane.add_relay_socket(sock.fileno())
             if discovers:
                 icmp.append(sockets.open_icmp(version))
         return ControlTransport(
@@ -213,6 +227,7 @@ class Service:
             udp_port=self._config.hip.port,
             icmp=icmp,
             interface_of=self._watch.interface_of,
+            relayed=relayed,
         )
 
     def _machine_config(self, directory: PeerDirectory) -> MachineConfig:
@@ -237,9 +252,42 @@ class Service:
             rekey_octets=esp.rekey_bytes,
             rekey_packets=esp.rekey_packets,
             rekey_dh=esp.rekey_dh,
+            nat=NatConfig(
+                modes=tuple(name.wire_id for name in self._config.nat.modes),
+                pacing_s=self._config.nat.pacing_s,
+            ),
+            registrar=self._registrar_config(directory),
             announce_all=self._config.mobility.announce is Announce.ALL,
             # Greater than in any run before, whatever was kept of those (RFC 7401 §4.1.4).
             r1_counter_start=int(time.time()),
+        )
+
+    def _registrar_config(self, directory: PeerDirectory) -> RegistrarConfig | None:
+        relay = self._config.relay
+        if relay is None:
+            return None
+        names = relay.clients
+
+        def allow(hit: IPv6Address) -> bool:
+            peer = directory.by_hit(hit)
+            return names is None or (peer is not None and peer.name in names)
+
+        # Without an address of its own, each client is told the one that it has reached.
+        told: dict[int, IPAddress] = {4: ANY_V4, 6: ANY_V6}
+        told.update({address.version: address for address in relay.addresses})
+        versions = (4, 6) if sockets.ipv6_there() else (4,)
+        return RegistrarConfig(
+            services=tuple(name.wire_id for name in relay.services),
+            allow=allow,
+            min_lifetime_s=relay.min_lifetime_s,
+            max_lifetime_s=relay.max_lifetime_s,
+            clients_max=relay.clients_max,
+            packets_per_source=relay.packets_per_source,
+            packets_per_client=relay.packets_per_client,
+            relayed=tuple((told[v], port) for v in versions for port in relay.port_range),
+            ports_per_client=relay.ports_per_client,
+            permissions_per_client=relay.permissions_per_client,
+            octets_per_s=relay.bytes_per_s,
         )
 
     def _drop_privileges(self, journal: Journal) -> None:
@@ -260,6 +308,19 @@ class Service:
             peers = [peer for peer in directory if peer.hit in members]
             self._endbox = EndboxRole(peers, self._driver, os.urandom)
             self._roles.append(self._endbox)
+        if config.relay is not None:
+            self._roles.append(RelayRole(self._dataplane))
+        if config.nat.relays:
+            names = set(config.nat.relays)
+            self._roles.append(
+                RelayClientRole(
+                    [peer for peer in directory if peer.name in names],
+                    self._driver,
+                    os.urandom,
+                    services=[name.wire_id for name in config.nat.services],
+                    lifetime_s=config.nat.lifetime_s,
+                )
+            )
         for role in self._roles:
             role.start()
 

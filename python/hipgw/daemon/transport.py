@@ -37,8 +37,11 @@ class ControlTransport:
         udp_port: int,
         icmp: Sequence[socket.socket] = (),
         interface_of: Callable[[IPAddress], int] = lambda _: 0,
+        relayed: Mapping[tuple[int, int], socket.socket] | None = None,
     ) -> None:
         """*udp* and *raw* are keyed by IP version, 4 and 6; a family may be missing.
+
+        *relayed* are the sockets of a data relay, by IP version and port.
 
         *icmp* are sockets of `sockets.open_icmp`. *interface_of* tells by which interface packets
         from an own address have to leave; 0 for where the routing table sends them.
@@ -47,6 +50,7 @@ class ControlTransport:
         self.udp_port = udp_port
         self._icmp = tuple(icmp)
         self._sockets = {Transport.UDP: udp, Transport.RAW: raw}
+        self._relayed = dict(relayed or {})
         self.send_errors = 0
 
     @staticmethod
@@ -61,6 +65,8 @@ class ControlTransport:
         """
         version = path.remote.version
         sock = self._sockets[path.transport].get(version)
+        if path.transport is Transport.UDP:
+            sock = self._relayed.get((version, path.local_port), sock)
         try:
             if sock is None:
                 raise PlatformError(f"This machine has no IPv{version} sockets.")
@@ -91,6 +97,8 @@ class ControlTransport:
             sock.close()
         for sock in self._sockets[Transport.RAW].values():
             loop.remove_reader(sock)
+        for sock in self._relayed.values():
+            sock.close()
         for sockets in self._sockets.values():
             for sock in sockets.values():
                 sock.close()

@@ -94,6 +94,61 @@ class EspCoreDataPlane:
             ecn=ecn,
         )
 
+    def add_relay_socket(self, fd: int) -> None:
+        self._engine.add_relay_socket(fd)
+
+    def open_relay_port(self, *, version: int, port: int, octets_per_s: int = 0) -> None:
+        self._engine.open_relay_port(v6=version == 6, port=port, octets_per_s=octets_per_s)
+
+    def close_relay_port(self, *, version: int, port: int) -> None:
+        self._engine.close_relay_port(v6=version == 6, port=port)
+
+    def permit_peer(
+        self,
+        *,
+        port: int,
+        local: IPAddress,
+        client: IPAddress,
+        client_port: int,
+        peer: IPAddress,
+        peer_port: int,
+        outbound_spi: int,
+        inbound_spi: int,
+    ) -> None:
+        self._engine.permit_peer(
+            port=port,
+            local=local.packed,
+            client=client.packed,
+            client_port=client_port,
+            peer=peer.packed,
+            peer_port=peer_port,
+            outbound_spi=outbound_spi,
+            inbound_spi=inbound_spi,
+        )
+
+    def revoke_peer(
+        self,
+        *,
+        port: int,
+        local: IPAddress,
+        client: IPAddress,
+        client_port: int,
+        peer: IPAddress,
+        peer_port: int,
+        outbound_spi: int,
+        inbound_spi: int,
+    ) -> None:
+        self._engine.revoke_peer(
+            port=port,
+            local=local.packed,
+            client=client.packed,
+            client_port=client_port,
+            peer=peer.packed,
+            peer_port=peer_port,
+            outbound_spi=outbound_spi,
+            inbound_spi=inbound_spi,
+        )
+
     def start(self, *, busy_poll_us: int = 0, realtime: bool = False) -> None:
         self._engine.start(busy_poll_us=busy_poll_us, realtime=realtime)
 

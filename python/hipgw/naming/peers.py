@@ -21,6 +21,13 @@ class Peer:
     """UDP only."""
     lsi: IPv4Address
     """Its alias on this machine alone."""
+    relays: tuple[tuple[IPv4Address | IPv6Address, int], ...] = ()
+    """Addresses and UDP ports of relays that it can be called by (RFC 9028 §4.5)."""
+
+    @property
+    def reachable(self) -> bool:
+        """Whether there is anything to send a first packet to."""
+        return bool(self.addresses or self.relays)
 
 
 class PeerDirectory:

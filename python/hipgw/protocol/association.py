@@ -10,15 +10,18 @@ from hipgw.identity.host_identity import HostIdentity, LocalIdentity
 from hipgw.identity.keymat import EspKeys, HipKeys, Keymat
 from hipgw.identity.rhash import Rhash
 from hipgw.protocol.locators import PeerLocator, PeerLocators
+from hipgw.protocol.nat.checks import Checks, Offer
 from hipgw.protocol.path import IPAddress, Path
 from hipgw.protocol.path_mtu import PathMtuSearch
+from hipgw.protocol.registration import Registrations
 from hipgw.protocol.retransmission import Retransmission
 from hipgw.protocol.states import State
 from hipgw.protocol.update_tasks import UPDATE_IDS, UpdateTask
 from hipgw.wire.packet import HipPacket
 from hipgw.wire.parameters import EspInfo
 
-UPDATE_IDS_REMEMBERED = 64
+UPDATE_IDS_REMEMBERED = 256
+"""More than connectivity checks can have under way (RFC 9028 §4.6.2)."""
 ANSWERS_REMEMBERED = 8
 PINGS_OUTSTANDING = 64
 
@@ -152,6 +155,8 @@ class InitiatorExchange:
     """What I2 proposes; in force once R2 is there."""
     host_id_tlv: bytes = b""
     """The Responder's HOST_ID as it came in R1: HIP_MAC_2 covers it."""
+    offer: Offer | None = None
+    """What I2 says of this host's transport addresses, if there are to be checks."""
     notified: str = ""
     """The last error the peer sent, for people."""
 
@@ -250,6 +255,9 @@ class Association:
     rtt: float | None = None
     """Estimate of the round-trip time in seconds; None before the first UPDATE was answered."""
     mobility: Mobility = field(default_factory=lambda: Mobility())
+    checks: Checks | None = None
+    """For a path between two hosts behind NATs; None if they did not need any."""
+    registrations: Registrations = field(default_factory=Registrations)
     path_mtu: PathMtuSearch | None = None
     """Of the current path; None while nobody asked for it."""
     deadline: float | None = None
@@ -273,12 +281,15 @@ class Association:
         if self.deadline is not None:
             times.append(self.deadline)
         if self.state is State.ESTABLISHED:
-            times.append(self.last_traffic + ual_s)
+            times.append(max(self.last_traffic + ual_s, self.registrations.needed_until))
         if self.state in {State.R2_SENT, State.ESTABLISHED}:
             if self.path_mtu is not None and (when := self.path_mtu.when) is not None:
                 times.append(when)
             times += [task.retransmission.when for task in self.updates.values()]
             times += self.mobility.times()
+            times += self.registrations.times()
+            if self.checks is not None:
+                times += self.checks.times()
             if self.session is not None:
                 times += self.session.times()
         return min(times, default=None)

@@ -1,12 +1,13 @@
 """What can be set on the HIP machine."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 
 from hipgw.identity.ciphers import DEFAULT_HIP_CIPHERS
 from hipgw.identity.dh import DhGroup
 from hipgw.identity.esp_suites import DEFAULT_ESP_SUITES
+from hipgw.protocol.nat.config import NatConfig, RegistrarConfig
 
 
 def _anybody(_hit: IPv6Address) -> bool:
@@ -75,6 +76,10 @@ class MachineConfig:
     """Whether peers are told of all own addresses, or of the one in use alone."""
     return_s: float = 30.0
     """How often a better path than the one in use is tried."""
+
+    nat: NatConfig = field(default_factory=NatConfig)
+    registrar: RegistrarConfig | None = None
+    """Services that are offered to peers."""
 
     associations_max: int = 65536
 

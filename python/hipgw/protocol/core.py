@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
 from typing import TypeVar
 
-from hipgw.errors import LocalProtocolError
+from hipgw.errors import LocalProtocolError, WireError
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.keymat import EspKeys
+from hipgw.protocol import requester
 from hipgw.protocol.association import Association, Mobility, Session
 from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.drops import DropReason
@@ -27,13 +28,16 @@ from hipgw.protocol.effects import (
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.r1_pool import R1Pool
 from hipgw.protocol.rate_limit import RateLimit
+from hipgw.protocol.registrar import Registrar
+from hipgw.protocol.registration import Wanted
 from hipgw.protocol.retransmission import Retransmission
 from hipgw.protocol.states import State
 from hipgw.protocol.timers import Timers
 from hipgw.protocol.transitions import TRANSITIONS, Trigger
 from hipgw.wire.checksum import PseudoHeader
+from hipgw.wire.insertion import with_parameters
 from hipgw.wire.packet import HipPacket, PacketType, set_checksum
-from hipgw.wire.parameters import Parameter
+from hipgw.wire.parameters import Parameter, RelayTo
 
 Required = TypeVar("Required", bound=Parameter)
 
@@ -87,6 +91,9 @@ class Core:
         """Usable ones, the best first; empty while nobody has told."""
         self.addresses_known = False
         """Whether somebody has told, if only that there are none."""
+        self.registrar = Registrar(config.registrar, random) if config.registrar else None
+        self.wanted: dict[IPv6Address, Wanted] = {}
+        """Services that this host wants, by the registrar's HIT."""
         self.drops: Counter[DropReason] = Counter()
         self.sent: Counter[str] = Counter()
         self.received: Counter[str] = Counter()
@@ -111,6 +118,13 @@ class Core:
         """
         name = PacketType(data[2] & 0x7F).name
         self.sent[name] += 1
+        if path.relay_to is not None:
+            # Tells the relay where to (RFC 9028 §4.8).
+            try:
+                data = with_parameters(data, [RelayTo(*path.relay_to)])
+            except WireError:
+                self.drops[DropReason.MALFORMED] += 1
+                return
         if path.transport is Transport.RAW and path.local is not None:
             data = set_checksum(data, PseudoHeader(path.local, path.remote))
         data += tail
@@ -160,6 +174,9 @@ class Core:
         inbound = direction is Direction.INBOUND
         if inbound:
             self.by_inbound_spi[spi] = association
+        if association.checks is not None and association.checks.permit_at is not None:
+            # A data relay has to know the new SPI.
+            association.checks.permit_at = 0.0
         self.effects.append(
             InstallSA(
                 direction,
@@ -246,6 +263,7 @@ class Core:
     def forget(self, association: Association) -> None:
         """Remove everything about a peer."""
         self.stop_initiating(association)
+        self.drop_registrations(association, "the association is over")
         association.closing = None
         association.deadline = None
         self.timers.disarm(association)
@@ -256,6 +274,13 @@ class Core:
         if self.associations.get(key) is association:
             del self.associations[key]
         self.hang_up(association)
+
+    def drop_registrations(self, association: Association, reason: str) -> None:
+        """Both sides forget what one has registered for at the other, and how they met."""
+        association.checks = None
+        requester.drop(self, association, reason)
+        if self.registrar is not None:
+            self.registrar.drop(self, association, reason)
 
     def call(self, association: Association, address: IPAddress) -> None:
         """Have an opportunistic attempt wait for an answer from an address, the last one alone."""
@@ -320,6 +345,8 @@ class Core:
         self.arm(association)
         if before is not None and before is not session:
             self.uninstall(association, before)
+        if association.checks is not None:
+            return  # data has to wait for a path (RFC 9028 §4.6)
         self.effects.append(
             Established(
                 association.local_hit,
@@ -346,6 +373,7 @@ class Core:
         association.pings.clear()
         association.updates.clear()
         association.path_mtu = None
+        self.drop_registrations(association, reason)
         self.effects.append(Closed(association.local_hit, association.peer_hit, reason))
 
     def retransmission(self, now: float) -> Retransmission:

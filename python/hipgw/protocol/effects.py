@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv6Address
 
-from hipgw.protocol.path import Path
+from hipgw.protocol.path import IPAddress, Path
 from hipgw.protocol.path_mtu import MtuSource
 from hipgw.protocol.states import State
 
@@ -204,6 +204,75 @@ class PacketTrace:
     """The drop reason's name, or empty."""
 
 
+@dataclass(frozen=True, slots=True)
+class RegistrationChanged:
+    """A registration was made, renewed, refused, cancelled, or has expired (RFC 8003)."""
+
+    local_hit: IPv6Address
+    peer_hit: IPv6Address
+    registrar: bool
+    """Whether this host is the registrar."""
+    reg_type: int
+    lifetime_s: float
+    """Granted; 0 if it is not in force."""
+    reason: str
+    """For people: "granted", "expired", …"""
+    failure_type: int | None = None
+    """Of a refusal (RFC 8003 §4.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRelayedPort:
+    """A port of the data relay is lent to a client: take in what comes to it."""
+
+    address: IPAddress
+    port: int
+    client_hit: IPv6Address
+    octets_per_s: int
+    """Data that may pass for this client in each direction; 0 for no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRelayedPort:
+    """A port of the data relay is lent to nobody any more; its permissions are void."""
+
+    address: IPAddress
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class PermitPeer:
+    """Forward ESP between the client of a relayed port and one peer (RFC 9028 §4.12.1).
+
+    From the client, only the SPI tells where a packet goes: the last permission with it counts.
+    Asking for one again that is there makes it the last.
+    """
+
+    address: IPAddress
+    port: int
+    """The relayed port."""
+    client: Path
+    """Where the client is: packets from there with `outbound_spi` go to the peer."""
+    peer: IPAddress
+    peer_port: int
+    outbound_spi: int
+    inbound_spi: int
+    """Packets that come to the relayed port from the peer with this SPI go to the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevokePeer:
+    """Forward nothing for a permission any more."""
+
+    address: IPAddress
+    port: int
+    client: Path
+    peer: IPAddress
+    peer_port: int
+    outbound_spi: int
+    inbound_spi: int
+
+
 Effect = (
     SendDatagram
     | InstallSA
@@ -220,5 +289,10 @@ Effect = (
     | Closed
     | Failed
     | PingReply
+    | RegistrationChanged
+    | OpenRelayedPort
+    | CloseRelayedPort
+    | PermitPeer
+    | RevokePeer
     | PacketTrace
 )

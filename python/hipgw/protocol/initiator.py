@@ -8,16 +8,20 @@ from dataclasses import replace
 from ipaddress import IPv6Address
 
 from hipgw.errors import IdentityError, WireError
-from hipgw.identity.ciphers import encrypt_parameters
 from hipgw.identity.dh import DhKeyPair
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.keymat import Keymat, draw_esp_keys, draw_hip_keys
 from hipgw.identity.puzzle import puzzle_prefix
 from hipgw.identity.rhash import rhash
+from hipgw.protocol import requester
 from hipgw.protocol.association import Association, InitiatorExchange, Session
 from hipgw.protocol.core import SPI_MIN, Core, Dropped, receiver, require
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import CancelPuzzle, Direction, SolvePuzzle
+from hipgw.protocol.nat import checking
+from hipgw.protocol.nat.checks import Offer
+from hipgw.protocol.nat.config import NatMode
+from hipgw.protocol.nat.negotiation import agreed_pacing, choose_mode, pacing
 from hipgw.protocol.negotiation import ESP_FORMAT, choose_dh_group, choose_offer
 from hipgw.protocol.path import Path
 from hipgw.protocol.peer_identity import identity_of
@@ -34,16 +38,19 @@ from hipgw.wire.parameters import (
     EchoRequestUnsigned,
     EchoResponseSigned,
     EchoResponseUnsigned,
-    Encrypted,
     EspInfo,
     EspTransform,
     HipCipher,
     HipSignature2,
     HitSuiteList,
     HostId,
+    LocatorSet,
+    NatTraversalMode,
     Parameter,
     Puzzle,
     R1Counter,
+    RegInfo,
+    RelayTo,
     Solution,
     TransportFormatList,
 )
@@ -127,6 +134,9 @@ def handle_r1(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     if len(puzzle.i) != function.digest_size:
         raise Dropped(DropReason.MALFORMED)
     _choose(core, packet)  # now rather than after the work
+    if choose_mode(core.config.nat, packet) == 0:
+        core.fail(association, "the peer offers no NAT traversal that this host has", now)
+        return
 
     _adopt_hit(core, association, packet.sender_hit, path)
     if exchange.puzzle_request is not None:
@@ -170,7 +180,7 @@ def puzzle_solved(core: Core, request: int, j: bytes | None, now: float) -> None
             core.fail(association, "the peer's puzzles are too hard for their lifetime", now)
         return
     try:
-        session, i2 = _make_i2(core, association.local, r1, j, association)
+        session, i2 = _make_i2(core, association.local, r1, j, association, exchange)
     except IdentityError:
         core.drops[DropReason.BAD_DH] += 1
         core.fail(association, "the peer's Diffie-Hellman value is not valid", now)
@@ -211,13 +221,23 @@ def handle_r2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     esp_info = require(packet, EspInfo)
     if esp_info.old_spi or esp_info.new_spi < SPI_MIN:
         raise Dropped(DropReason.BAD_SPI)
+    locators = LocatorSet(())
+    if exchange.offer is not None:
+        key = session.hip_keys.incoming_encryption
+        locators = checking.told_locators(packet, session.cipher, key)
     session.outbound_spi = esp_info.new_spi
     # I2 proved this path; where an R2 comes from, anybody can forge.
     proven = exchange.path or path
     association.initiating = None
-    core.install_session(association, session, Direction.OUTBOUND, proven)
+    association.checks = None
+    if exchange.offer is None:
+        core.install_session(association, session, Direction.OUTBOUND, proven)
+    else:
+        checking.prepare(core, association, exchange.offer, locators, began=exchange.began)
     core.move(association, Trigger.R2, "R2 accepted")
     core.adopt(association, session, proven, now, began=exchange.began)
+    checking.begin(core, association, now)
+    requester.answered(core, association, packet, now)
 
 
 def timer_expired(core: Core, association: Association, now: float) -> None:
@@ -309,7 +329,12 @@ def _try_another_identity(
 
 
 def _make_i2(
-    core: Core, local: LocalIdentity, r1: HipPacket, j: bytes, association: Association
+    core: Core,
+    local: LocalIdentity,
+    r1: HipPacket,
+    j: bytes,
+    association: Association,
+    exchange: InitiatorExchange,
 ) -> tuple[Session, bytes]:
     cipher, suite = _choose(core, r1)
     puzzle, value = require(r1, Puzzle), require(r1, DiffieHellman)
@@ -335,17 +360,27 @@ def _make_i2(
         own_dh=own,
         peer_dh=value.public_value,
     )
+    mode = choose_mode(core.config.nat, r1)
+    locators = exchange.offer = None
+    if mode == NatMode.ICE_HIP_UDP:
+        exchange.offer = _offer(core, exchange, r1)
+        locators = checking.own_locators(core, exchange.offer, session.inbound_spi)
     parameters: list[Parameter] = [
         EspInfo(index, 0, session.inbound_spi),
         Solution(puzzle.k, puzzle.opaque, puzzle.i, j),
         DiffieHellman(value.group, own.public_value),
         HipCipher((cipher,)),
-        _own_host_id(core, local, cipher, hip_keys.outgoing_encryption),
+        *_secrets(core, local, cipher, hip_keys.outgoing_encryption, locators),
         TransportFormatList((ESP_FORMAT,)),
         EspTransform((suite,)),
     ]
     if counter := r1.get(R1Counter):
         parameters.append(counter)
+    if mode:
+        parameters.append(NatTraversalMode((mode,)))
+    if exchange.offer is not None:
+        parameters.append(pacing(exchange.offer.pacing_s))
+    parameters += requester.request(core, association, r1.get(RegInfo))
     if echo := r1.get(EchoRequestSigned):
         parameters.append(EchoResponseSigned(echo.data))
     i2 = protect(
@@ -376,13 +411,33 @@ def _with_unsigned_echoes(i2: bytes, r1: HipPacket) -> bytes:
     return replace(parsed, parameters=(*parsed.parameters, *answers), raw=b"").emit()
 
 
-def _own_host_id(core: Core, local: LocalIdentity, cipher: int, key: bytes) -> Parameter:
-    """HOST_ID, hidden from onlookers if so configured and if there is a cipher (§5.3.3)."""
+def _secrets(
+    core: Core, local: LocalIdentity, cipher: int, key: bytes, locators: LocatorSet | None
+) -> list[Parameter]:
+    """HOST_ID, hidden from onlookers if so configured and if there is a cipher (§5.3.3).
+
+    Own locators are hidden in any case (RFC 9028 §4.3).
+    """
     host_id = HostId(local.public.algorithm, local.public.encoded)
-    if not core.config.encrypt_host_id or not key:
-        return host_id
-    inner = tlv.build([(HostId.TYPE, host_id.emit())])
-    return Encrypted(encrypt_parameters(cipher, key, inner, core.random))
+    hidden: list[Parameter] = [] if locators is None else [locators]
+    hide_host_id = core.config.encrypt_host_id and bool(key)
+    if hide_host_id:
+        hidden.append(host_id)
+    parameters: list[Parameter] = [] if hide_host_id else [host_id]
+    return [*parameters, checking.encrypted(core, cipher, key, *hidden)] if hidden else parameters
+
+
+def _offer(core: Core, exchange: InitiatorExchange, r1: HipPacket) -> Offer:
+    """The own transport addresses for connectivity checks; a relay may have seen one of them."""
+    if exchange.path is None:
+        raise Dropped(DropReason.UNEXPECTED)
+    seen = r1.get(RelayTo)
+    return Offer(
+        candidates=checking.own_candidates(
+            core, exchange.path, seen=(seen.address, seen.port) if seen is not None else None
+        ),
+        pacing_s=agreed_pacing(core.config.nat, r1),
+    )
 
 
 def _host_id_tlv(r1: HipPacket) -> bytes:

@@ -14,6 +14,7 @@ from hipgw.protocol import (
     probing,
     reachability,
     rekeying,
+    requester,
     responder,
     update_tasks,
     updating,
@@ -23,7 +24,10 @@ from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction, Effect, PacketTrace
+from hipgw.protocol.nat import checking, relayed, restart
+from hipgw.protocol.nat.control_relay import ControlRelay
 from hipgw.protocol.path import IPAddress, Path, Transport
+from hipgw.protocol.registration import Grant, RegistrationInfo
 from hipgw.protocol.states import State
 from hipgw.protocol.transitions import Trigger
 from hipgw.wire.checksum import PseudoHeader
@@ -44,6 +48,7 @@ _REASONS = {
     UnknownCriticalParameterError: DropReason.UNKNOWN_CRITICAL,
 }
 """Format errors that are counted by themselves; all others are MALFORMED."""
+_Place = tuple[IPAddress, int]
 _NO_NEW_EXCHANGE = UP | {State.I1_SENT, State.I2_SENT}
 
 
@@ -66,6 +71,8 @@ class HipMachine:
         """*identities*: own Host Identities, the preferred one first; at least one."""
         self._core = Core(config, identities, random, now)
         self._preferred = identities[0]
+        registrar = config.registrar
+        self._control_relay = ControlRelay(registrar, random) if registrar is not None else None
 
     # -- inputs ------------------------------------------------------------------------------
 
@@ -115,7 +122,11 @@ class HipMachine:
             core.received[name] += 1
             trace = len(core.effects)
             try:
-                self._dispatch(packet, path, now)
+                if self._is_for_others(packet):
+                    self._relay(packet, path, now)
+                else:
+                    path = relayed.unwrap(core, packet, path, now)
+                    self._dispatch(packet, path, now)
             except WireError:
                 # What the peer asks for makes a packet that cannot be.
                 raise Dropped(DropReason.MALFORMED) from None
@@ -192,6 +203,8 @@ class HipMachine:
         Without any, associations wait for one.
         """
         mobility.addresses_changed(self._core, addresses, now)
+        for association in list(self._core.associations.values()):
+            restart.moved(self._core, association, now)
         return self._drain()
 
     def source_changed(self, spi: int, source: Path, now: float) -> list[Effect]:
@@ -275,6 +288,22 @@ class HipMachine:
         request = updating.ping(self._core, peer_hit, now)
         return request, self._drain()
 
+    def register(
+        self, peer_hit: IPv6Address, reg_types: Sequence[int], lifetime_s: float, now: float
+    ) -> list[Effect]:
+        """Want these services of a peer from now on (RFC 8003).
+
+        They are asked for in the next base exchange, or now if there is an association, and
+        renewed for as long as that lasts. `RegistrationChanged` tells what becomes of it.
+        """
+        requester.want(self._core, peer_hit, reg_types, lifetime_s, now)
+        return self._drain()
+
+    def unregister(self, peer_hit: IPv6Address, now: float) -> list[Effect]:
+        """Want no service of a peer any more."""
+        requester.cancel(self._core, peer_hit, now)
+        return self._drain()
+
     # -- views -------------------------------------------------------------------------------
 
     def next_timer(self) -> float | None:
@@ -289,6 +318,33 @@ class HipMachine:
         core = self._core
         known = core.associations.values() if peer_hit is None else core.with_peer(peer_hit)
         return [self._info(association) for association in known]
+
+    def registrations(self) -> list[RegistrationInfo]:
+        """Every registration in force, of this host and with it."""
+        found = []
+        for one in self._core.associations.values():
+            granted, held = one.registrations.granted, one.registrations.held
+            path = one.path
+            seen = (path.remote, path.remote_port) if path is not None else None
+            lent = tuple(port.relayed for port in granted.ports)
+            sides: tuple[tuple[bool, dict[int, Grant], _Place | None, tuple[_Place, ...]], ...] = (
+                (True, granted.grants, seen, lent),
+                (False, held.grants, held.mapped, tuple(held.relayed)),
+            )
+            found += [
+                RegistrationInfo(
+                    peer_hit=one.peer_hit,
+                    registrar=registrar,
+                    reg_type=grant.reg_type,
+                    lifetime_s=grant.lifetime_s,
+                    expires=grant.expires,
+                    mapped=mapped,
+                    relayed=ports,
+                )
+                for registrar, grants, mapped, ports in sides
+                for grant in grants.values()
+            ]
+        return found
 
     @property
     def association_count(self) -> int:
@@ -335,6 +391,18 @@ class HipMachine:
         except PacketFormatError as error:
             raise Dropped(_REASONS.get(type(error), DropReason.MALFORMED)) from None
 
+    def _is_for_others(self, packet: HipPacket) -> bool:
+        """Whether it is for a HIT of somebody else, and this host relays. HIT zero is everybody."""
+        return (
+            self._control_relay is not None
+            and bool(int(packet.receiver_hit))
+            and packet.receiver_hit not in self._core.identities
+        )
+
+    def _relay(self, packet: HipPacket, path: Path, now: float) -> None:
+        if self._control_relay is not None:
+            self._control_relay.forward(self._core, packet, path, now)
+
     def _dispatch(self, packet: HipPacket, path: Path, now: float) -> None:
         core = self._core
         match packet.packet_type:
@@ -373,9 +441,17 @@ class HipMachine:
             rekeying.timer_expired(core, association, now)
         if association.state in UP:
             mobility.timer_expired(core, association, now)
+        if association.state in UP:
+            checking.timer_expired(core, association, now)
+            restart.timer_expired(core, association, now)
+        if association.state in UP:
+            requester.timer_expired(core, association, now)
+            if core.registrar is not None:
+                core.registrar.timer_expired(core, association, now)
         if (
             association.state is State.ESTABLISHED
             and association.last_traffic + core.config.ual_s <= now
+            and association.registrations.needed_until <= now
         ):
             closing.begin(core, association, "unused", now)
 

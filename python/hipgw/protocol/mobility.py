@@ -75,6 +75,9 @@ def reconsider(core: Core, association: Association, now: float) -> None:
     mobility, session = association.mobility, association.session
     mobility.reconsider_at = None
     changed, mobility.changed = mobility.changed, False
+    if association.checks is not None:
+        # Behind NATs no address is good by itself: checks begin anew (RFC 9028 §4.9).
+        return
     _leave_lost_address(core, association)
     path = association.path
     best = next(iter(paths.pairs(core, association)), None)
@@ -158,6 +161,23 @@ def announce(
     mobility.announced, mobility.announcement = listed, task
 
 
+def begin_at(core: Core, association: Association, path: Path, now: float) -> None:
+    """Connectivity checks have proven a path: the peer is there, and nowhere else as yet."""
+    mobility = association.mobility
+    paths.stop_search(association)
+    mobility.locators.begin(path.remote, path.locator_port)
+    mobility.family = path.remote.version
+    mobility.verified = True
+    presume_announced(core, association)
+    data_sent(core, association, now)
+
+
+def presume_announced(core: Core, association: Association) -> None:
+    """The peer knows all own addresses, by other means than a LOCATOR_SET in an UPDATE."""
+    path = association.path
+    association.mobility.announced = _listed(core, path.local if path is not None else None)
+
+
 def received(
     core: Core,
     association: Association,
@@ -189,7 +209,12 @@ def received(
         )
     here = (source.remote, source.locator_port)
     mobility.locators.announce(listed, now)
-    if here not in {locator.key for locator in listed} and is_unicast(source.remote):
+    relayed = source.relay_to is not None
+    if (
+        here not in {locator.key for locator in listed}
+        and is_unicast(source.remote)
+        and not relayed
+    ):
         # It does not know this address of its own: a NAT is on the way.
         mobility.locators.candidate(*here)
     for locator in mobility.locators:

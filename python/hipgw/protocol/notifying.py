@@ -3,6 +3,7 @@
 from ipaddress import IPv6Address
 
 from hipgw.identity.host_identity import HostIdentity, LocalIdentity
+from hipgw.protocol import reachability
 from hipgw.protocol.association import Association
 from hipgw.protocol.core import Core, Dropped, receiver, require
 from hipgw.protocol.drops import DropReason
@@ -22,8 +23,12 @@ def send(
     path: Path,
     now: float,
     data: bytes = b"",
+    *,
+    longest: int | None = None,
 ) -> None:
     """Tell a peer of an error; at most twice a second to one address.
+
+    Nothing is sent if it has more than *longest* octets.
 
     Only for peers that have solved a puzzle or share a session: a signature costs more than most
     packets that could ask for one.
@@ -32,7 +37,8 @@ def send(
         return
     host_id = HostId(local.public.algorithm, local.public.encoded)
     packet = sign(PacketType.NOTIFY, local, peer_hit, (Notification(error, data), host_id))
-    core.send(packet, path, peer_hit)
+    if longest is None or len(packet) <= longest:
+        core.send(packet, path, peer_hit)
 
 
 def keep_alive(core: Core, association: Association, path: Path) -> None:
@@ -64,6 +70,9 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         peer = identity_of(require(packet, HostId), packet)
     if not signature_holds(packet, peer):
         raise Dropped(DropReason.BAD_SIGNATURE)
+    if path.relay_to is None:
+        # A keepalive may be all that comes by a NAT that has forgotten.
+        reachability.source_seen(core, association, path, now)
     for notification in packet.all(Notification):
         if is_error(notification.notify_type) and exchange is not None:
             exchange.notified = name_of(notification.notify_type)

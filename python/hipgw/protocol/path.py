@@ -31,6 +31,16 @@ class Path:
     """UDP only."""
     remote_port: int = HIP_UDP_PORT
     """UDP only."""
+    relay_to: tuple[IPAddress, int] | None = None
+    """The peer's address and port, for a path by a relay of this host, which `remote` is then.
+
+    None: the peer is at `remote`, or behind a relay of its own.
+    """
+
+    @property
+    def origin(self) -> IPAddress:
+        """Where the peer is, or whose place a relay of the peer takes."""
+        return self.relay_to[0] if self.relay_to else self.remote
 
     @property
     def locator_port(self) -> int:

@@ -89,6 +89,8 @@ def move(core: Core, association: Association, new: Path, reason: str) -> None:
     if new == old and verified == mobility.verified:
         return
     association.path, mobility.verified = new, verified
+    if core.registrar is not None:
+        core.registrar.data_relay.follow(core, association)
     core.effects.append(
         MoveSA(association.local_hit, association.peer_hit, session.outbound_spi, new, verified)
     )

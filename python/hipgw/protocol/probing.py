@@ -26,6 +26,9 @@ def begin(core: Core, association: Association, route_mtu: int, now: float) -> N
     path = association.path
     if association.state not in UP or association.session is None or path is None:
         return
+    if path.relay_to is not None:
+        # A relay adds to packets and cuts tails off: probes would not show what data meets.
+        return
     _forget_probes(association)
     overhead = _overhead(path)
     association.path_mtu = search = PathMtuSearch(

@@ -14,6 +14,7 @@ from hipgw.identity.dh import DhKeyPair
 from hipgw.identity.host_identity import SUPPORTED_HIT_SUITES, LocalIdentity
 from hipgw.identity.rhash import rhash
 from hipgw.protocol.config import MachineConfig
+from hipgw.protocol.nat.negotiation import r1_parameters
 from hipgw.protocol.negotiation import ESP_FORMAT, OFFERS_MAX
 from hipgw.protocol.path import IPAddress
 from hipgw.protocol.rate_limit import Meter
@@ -59,7 +60,8 @@ class Generation:
     secret: bytes = field(repr=False)
     expires: float
     key_pairs: dict[int, DhKeyPair] = field(default_factory=dict, repr=False)
-    templates: dict[tuple[IPv6Address, int, int], _Template] = field(default_factory=dict)
+    templates: dict[tuple[IPv6Address, int, int, bool], _Template] = field(default_factory=dict)
+    """By identity, group, difficulty, and whether a relay brings it."""
     used: set[bytes] = field(default_factory=set)
     """Solutions that made an association."""
 
@@ -117,12 +119,17 @@ class R1Pool:
         initiator_hit: IPv6Address,
         initiator: IPAddress,
         now: float,
+        *,
+        relayed: bool = False,
     ) -> bytes:
-        """The R1 for an Initiator, with a checksum field of zero."""
+        """The R1 for an Initiator, with a checksum field of zero.
+
+        *relayed*: it goes by a relay, and offers what is possible then.
+        """
         self._meter.count(now)
         self.rotate(now)
         difficulty = self.difficulty(now)
-        template = self._template(identity, group, difficulty)
+        template = self._template(identity, group, difficulty, relayed=relayed)
         length = rhash(identity.public.hit_suite).digest_size
         opaque = self._opaque(self._current, group)
         i = self._i(
@@ -225,14 +232,19 @@ class R1Pool:
         size = min(max(length, 1), 64)
         return hashlib.blake2b(bound, key=generation.secret, digest_size=size).digest()
 
-    def _template(self, identity: LocalIdentity, group: int, difficulty: int) -> _Template:
-        key = (identity.hit, group, difficulty)
+    def _template(
+        self, identity: LocalIdentity, group: int, difficulty: int, *, relayed: bool = False
+    ) -> _Template:
+        key = (identity.hit, group, difficulty, relayed)
         template = self._current.templates.get(key)
         if template is None:
-            template = self._current.templates[key] = self._make(identity, group, difficulty)
+            template = self._make(identity, group, difficulty, relayed=relayed)
+            self._current.templates[key] = template
         return template
 
-    def _make(self, identity: LocalIdentity, group: int, difficulty: int) -> _Template:
+    def _make(
+        self, identity: LocalIdentity, group: int, difficulty: int, *, relayed: bool
+    ) -> _Template:
         config = self._config
         length = rhash(identity.public.hit_suite).digest_size
         parameters = (
@@ -245,6 +257,7 @@ class R1Pool:
             HitSuiteList(SUPPORTED_HIT_SUITES),
             TransportFormatList((ESP_FORMAT,)),
             EspTransform(config.esp_suites[:OFFERS_MAX]),
+            *r1_parameters(config.nat, config.registrar, relayed=relayed),
         )
         nobody = IPv6Address(0)
         unsigned = HipPacket(PacketType.R1, identity.hit, nobody, parameters)

@@ -17,6 +17,10 @@ from hipgw.protocol.association import Association, Session
 from hipgw.protocol.core import SPI_MIN, Core, Dropped, receiver, require
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction
+from hipgw.protocol.nat import checking
+from hipgw.protocol.nat.checks import Offer
+from hipgw.protocol.nat.config import NatMode
+from hipgw.protocol.nat.negotiation import accept_mode, agreed_pacing
 from hipgw.protocol.negotiation import ESP_FORMAT, choose_dh_group
 from hipgw.protocol.path import Path
 from hipgw.protocol.peer_identity import identity_of
@@ -25,7 +29,7 @@ from hipgw.protocol.rate_limit import source_key
 from hipgw.protocol.states import State
 from hipgw.protocol.transitions import Trigger
 from hipgw.wire.notify import NotifyType
-from hipgw.wire.packet import HipPacket, PacketType, parse_parameters
+from hipgw.wire.packet import HEADER_LENGTH, HipPacket, PacketType, parse_parameters
 from hipgw.wire.parameters import (
     DhGroupList,
     DiffieHellman,
@@ -34,6 +38,8 @@ from hipgw.wire.parameters import (
     EspTransform,
     HipCipher,
     HostId,
+    LocatorSet,
+    Parameter,
     R1Counter,
     Solution,
     TransportFormatList,
@@ -47,7 +53,7 @@ def handle_i1(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     """Answer an I1 from what was made in advance; nothing is remembered (§6.7). Raises Dropped."""
     local = _called(core, packet)
     _check_sender(core, packet)
-    if not core.i1_limit.allow(source_key(path.remote), now):
+    if not core.i1_limit.allow(source_key(path.origin), now):
         raise Dropped(DropReason.RATE_LIMIT)
     association = core.find(local.hit, packet.sender_hit)
     if association is not None and local.hit < packet.sender_hit and _waits(core, association, now):
@@ -59,7 +65,8 @@ def handle_i1(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     groups = core.config.dh_groups
     # Without a common group the R1 still carries the list, so that the peer can try again.
     group = choose_dh_group(groups, offered.groups) or groups[0]
-    r1 = core.pool.r1(local, group, packet.sender_hit, path.remote, now)
+    relayed = path.relay_to is not None
+    r1 = core.pool.r1(local, group, packet.sender_hit, path.origin, now, relayed=relayed)
     core.send(r1, path, packet.sender_hit)
 
 
@@ -95,7 +102,7 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         opaque=solution.opaque,
         i=solution.i,
         initiator_hit=packet.sender_hit,
-        initiator=path.remote,
+        initiator=path.origin,
         now=now,
     )
     if generation is None:
@@ -110,6 +117,7 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
 
     # The peer has worked for it: from here on it is told what is wrong.
     cipher, suite = _choices(core, packet, local, path, now)
+    mode = _mode(core, packet, local, path, now)
     try:
         own = generation.key_pair(dh.group)
         secret = own.shared_secret(dh.public_value)
@@ -129,6 +137,9 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     if esp_info.keymat_index != index or esp_info.old_spi or esp_info.new_spi < SPI_MIN:
         raise Dropped(DropReason.BAD_SPI)
 
+    theirs = None
+    if mode == NatMode.ICE_HIP_UDP:
+        theirs = checking.told_locators(packet, cipher, hip_keys.incoming_encryption)
     if association is None:
         association = core.create(local, packet.sender_hit)
     core.pool.use(generation, used, now)
@@ -148,23 +159,31 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         own_dh=own,
         peer_dh=dh.public_value,
     )
+    core.drop_registrations(association, "the peer has begun anew")
+    association.initiator = False
+    more: list[Parameter] = []
+    if theirs is not None:
+        more.append(_candidates(core, association, session, packet, theirs, path, now))
+    if core.registrar is not None:
+        more = core.registrar.answer(core, association, packet, path, now)
     session.r2 = protect(
         PacketType.R2,
         local,
         packet.sender_hit,
-        (EspInfo(index, 0, session.inbound_spi),),
+        (EspInfo(index, 0, session.inbound_spi), *more),
         rhash=function,
         key=hip_keys.outgoing_integrity,
         host_id_tlv=core.pool.host_id_tlv(local),
     )
     core.stop_initiating(association)
-    association.initiator = False
     core.install_session(association, session, Direction.INBOUND, path)
-    core.install_session(association, session, Direction.OUTBOUND, path)
+    if association.checks is None:
+        core.install_session(association, session, Direction.OUTBOUND, path)
     core.send(session.r2, path, packet.sender_hit)
     core.move(association, Trigger.I2, "I2 accepted")
     association.deadline = now + core.config.exchange_complete_s
     core.adopt(association, session, path, now, began=now)
+    checking.begin(core, association, now)
 
 
 def confirmed(core: Core, association: Association, reason: str, now: float) -> None:
@@ -254,6 +273,46 @@ def _choices(
     if len(suites) != 1 or suites[0] not in core.config.esp_suites:
         raise refuse(NotifyType.INVALID_ESP_TRANSFORM_CHOSEN)
     return ciphers[0], suites[0]
+
+
+def _mode(
+    core: Core, packet: HipPacket, local: LocalIdentity, path: Path, now: float
+) -> int | None:
+    """The NAT traversal mode of an I2, one that was offered (RFC 9028 §4.3, §4.7.2)."""
+    mode = accept_mode(core.config.nat, packet, relayed=path.relay_to is not None)
+    if mode == 0:
+        notifying.send(
+            core,
+            local,
+            packet.sender_hit,
+            NotifyType.NO_VALID_NAT_TRAVERSAL_MODE_PARAMETER,
+            path,
+            now,
+            packet.raw[:HEADER_LENGTH],
+        )
+        raise Dropped(DropReason.NAT_MODE)
+    return mode
+
+
+def _candidates(
+    core: Core,
+    association: Association,
+    session: Session,
+    packet: HipPacket,
+    theirs: LocatorSet,
+    path: Path,
+    now: float,
+) -> Encrypted:
+    """The own transport addresses, for R2; pairs with those of the peer are made (§4.3)."""
+    offer = Offer(
+        candidates=checking.own_candidates(core, path),
+        pacing_s=agreed_pacing(core.config.nat, packet),
+    )
+    offer = checking.without_conflicts(core, association, offer, session.outbound_spi)
+    checking.prepare(core, association, offer, theirs, began=now)
+    locators = checking.own_locators(core, offer, session.inbound_spi)
+    key = session.hip_keys.outgoing_encryption
+    return checking.encrypted(core, session.cipher, key, locators)
 
 
 def _host_identity(packet: HipPacket, cipher: int, keys: HipKeys) -> HostIdentity:

@@ -68,21 +68,23 @@ def begin(
     nonce: bytes = b"",
     retries: int | None = None,
     routes: Routes | None = None,
+    first_s: float | None = None,
 ) -> UpdateTask:
     """Send an UPDATE and see to it that it is acknowledged; *parameters* are without SEQ.
 
-    It is sent *retries* times again; by default for as long as any exchange.
+    It is sent *retries* times again, after *first_s* and then twice as long each time; by default
+    for as long as any exchange.
     """
     update_id = session.take_update_id()
     packet = build(association, session, (*parameters, Seq(update_id)))
-    first_s, usual = _timing(core, association)
+    usual_s, usual = _timing(core, association)
     task = UpdateTask(
         update_id=update_id,
         packet=packet,
         paths=tuple(paths),
         retransmission=Retransmission(
             now,
-            first_s=first_s,
+            first_s=usual_s if first_s is None else first_s,
             limit_s=core.config.retransmit_max_s,
             retries=usual if retries is None else retries,
             random=core.random,

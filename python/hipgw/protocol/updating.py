@@ -4,7 +4,15 @@ import hmac
 from ipaddress import IPv6Address
 
 from hipgw.errors import LocalProtocolError
-from hipgw.protocol import mobility, paths, probing, reachability, rekeying, update_tasks
+from hipgw.protocol import (
+    mobility,
+    paths,
+    probing,
+    reachability,
+    rekeying,
+    requester,
+    update_tasks,
+)
 from hipgw.protocol.association import (
     PINGS_OUTSTANDING,
     UPDATE_IDS_REMEMBERED,
@@ -15,6 +23,7 @@ from hipgw.protocol.association import (
 from hipgw.protocol.core import UP, Core, Dropped, receiver
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import PingReply
+from hipgw.protocol.nat import checking, restart
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.protection import mac_holds, signature_holds
 from hipgw.protocol.responder import confirmed
@@ -22,6 +31,7 @@ from hipgw.protocol.update_tasks import UPDATE_IDS
 from hipgw.wire.packet import HipPacket
 from hipgw.wire.parameters import (
     Ack,
+    CandidatePriority,
     EchoRequestSigned,
     EchoRequestUnsigned,
     EchoResponseSigned,
@@ -30,6 +40,7 @@ from hipgw.wire.parameters import (
     LocatorSet,
     MappedAddress,
     Parameter,
+    PeerPermission,
     Seq,
 )
 
@@ -80,6 +91,12 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         raise Dropped(DropReason.BAD_MAC)
     if not signature_holds(packet, session.peer):
         raise Dropped(DropReason.BAD_SIGNATURE)
+    relay = core.registrar.data_relay if core.registrar is not None else None
+    if packet.get(PeerPermission) is not None and (
+        relay is None or not relay.may_permit(core, association, packet)
+    ):
+        # Not even acknowledged: nothing of it is in force (RFC 9028 §4.12.1).
+        raise Dropped(DropReason.NOT_RELAYED)
     if seq is not None and not _is_new(session, seq.update_id):
         _answer_again(core, association, session, packet, seq.update_id, path, now)
         return
@@ -89,6 +106,7 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     try:
         if ack is not None:
             _acknowledged(core, association, packet, ack, path, now)
+        requester.answered(core, association, packet, now)
         if seq is None or association.session is not session or association.state not in UP:
             return
         _process(core, association, session, packet, seq.update_id, path, now)
@@ -113,6 +131,8 @@ def _process(
     ESP_INFO comes before LOCATOR_SET, which may name the new SPI (RFC 8046 §5.3).
     """
     answer = [Ack((update_id,)), *_echoes(packet, path)]
+    if core.registrar is not None:
+        answer += core.registrar.update(core, association, packet, path, now)
     info, locator_set = packet.get(EspInfo), packet.get(LocatorSet)
     if locator_set is not None and not core.locators_limit.allow(association.peer_hit, now):
         # Each makes this host write to several addresses, which may be somebody else's.
@@ -120,10 +140,16 @@ def _process(
     rekey: list[Parameter] = []
     if info is not None:
         rekey = rekeying.received(core, association, session, packet, info, path, now)
+    task = checking.received(core, association, session, packet, path, now, answer)
+    if task is None:
+        task = restart.received(core, association, session, packet, path, now, answer)
+    if task is not None:
+        session.remember_answer(update_id, task.packet, path)
+        return
     unverified = []
     if locator_set is not None:
         unverified = mobility.received(core, association, locator_set, update_id, path, now)
-    else:
+    elif path.relay_to is None and packet.get(CandidatePriority) is None:
         reachability.source_seen(core, association, path, now)
     if rekey:
         task = update_tasks.begin(
@@ -140,11 +166,11 @@ def _process(
         rekeying.answered(session, task)
         session.remember_answer(update_id, task.packet, path)
         answer = []
+    here = (path.remote, path.locator_port)
     for locator in unverified:
-        # The answer goes back to where the request came from. An address that is only named may
-        # lead nowhere: that of a host behind a NAT does.
-        same = locator.key == (path.remote, path.locator_port)
-        carried = answer if same else []
+        # The answer goes back the way the packet came: a NAT may hide where that is, and what the
+        # peer lists need not be reachable.
+        carried = answer if locator.key == here else []
         challenge = reachability.verify(
             core, association, session, locator, now, arrived=path, answer=carried
         )
@@ -168,7 +194,7 @@ def _echoes(packet: HipPacket, path: Path) -> list[Parameter]:
     ]
     echoes += [EchoResponseUnsigned(echo.data) for echo in packet.all(EchoRequestUnsigned)]
     if echoes and path.transport is Transport.UDP:
-        echoes.append(MappedAddress(path.remote, path.remote_port))
+        echoes.append(MappedAddress(*(path.relay_to or (path.remote, path.remote_port))))
     return echoes
 
 

@@ -36,7 +36,7 @@ class EndboxRole:
 
     def start(self) -> None:
         for peer in self._peers.values():
-            if peer.addresses:
+            if peer.reachable:
                 self._associations.connect(peer)
 
     def segment_of(self, hit: IPv6Address) -> int:
@@ -48,7 +48,7 @@ class EndboxRole:
             case Established(peer_hit=hit) if hit in self._peers:
                 self._backoff[hit].succeeded()
             case Closed(peer_hit=hit, reason=reason) | Failed(peer_hit=hit, reason=reason) if (
-                hit in self._peers and self._peers[hit].addresses
+                hit in self._peers and self._peers[hit].reachable
             ):
                 peer = self._peers[hit]
                 delay_s = self._backoff[hit].failed()

@@ -48,7 +48,7 @@ class HostRole:
 
     def acquire(self, destination: IPv4Address | IPv6Address) -> bool:
         peer = self._directory.by_destination(destination)
-        if peer is None or not peer.addresses:
+        if peer is None or not peer.reachable:
             _log.warning(
                 "packet for a peer without a known address",
                 extra={"destination": str(destination)},

@@ -107,6 +107,10 @@ named! {
         FragmentLimit = "fragment_limit",
         /// The kernel refused a frame or packet on the TAP or TUN.
         DeviceRefused = "device_refused",
+        /// To a port of the data relay, from somebody that its client has not permitted.
+        NotPermitted = "relay_not_permitted",
+        /// More than the data relay carries for one client.
+        RelayQuota = "relay_quota",
     }
 }
 

@@ -45,6 +45,9 @@ named! {
         EcnMarked = "ecn_marked",
         TooBigSent = "too_big_sent",
         EventsLost = "events_lost",
+        /// ESP packets between clients of the data relay and their peers.
+        RelayedPackets = "relayed_packets",
+        RelayedBytes = "relayed_bytes",
         /// Trains of equal-sized datagrams that went out in one piece (UDP_SEGMENT).
         GsoTrains = "gso_trains",
         /// Trains that the kernel refused and that went out one by one.

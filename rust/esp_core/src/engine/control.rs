@@ -314,6 +314,7 @@ impl Engine {
     pub fn drop_count(&self, reason: DropReason) -> u64 {
         self.egress_counters.drop_count(reason)
             + self.ingress_counters.drop_count(reason)
+            + self.relay_counters.drop_count(reason)
             + self.control_counters.drop_count(reason)
     }
 
@@ -321,6 +322,7 @@ impl Engine {
     pub fn counter(&self, counter: Counter) -> u64 {
         self.egress_counters.counter(counter)
             + self.ingress_counters.counter(counter)
+            + self.relay_counters.counter(counter)
             + self.control_counters.counter(counter)
     }
 

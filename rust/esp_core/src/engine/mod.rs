@@ -23,6 +23,7 @@ mod outbox;
 mod peer;
 mod precedence;
 mod registry;
+mod relay;
 mod setup;
 mod socket;
 mod source;
@@ -43,6 +44,7 @@ pub use self::{
     error::EngineError,
     peer::SaNumbers,
     registry::Direction,
+    relay::{Permission, PortKey},
     socket::UdpOffloads,
     threads::ThreadOptions,
 };
@@ -185,6 +187,8 @@ pub struct Engine {
     clock: Clock,
     egress_counters: Arc<Counters>,
     ingress_counters: Arc<Counters>,
+    relay: relay::Relay,
+    relay_counters: Arc<Counters>,
     /// Written by whoever has locked `inner`.
     control_counters: Counters,
 }
@@ -217,6 +221,8 @@ impl Engine {
             clock: Clock::default(),
             egress_counters: Arc::default(),
             ingress_counters: Arc::default(),
+            relay: relay::Relay::new().map_err(failed)?,
+            relay_counters: Arc::default(),
             control_counters: Counters::default(),
         })
     }

@@ -152,11 +152,13 @@ impl Engine {
                 IngressTun::new(tun.device.clone(), names, tun.marks, flows)
             }),
             sockets: sockets.clone(),
+            relay: self.relay.outgoing(),
             commands: ingress,
             events: self.events.clone(),
             counters: self.ingress_counters.clone(),
             clock: self.clock,
         };
+        let relay = self.relay.thread(self, sockets.clone());
         let outbox = Outbox::new(sockets, self.egress_counters.clone());
         let (lead, helper) = threads::prepare(
             Box::new(Egress::new(outgoing, outbox)),
@@ -164,10 +166,11 @@ impl Engine {
             self.egress.clone(),
             options,
         );
-        let threads = [
+        let mut threads = vec![
             self.spawn("hipgw-data", move || lead.run()),
             self.spawn("hipgw-data-2", move || helper.run()),
         ];
+        threads.extend(relay.map(|relay| self.spawn("hipgw-relay", move || relay.run())));
         let failed = threads.iter().any(Result::is_err);
         inner.phase = Phase::Running(threads.into_iter().flatten().collect());
         if failed {
@@ -196,6 +199,7 @@ impl Engine {
     fn signal_stop(&self) {
         self.egress.stop();
         self.ingress.stop();
+        self.relay.stop();
     }
 
     /// End all threads and wipe all keys. The engine cannot be started again.

@@ -65,6 +65,61 @@ impl Engine {
         Ok(self.0.add_udp_socket_with(fd, offloads)?)
     }
 
+    fn add_relay_socket(&self, fd: RawFd) -> PyResult<()> {
+        Ok(self.0.add_relay_socket(fd)?)
+    }
+
+    #[pyo3(signature = (*, v6, port, octets_per_s = 0))]
+    fn open_relay_port(&self, v6: bool, port: u16, octets_per_s: u64) -> PyResult<()> {
+        Ok(self.0.open_relay_port((v6, port), octets_per_s)?)
+    }
+
+    #[pyo3(signature = (*, v6, port))]
+    fn close_relay_port(&self, v6: bool, port: u16) -> PyResult<()> {
+        Ok(self.0.close_relay_port((v6, port))?)
+    }
+
+    #[pyo3(signature = (
+        *, port, local, client, client_port, peer, peer_port, outbound_spi, inbound_spi
+    ))]
+    #[allow(clippy::too_many_arguments)]
+    fn permit_peer(
+        &self,
+        port: u16,
+        local: &[u8],
+        client: &[u8],
+        client_port: u16,
+        peer: &[u8],
+        peer_port: u16,
+        outbound_spi: u32,
+        inbound_spi: u32,
+    ) -> PyResult<()> {
+        let spis = (outbound_spi, inbound_spi);
+        let ends = ((client, client_port), (peer, peer_port));
+        Ok(self.0.permit_peer(&permission(port, local, ends, spis)?)?)
+    }
+
+    #[pyo3(signature = (
+        *, port, local, client, client_port, peer, peer_port, outbound_spi, inbound_spi
+    ))]
+    #[allow(clippy::too_many_arguments)]
+    fn revoke_peer(
+        &self,
+        port: u16,
+        local: &[u8],
+        client: &[u8],
+        client_port: u16,
+        peer: &[u8],
+        peer_port: u16,
+        outbound_spi: u32,
+        inbound_spi: u32,
+    ) -> PyResult<()> {
+        let spis = (outbound_spi, inbound_spi);
+        let ends = ((client, client_port), (peer, peer_port));
+        self.0.revoke_peer(&permission(port, local, ends, spis)?);
+        Ok(())
+    }
+
     fn add_esp_socket(&self, fd: RawFd) -> PyResult<()> {
         Ok(self.0.add_esp_socket(fd)?)
     }
@@ -397,6 +452,25 @@ fn path(
         mtu,
         interface: 0,
         verified: true,
+    })
+}
+
+type Place<'a> = (&'a [u8], u16);
+
+fn permission(
+    port: u16,
+    local: &[u8],
+    (client, peer): (Place<'_>, Place<'_>),
+    (outbound_spi, inbound_spi): (u32, u32),
+) -> PyResult<engine::Permission> {
+    let local = address(local)?;
+    Ok(engine::Permission {
+        port: (local.is_ipv6(), port),
+        local,
+        client: (address(client.0)?, client.1).into(),
+        peer: (address(peer.0)?, peer.1).into(),
+        outbound_spi,
+        inbound_spi,
     })
 }
 

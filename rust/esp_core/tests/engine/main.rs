@@ -6,4 +6,5 @@ mod frames;
 mod hosts;
 mod life;
 mod node;
+mod relay;
 mod wire;

@@ -18,6 +18,7 @@ use super::{
     clock::{seconds, Clock},
     command::{CommandReceiver, IngressCommand, Signalled},
     inbound::InboundSas,
+    relay::Outgoing,
     socket::{Socket, SocketKind},
     source::Source,
     worker::{Worker, TICK_MS},
@@ -66,6 +67,7 @@ pub(super) struct IngressParts {
     pub sockets: Arc<[Socket]>,
     pub segments: Vec<IngressSegment>,
     pub tun: Option<IngressTun>,
+    pub relay: Option<Outgoing>,
     pub commands: CommandReceiver<IngressCommand>,
     pub events: Arc<EventQueue>,
     pub counters: Arc<Counters>,
@@ -78,6 +80,8 @@ pub(super) struct Ingress {
     segments: Vec<IngressSegment>,
     tun: Option<IngressTun>,
     sas: InboundSas,
+    /// Where this host is a data relay: what clients send for their peers.
+    relay: Option<Outgoing>,
     commands: CommandReceiver<IngressCommand>,
     events: Arc<EventQueue>,
     counters: Arc<Counters>,
@@ -165,6 +169,7 @@ impl Ingress {
             segments: parts.segments,
             tun: parts.tun,
             sas: InboundSas::default(),
+            relay: parts.relay,
             commands: parts.commands,
             events: parts.events,
             counters: parts.counters,
@@ -268,6 +273,9 @@ impl Ingress {
         self.source_seen = 0;
         match socket.kind {
             SocketKind::Udp => {
+                if self.is_relayed(&data[datagram.range.clone()], &outer) {
+                    return;
+                }
                 let size = match outer.received.segment_size {
                     0 => datagram.range.len().max(1),
                     size => {
@@ -297,6 +305,13 @@ impl Ingress {
             }
         }
         self.deliver(data, &outer);
+    }
+
+    /// Whether all of a datagram or train is a relay client's data, which is then sent on.
+    fn is_relayed(&mut self, data: &[u8], outer: &Outer) -> bool {
+        self.relay
+            .as_mut()
+            .is_some_and(|relay| relay.take(data, outer.remote, &outer.received, &self.counters))
     }
 
     /// Tell HIP, keepalives and ESP apart (RFC 9028 §5.1, RFC 3948 §2).
@@ -332,6 +347,16 @@ impl Ingress {
             self.obey();
         }
         let Some(sa) = self.sas.get(spi) else {
+            let alone = Outer {
+                received: Received {
+                    segment_size: 0,
+                    ..outer.received
+                },
+                ..*outer
+            };
+            if self.is_relayed(&data[range], &alone) {
+                return Ok(());
+            }
             self.report_unknown(spi, outer);
             return Err(DropReason::UnknownSpi);
         };

@@ -1,0 +1,37 @@
+"""`hipgw registrations`: relays that this machine uses, and clients that it relays for."""
+
+from pathlib import Path
+
+import click
+
+from hipgw.cli import output
+from hipgw.cli.options import connect_to_daemon, json_option, socket_option
+
+
+@click.command()
+@json_option
+@socket_option
+def registrations(as_json: bool, socket_path: Path | None) -> None:
+    """Services that this machine uses (as client) or offers (as registrar)."""
+    with connect_to_daemon(socket_path) as client:
+        answers = client.registrations()
+    if as_json:
+        output.print_json(answers)
+        return
+    if not answers:
+        click.echo("No registrations: nat.relays names relays, [relay] makes this machine one.")
+        return
+    output.print_table(
+        ("peer", "this machine is", "service", "client seen at", "relayed", "remaining"),
+        [
+            (
+                answer["peer"] or answer["peer_hit"],
+                answer["role"],
+                answer["service"],
+                answer["mapped"],
+                ", ".join(answer["relayed"]) if answer["service"] == "RELAY_UDP_ESP" else None,
+                f"{answer['remaining_s']:.0f} s",
+            )
+            for answer in answers
+        ],
+    )

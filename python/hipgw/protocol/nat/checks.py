@@ -1,0 +1,72 @@
+"""What is known while two hosts look for a path between them (RFC 9028 §4.6)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hipgw.protocol.nat.candidates import LocalCandidate, RemoteCandidate
+from hipgw.protocol.nat.checklist import Checklist, Pair
+from hipgw.protocol.path import IPAddress
+
+if TYPE_CHECKING:
+    from hipgw.protocol.update_tasks import UpdateTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What this host has told a peer in I2, or will in R2."""
+
+    candidates: Sequence[LocalCandidate]
+    pacing_s: float
+    """Ta as both ends will use it."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Checks:
+    """Connectivity checks with one peer, and what they led to."""
+
+    controlling: bool
+    """The Initiator of the base exchange nominates."""
+    pacing_s: float
+    checklist: Checklist
+    peer_relays: Sequence[tuple[IPAddress, int]]
+    """The peer's control relays, for when it cannot be reached otherwise (RFC 9028 §4.8)."""
+    remote: Sequence[RemoteCandidate] = ()
+    """What the peer has told."""
+    began: float
+    """When the base exchange did."""
+    deadline: float
+    """When it is given up, whatever is under way."""
+    step_at: float | None
+    """When to go on; None while that depends on answers alone."""
+    sent_at: float = 0.0
+    """When the last check was sent."""
+    tasks: "dict[Pair, UpdateTask]" = field(default_factory=dict)
+    """Checks that are not answered yet."""
+    works_since: float | None = None
+    """When the first pair was found to work."""
+    nominating: Pair | None = None
+    """The controlling host has asked for it; the controlled one was asked for it."""
+    nominated: Pair | None = None
+    """Both ends have agreed on it: data goes by it."""
+    again: bool = False
+    """One of the ends has moved: data had a path before."""
+    restart_at: float | None = None
+    """When to tell the peer of a move."""
+    restart_by: float = 0.0
+    """When that is not put off any more."""
+    restarting: "UpdateTask | None" = None
+    """The UPDATE that tells of it."""
+    permit_at: float | None = None
+    """When to renew the permission at the own data relay, if the data goes by it."""
+
+    def times(self) -> Iterator[float]:
+        """When something is to be done."""
+        if self.nominated is None:
+            yield self.deadline
+            if self.step_at is not None:
+                yield self.step_at
+        if self.permit_at is not None:
+            yield self.permit_at
+        if self.restart_at is not None:
+            yield self.restart_at

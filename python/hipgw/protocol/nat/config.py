@@ -1,0 +1,63 @@
+"""What can be set about relays and NAT traversal."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from ipaddress import IPv6Address
+
+from hipgw.protocol.path import IPAddress
+from hipgw.protocol.registration import ServiceType
+
+
+class NatMode(IntEnum):
+    """NAT traversal modes (RFC 9028 §5.4)."""
+
+    UDP_ENCAPSULATION = 1
+    """The Responder can be reached as it is: no checks."""
+    ICE_STUN_UDP = 2
+    """Not spoken here."""
+    ICE_HIP_UDP = 3
+    """Connectivity checks find a path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NatConfig:
+    """Settings of NAT traversal; all times in seconds."""
+
+    modes: tuple[int, ...] = (NatMode.UDP_ENCAPSULATION, NatMode.ICE_HIP_UDP)
+    """Offered and accepted, the preferred one first (RFC 9028 §4.3); empty: no negotiation."""
+    pacing_s: float = 0.05
+    """Least time between two connectivity checks (Ta, RFC 9028 §4.4); at least 0.005."""
+    pairs_max: int = 100
+    """Candidate pairs that are checked for one peer (RFC 9028 §4.6.2)."""
+
+
+def _nobody(_hit: IPv6Address) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrarConfig:
+    """Services that this host offers, and to whom; all times in seconds."""
+
+    services: tuple[int, ...] = (ServiceType.RELAY_UDP_HIP,)
+    """Offered in R1 (RFC 8003 §4.2)."""
+    allow: Callable[[IPv6Address], bool] = _nobody
+    """Who may register."""
+    min_lifetime_s: float = 10.0
+    max_lifetime_s: float = 600.0
+    clients_max: int = 1024
+
+    packets_per_source: int = 50
+    """HIP packets a second that are relayed for one address."""
+    packets_per_client: int = 500
+    """HIP packets a second that are relayed to or for one client."""
+    flows_per_client: int = 256
+    """Addresses that can speak to one client at the same time."""
+
+    relayed: tuple[tuple[IPAddress, int], ...] = ()
+    """Addresses and ports of the data relay: one at a time is lent to a client."""
+    ports_per_client: int = 4
+    permissions_per_client: int = 64
+    octets_per_s: int = 0
+    """Data that is relayed for one client in each direction; 0 for no limit."""

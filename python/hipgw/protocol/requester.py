@@ -1,0 +1,251 @@
+"""The requester: asks registrars for services, and keeps what it gets (RFC 8003 §3, §5)."""
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv6Address
+from typing import TYPE_CHECKING
+
+from hipgw.protocol import update_tasks
+from hipgw.protocol.effects import RegistrationChanged
+from hipgw.protocol.registration import (
+    Grant,
+    ServiceType,
+    Wanted,
+    failure_name,
+    lifetime_code,
+    lifetime_s,
+)
+from hipgw.protocol.states import State
+from hipgw.protocol.update_tasks import UpdateTask
+from hipgw.wire.packet import HipPacket
+from hipgw.wire.parameters import (
+    EchoRequestSigned,
+    Parameter,
+    RegFailed,
+    RegFrom,
+    RegInfo,
+    RegRequest,
+    RegResponse,
+    RelayedAddress,
+)
+
+if TYPE_CHECKING:
+    from hipgw.protocol.association import Association
+    from hipgw.protocol.core import Core
+
+RELAYED_MAX = 16
+"""Relayed addresses that are remembered of one registrar."""
+RENEW_SHARE = 0.6
+"""Share of a lifetime after which it is renewed."""
+RETRY_S = 60.0
+"""Wait before asking again for what was refused or not answered (RFC 8003 §4.5)."""
+NONCE_OCTETS = 16
+_UP = frozenset({State.R2_SENT, State.ESTABLISHED})
+
+
+def want(
+    core: "Core", peer_hit: IPv6Address, reg_types: Sequence[int], length_s: float, now: float
+) -> None:
+    """Have these services of a peer from now on, as soon as there is an association with it."""
+    core.wanted[peer_hit] = Wanted(reg_types=tuple(reg_types), lifetime_s=length_s)
+    for association in core.with_peer(peer_hit):
+        if association.state in _UP:
+            _ask_for_missing(core, association, now)
+
+
+def cancel(core: "Core", peer_hit: IPv6Address, now: float) -> None:
+    """Want no service of a peer any more, and tell it so."""
+    core.wanted.pop(peer_hit, None)
+    for association in core.with_peer(peer_hit):
+        held = association.registrations.held
+        if association.state in _UP and held.grants:
+            _send(core, association, 0, tuple(held.grants), now)
+        held.renew_at = None
+
+
+def request(core: "Core", association: "Association", offer: RegInfo | None) -> list[Parameter]:
+    """What an I2 asks for, of what the R1 offers."""
+    held = association.registrations.held
+    held.offer = offer
+    wanted = core.wanted.get(association.peer_hit)
+    types = _choose(wanted, offer)
+    held.asked = frozenset(types)
+    if wanted is None or offer is None or not types:
+        return []
+    return [RegRequest(_lifetime(wanted, offer), types)]
+
+
+def answered(core: "Core", association: "Association", packet: HipPacket, now: float) -> None:
+    """Take what an authentic R2 or UPDATE says of registrations."""
+    held = association.registrations.held
+    if (where := packet.get(RegFrom)) is not None:
+        held.mapped = (where.address, where.port)
+    responses, failures = packet.all(RegResponse), packet.all(RegFailed)
+    for response in responses:
+        for reg_type in response.reg_types:
+            if response.lifetime == 0:
+                _end(core, association, [reg_type], "cancelled")
+            elif reg_type in held.asked or reg_type in held.grants:
+                _hold(core, association, reg_type, lifetime_s(response.lifetime), now)
+    if responses:
+        for relayed in packet.all(RelayedAddress):
+            address = (relayed.address, relayed.port)
+            if address not in held.relayed and len(held.relayed) < RELAYED_MAX:
+                held.relayed.append(address)
+    for failure in failures:
+        refused = [kind for kind in failure.reg_types if kind in held.asked | set(held.grants)]
+        for reg_type in refused:
+            why = f"refused: {failure_name(failure.failure_type)}"
+            held.grants.pop(reg_type, None)
+            _tell(core, association, reg_type, 0.0, why, failure.failure_type)
+    if responses or failures:
+        held.asked = frozenset()
+        _plan(core, association, now)
+    offer = packet.get(RegInfo)
+    if offer is not None:
+        held.offer = offer
+        _ask_for_missing(core, association, now)
+
+
+def timer_expired(core: "Core", association: "Association", now: float) -> None:
+    """Renew what is wanted, and end what is over."""
+    held = association.registrations.held
+    over = [kind for kind, grant in held.grants.items() if grant.expires <= now]
+    if over:
+        _end(core, association, over, "expired")
+    if held.renew_at is not None and held.renew_at <= now:
+        held.renew_at = None
+        renew(core, association, now)
+
+
+def renew(core: "Core", association: "Association", now: float) -> None:
+    """Ask anew for all that is wanted; the answer tells where this host is seen (§4.1 there)."""
+    held, wanted = association.registrations.held, core.wanted.get(association.peer_hit)
+    types = _choose(wanted, held.offer)
+    if wanted is None or held.offer is None or not types or association.state not in _UP:
+        return
+    _send(core, association, _lifetime(wanted, held.offer), types, now)
+
+
+def drop(core: "Core", association: "Association", reason: str) -> None:
+    """The association is over, and all that hung on it."""
+    held = association.registrations.held
+    _end(core, association, list(held.grants), reason)
+    held.offer, held.mapped, held.renew_at = None, None, None
+    held.asked = frozenset()
+    held.relayed.clear()
+
+
+# -- inside ----------------------------------------------------------------------------------
+
+
+def _ask_for_missing(core: "Core", association: "Association", now: float) -> None:
+    held, wanted = association.registrations.held, core.wanted.get(association.peer_hit)
+    missing = set(_choose(wanted, held.offer)) - set(held.grants) - held.asked
+    if missing:
+        renew(core, association, now)
+
+
+def _choose(wanted: Wanted | None, offer: RegInfo | None) -> tuple[int, ...]:
+    """Of what is wanted, what is offered; not both rendezvous and relay (RFC 9028 §7.8)."""
+    if wanted is None or offer is None:
+        return ()
+    types = [kind for kind in wanted.reg_types if kind in offer.reg_types]
+    if ServiceType.RELAY_UDP_HIP in types and ServiceType.RENDEZVOUS in types:
+        types.remove(ServiceType.RENDEZVOUS)
+    return tuple(types)
+
+
+def _lifetime(wanted: Wanted, offer: RegInfo) -> int:
+    code = lifetime_code(wanted.lifetime_s)
+    return max(min(max(code, offer.min_lifetime), offer.max_lifetime), 1)
+
+
+def _send(
+    core: "Core",
+    association: "Association",
+    lifetime: int,
+    reg_types: tuple[int, ...],
+    now: float,
+) -> None:
+    session, path, held = association.session, association.path, association.registrations.held
+    if session is None or path is None:
+        return
+    nonce = core.random(NONCE_OCTETS)
+    held.asked = frozenset(reg_types)
+    parameters: list[Parameter] = [RegRequest(lifetime, reg_types), EchoRequestSigned(nonce)]
+    if lifetime and ServiceType.RELAY_UDP_ESP in reg_types:
+        # These are renewed; without them it would be one more (RFC 9028 §4.1).
+        parameters += [RelayedAddress(address, port) for address, port in held.relayed]
+    update_tasks.begin(
+        core,
+        association,
+        session,
+        parameters,
+        [path],
+        now,
+        # What the answer says is read like that of any UPDATE.
+        acknowledged=update_tasks.ignore,
+        abandoned=_abandoned,
+        nonce=nonce,
+    )
+
+
+def _abandoned(core: "Core", association: "Association", _task: UpdateTask, now: float) -> None:
+    held = association.registrations.held
+    held.asked = frozenset()
+    held.renew_at = now + RETRY_S
+    core.arm(association)
+
+
+def _hold(
+    core: "Core", association: "Association", reg_type: int, length_s: float, now: float
+) -> None:
+    held = association.registrations.held
+    first = reg_type not in held.grants
+    held.grants[reg_type] = Grant(reg_type, length_s, now + length_s)
+    _tell(core, association, reg_type, length_s, "granted" if first else "renewed")
+
+
+def _plan(core: "Core", association: "Association", now: float) -> None:
+    """Decide when to ask again."""
+    held, wanted = association.registrations.held, core.wanted.get(association.peer_hit)
+    types = _choose(wanted, held.offer)
+    if not types:
+        held.renew_at = None
+        return
+    times = [grant.expires - (1 - RENEW_SHARE) * grant.lifetime_s for grant in held.grants.values()]
+    if set(types) - set(held.grants):
+        times.append(now + RETRY_S)
+    held.renew_at = min(times, default=None)
+    core.arm(association)
+
+
+def _end(core: "Core", association: "Association", reg_types: Iterable[int], reason: str) -> None:
+    held = association.registrations.held
+    for reg_type in reg_types:
+        if held.grants.pop(reg_type, None) is None:
+            continue
+        if reg_type == ServiceType.RELAY_UDP_ESP:
+            held.relayed.clear()
+        _tell(core, association, reg_type, 0.0, reason)
+
+
+def _tell(
+    core: "Core",
+    association: "Association",
+    reg_type: int,
+    length_s: float,
+    reason: str,
+    failure_type: int | None = None,
+) -> None:
+    core.effects.append(
+        RegistrationChanged(
+            association.local_hit,
+            association.peer_hit,
+            False,
+            reg_type,
+            length_s,
+            reason,
+            failure_type,
+        )
+    )

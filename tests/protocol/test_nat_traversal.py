@@ -1,0 +1,299 @@
+"""Hosts behind every pair of NATs find a path to each other, at worst by a relay (RFC 9028)."""
+
+from dataclasses import replace
+from functools import cache
+from ipaddress import IPv4Address
+from itertools import pairwise, product
+from pathlib import Path
+
+import pytest
+
+from hipgw.protocol.config import MachineConfig
+from hipgw.protocol.effects import Established, Failed
+from hipgw.protocol.nat.config import NatConfig, RegistrarConfig
+from hipgw.protocol.path import Path as NetworkPath
+from hipgw.protocol.registration import ServiceType
+from hipgw.protocol.states import State
+from hipgw.wire.packet import HipPacket
+from hipgw.wire.parameters import CandidatePriority
+from protocol.nats import Internet, NatKind
+from protocol.network import FAST, Node, identity
+
+HIP, ESP = ServiceType.RELAY_UDP_HIP, ServiceType.RELAY_UDP_ESP
+RELAY = "203.0.113.1"
+PORTS = tuple((IPv4Address("0.0.0.0"), port) for port in range(30000, 30016))
+KINDS = list(NatKind)
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "nat.md"
+
+
+def relay_config(**settings: object) -> MachineConfig:
+    config = RegistrarConfig(services=(HIP, ESP), allow=lambda hit: True, relayed=PORTS)
+    return replace(FAST, registrar=replace(config, **settings))  # type: ignore[arg-type]
+
+
+def register(net: Internet, node: Node, relay: Node, *services: int) -> None:
+    effects = node.machine.register(relay.hit, services or (HIP, ESP), 120.0, net.now)
+    net.perform(node, effects)
+    net.call(node, relay.hit, str(relay.address))
+    net.until(lambda: bool(node.machine.registrations()))
+
+
+def site(
+    first: NatKind, second: NatKind, *, services: tuple[int, ...] = (HIP, ESP), seed: int = 1
+) -> tuple[Internet, Node, Node, Node]:
+    """A relay, and two hosts that are registered there, each behind a NAT."""
+    net = Internet(seed)
+    relay = net.host("relay", RELAY, identity("ecdsa-p256", 1), relay_config(services=services))
+    a = net.behind("a", first, 1, identity("ecdsa-p256", 2))
+    b = net.behind("b", second, 2, identity("ecdsa-p256", 3))
+    register(net, b, relay, *services)
+    register(net, a, relay, *services)
+    return net, relay, a, b
+
+
+def path_between(a: Node, b: Node) -> NetworkPath | None:
+    infos = a.machine.associations(b.hit)
+    return infos[0].path if infos else None
+
+
+def meet(net: Internet, a: Node, b: Node) -> None:
+    net.call(a, b.hit, RELAY)
+    net.until(lambda: a.state(b) is State.ESTABLISHED and bool(established(a, b)), 60)
+    net.until(lambda: bool(established(b, a)), 5)
+
+
+def established(node: Node, peer: Node) -> list[Established]:
+    return [e for e in node.of(Established) if e.peer_hit == peer.hit]
+
+
+def by_relay(net: Internet, a: Node, b: Node) -> bool:
+    before = net.relaying["relay"].forwarded
+    assert net.flows(a, b)
+    return net.relaying["relay"].forwarded > before
+
+
+def expected_direct(first: NatKind, second: NatKind) -> bool:
+    """Only a symmetric NAT is a hindrance, if the other side looks at ports."""
+    kinds = {first, second}
+    looks_at_ports = {NatKind.PORT_RESTRICTED, NatKind.SYMMETRIC, NatKind.DOUBLE}
+    if NatKind.SYMMETRIC not in kinds:
+        return True
+    other = second if first is NatKind.SYMMETRIC else first
+    return other not in looks_at_ports
+
+
+@cache
+def outcome(first: NatKind, second: NatKind) -> str:
+    """How data flows when a host behind the first calls one behind the second."""
+    net, _relay, a, b = site(first, second)
+    meet(net, a, b)
+    return "relay" if by_relay(net, a, b) else "direct"
+
+
+def table() -> str:
+    """Of every pair, for the documentation."""
+    head = ["caller's NAT", *(kind.value for kind in KINDS)]
+    rows = [[kind.value, *(outcome(kind, other) for other in KINDS)] for kind in KINDS]
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+@pytest.mark.parametrize(("first", "second"), list(product(KINDS, KINDS)))
+def test_every_pair_of_nats(first: NatKind, second: NatKind) -> None:
+    assert outcome(first, second) == ("direct" if expected_direct(first, second) else "relay")
+
+
+def test_the_documentation_shows_the_table() -> None:
+    assert table() in DOCUMENTATION.read_text(), f"docs/nat.md lacks this:\n{table()}"
+
+
+@pytest.mark.parametrize("services", [(HIP,)])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [pair for pair in product(KINDS, KINDS) if expected_direct(*pair)],
+)
+def test_without_a_data_relay(first: NatKind, second: NatKind, services: tuple[int, ...]) -> None:
+    net, _relay, a, b = site(first, second, services=services)
+    meet(net, a, b)
+    assert not by_relay(net, a, b)
+
+
+@pytest.mark.parametrize("first", KINDS)
+@pytest.mark.parametrize("second", KINDS)
+def test_an_initiator_that_is_registered_nowhere(first: NatKind, second: NatKind) -> None:
+    net = Internet()
+    relay = net.host("relay", RELAY, identity("ecdsa-p256", 1), relay_config())
+    a = net.behind("a", first, 1, identity("ecdsa-p256", 2))
+    b = net.behind("b", second, 2, identity("ecdsa-p256", 3))
+    register(net, b, relay)
+    meet(net, a, b)
+    assert by_relay(net, a, b) is not expected_direct(first, second)
+
+
+@pytest.mark.parametrize("loss", [0.1, 0.3])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (NatKind.PORT_RESTRICTED, NatKind.PORT_RESTRICTED),
+        (NatKind.SYMMETRIC, NatKind.PORT_RESTRICTED),
+        (NatKind.SYMMETRIC, NatKind.SYMMETRIC),
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_with_losses(first: NatKind, second: NatKind, loss: float, seed: int) -> None:
+    net, _relay, a, b = site(first, second, seed=seed)
+    net.filter = lambda sender, data: (
+        [] if net.random.random() < loss else [0.005 + net.random.random() / 20]
+    )
+    for _ in range(20):
+        net.call(a, b.hit, RELAY)
+        net.run(40)
+        if established(a, b) and established(b, a):
+            break
+    net.filter = lambda sender, data: [0.01]
+    net.run(5)
+    assert net.flows(a, b)
+
+
+def test_two_hosts_in_one_site_meet_there() -> None:
+    net = Internet()
+    relay = net.host("relay", RELAY, identity("ecdsa-p256", 1), relay_config())
+    net.nat(NatKind.SYMMETRIC, "198.51.100.1", "site")
+    a = net.host("a", "192.168.1.2", identity("ecdsa-p256", 2), realm="site")
+    b = net.host("b", "192.168.1.3", identity("ecdsa-p256", 3), realm="site")
+    register(net, a, relay)
+    register(net, b, relay)
+    meet(net, a, b)
+    path = path_between(a, b)
+    assert path is not None
+    assert path.remote == b.address
+    assert not by_relay(net, a, b)
+
+
+@pytest.mark.parametrize("second", [NatKind.PORT_RESTRICTED, NatKind.SYMMETRIC])
+def test_both_begin_at_once(second: NatKind) -> None:
+    net, _relay, a, b = site(NatKind.SYMMETRIC, second)
+    net.call(a, b.hit, RELAY)
+    net.call(b, a.hit, RELAY)
+    net.until(lambda: bool(established(a, b)) and bool(established(b, a)))
+    net.run(1)
+    assert net.flows(a, b)
+    greater = max(a, b, key=lambda node: node.hit)
+    smaller = min(a, b, key=lambda node: node.hit)
+    assert not greater.machine.associations(smaller.hit)[0].initiator
+
+
+@pytest.mark.parametrize("second", [NatKind.PORT_RESTRICTED, NatKind.SYMMETRIC])
+def test_it_lasts(second: NatKind) -> None:
+    """Registrations, permissions and keys are renewed all the time."""
+    net, relay, a, b = site(NatKind.SYMMETRIC, second)
+    meet(net, a, b)
+    for _ in range(80):
+        net.run(60)
+        for node, peer in ((a, b), (b, a)):
+            node.machine.traffic_seen(peer.hit, net.now)
+        assert net.flows(a, b)
+    assert a.machine.associations(b.hit)[0].rekeyed >= 1
+    assert len(relay.machine.registrations()) == 4
+    granted = [one.registrations.granted for one in relay.machine._core.associations.values()]
+    assert sum(len(port.permissions) for one in granted for port in one.ports) < 20
+
+
+def test_a_relay_that_is_gone() -> None:
+    net, relay, a, b = site(NatKind.PORT_RESTRICTED, NatKind.PORT_RESTRICTED)
+    meet(net, a, b)
+    net.perform(relay, relay.machine.close_all(net.now))
+    net.run(5)
+    assert not a.machine.registrations()
+    assert not net.relaying["relay"].open
+    assert net.flows(a, b), "the direct path does not need it"
+
+
+def test_no_path_at_all() -> None:
+    """Only signalling gets through: no data may be sent, and both ends know."""
+    net, _relay, a, b = site(NatKind.SYMMETRIC, NatKind.SYMMETRIC, services=(HIP,))
+    net.call(a, b.hit, RELAY)
+    net.run(60)
+    assert not established(a, b)
+    assert not net.send_data(a, b)
+    assert not net.send_data(b, a)
+    assert a.state(b) is State.UNASSOCIATED
+    assert b.state(a) is State.UNASSOCIATED
+
+
+def test_the_checks_are_paced_and_bounded() -> None:
+    net, _relay, a, b = site(NatKind.SYMMETRIC, NatKind.SYMMETRIC)
+    many = [IPv4Address(f"10.0.{n}.1") for n in range(40)]
+    for node in (a, b):
+        net.perform(node, node.machine.addresses_changed([node.address, *many], net.now))
+    times: list[float] = []
+    before = len(net.travelled)
+
+    def watch(sender: str, data: bytes) -> list[float]:
+        if sender == "a" and CandidatePriority in {
+            type(one) for one in HipPacket.parse(data).parameters
+        }:
+            times.append(net.now)
+        return [0.01]
+
+    net.filter = watch
+    meet(net, a, b)
+    net.run(30)
+    assert net.flows(a, b)
+    checks = a.machine._core.associations[a.hit, b.hit].checks
+    assert checks is not None
+    assert len(checks.checklist) <= 100
+    assert len(times) <= 3 * 100 + 10
+    assert len(net.travelled) - before < 1000
+    # Retransmissions have times of their own.
+    assert sum(b - a < 0.049 for a, b in pairwise(times)) < len(times) / 2
+
+
+def test_an_unsuitable_configuration_is_told() -> None:
+    net, _relay, a, b = site(NatKind.SYMMETRIC, NatKind.SYMMETRIC)
+    a.machine._core.config = replace(a.config, nat=NatConfig(modes=(1,)))
+    net.call(a, b.hit, RELAY)
+    net.run(10)
+    assert [e.reason for e in a.of(Failed)] == [
+        "the peer offers no NAT traversal that this host has"
+    ]
+
+
+@pytest.mark.parametrize("who", ["caller", "called"])
+@pytest.mark.parametrize("kind", [NatKind.PORT_RESTRICTED, NatKind.SYMMETRIC])
+@pytest.mark.parametrize("new", [NatKind.PORT_RESTRICTED, NatKind.SYMMETRIC, NatKind.NONE])
+def test_a_host_that_moves_is_found_again(who: str, kind: NatKind, new: NatKind) -> None:
+    """RFC 9028 §4.9: no new base exchange, but checks for another path."""
+    net, _relay, a, b = site(kind, NatKind.PORT_RESTRICTED)
+    meet(net, a, b)
+    assert net.flows(a, b)
+    mover = a if who == "caller" else b
+    if new is NatKind.NONE:
+        net.move(mover, "198.51.100.9")
+    else:
+        net.nat(new, "198.51.100.9", "elsewhere")
+        net.move(mover, "10.7.7.7", "elsewhere")
+    net.until(lambda: net.flows(a, b), 30)
+    assert len(established(a, b)) == len(established(b, a)) == 1
+    assert a.state(b) is b.state(a) is State.ESTABLISHED
+    net.run(600)
+    assert net.flows(a, b)
+
+
+def test_both_hosts_move_at_once() -> None:
+    net, _relay, a, b = site(NatKind.PORT_RESTRICTED, NatKind.PORT_RESTRICTED)
+    meet(net, a, b)
+    for number, node in enumerate((a, b), 8):
+        net.nat(NatKind.PORT_RESTRICTED, f"198.51.100.{number}", f"place {number}")
+        net.move(node, "10.7.7.7", f"place {number}")
+    net.until(lambda: net.flows(a, b), 60)
+
+
+def test_a_wide_route_does_no_harm_on_a_relayed_path() -> None:
+    """Probes of a path's MTU would not fit once the relay's parameters are added."""
+    net, _relay, a, b = site(NatKind.SYMMETRIC, NatKind.SYMMETRIC)
+    meet(net, a, b)
+    for node, peer in ((a, b), (b, a)):
+        net.perform(node, node.machine.discover_path_mtu(peer.hit, 9000, net.now))
+    net.run(60)
+    assert net.flows(a, b)

@@ -1,0 +1,186 @@
+"""Hosts behind NATs reach each other: directly where their NATs let them, else by a relay."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from hipgw.lab import Host, Lab, wait_until
+from hipgw.lab.daemon import HipgwDaemon
+from hipgw.lab.host import Nat
+from system.traffic import transfer
+
+pytestmark = pytest.mark.system
+
+PATIENCE_S = 30.0
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab("relay") as lab:
+        yield lab
+
+
+@dataclass
+class Site:
+    """A host behind a NAT of its own."""
+
+    host: Host
+    nat: Nat
+    daemon: HipgwDaemon
+
+
+@dataclass
+class Network:
+    relay: HipgwDaemon
+    a: Site
+    b: Site
+
+    def start(self) -> None:
+        """Start all daemons; both hosts are registered then."""
+        self.relay.start()
+        for site in (self.a, self.b):
+            site.daemon.start()
+        self.wait_registered()
+
+    def wait_registered(self) -> None:
+        for site in (self.a, self.b):
+            wait_until(
+                lambda site=site: site.daemon.request("registrations") != [],
+                PATIENCE_S,
+                what=f"the registration of {site.host.name}",
+            )
+
+    def reaches(self) -> bool:
+        """Whether a packet gets from one to the other and back, within the time it may take."""
+        hit = str(self.b.daemon.hit)
+        return bool(
+            wait_until(
+                lambda: self.a.host.ping(hit, timeout_s=2.0), PATIENCE_S, what="a ping across"
+            )
+        )
+
+    def relayed(self) -> int:
+        """Data packets that the relay has passed on."""
+        return int(self.relay.request("counters")["dataplane"]["relayed_packets"])
+
+
+def build(
+    lab: Lab,
+    *,
+    symmetric: bool,
+    relay: dict[str, Any] | None = None,
+    hip: dict[str, Any] | None = None,
+) -> Network:
+    """A relay and two sites around one router of the public internet."""
+    router = lab.router("r")
+    server = lab.host("relay")
+    lab.link(server, "wan0", router, "relay")
+    server.address("wan0", "198.51.100.2/24")
+    router.address("relay", "198.51.100.1/24")
+    server.route("default", "198.51.100.1")
+    built = []
+    for number, name, net in ((1, "a", "192.0.2"), (2, "b", "203.0.113")):
+        nat, host = lab.nat(f"n{number}"), lab.host(name)
+        lab.link(nat, "wan0", router, name)
+        lab.link(host, "eth0", nat, "lan0")
+        nat.address("wan0", f"{net}.2/24")
+        router.address(name, f"{net}.1/24")
+        nat.route("default", f"{net}.1")
+        nat.address("lan0", "192.168.1.1/24")
+        host.address("eth0", "192.168.1.2/24")
+        host.route("default", "192.168.1.1")
+        nat.hide("wan0", symmetric=symmetric)
+        # As on any router for homes: what nobody inside has asked for leaves no trace.
+        nat.firewall("-A", "INPUT", "-i", "wan0", "-p", "udp", "-j", "DROP")
+        built.append(Site(host, nat, HipgwDaemon(host, key_kind="ecdsa-p256")))
+    a, b = built
+    daemon = HipgwDaemon(server, key_kind="ecdsa-p256")
+    clients = [{"name": site.host.name, "hit": str(site.daemon.hit)} for site in built]
+    fast = {"retransmit_s": 0.2, **(hip or {})}
+    daemon.configure({"hip": fast, "relay": {"ports": 8, **(relay or {})}}, clients)
+    known = {"name": "relay", "hit": str(daemon.hit), "addresses": ["198.51.100.2"]}
+    for site, other in ((a, b), (b, a)):
+        peer = {"name": other.host.name, "hit": str(other.daemon.hit), "relays": ["relay"]}
+        site.daemon.configure(
+            {"hip": fast, "nat": {"relays": ["relay"], "lifetime_s": 20}, "host": {}},
+            [known, peer],
+        )
+    return Network(daemon, a, b)
+
+
+def path(site: Site, peer: Site) -> dict[str, Any]:
+    (found,) = [
+        entry["path"]
+        for entry in site.daemon.request("associations")
+        if entry["peer_hit"] == str(peer.daemon.hit)
+    ]
+    return dict(found)
+
+
+def test_a_direct_path_is_found(lab: Lab) -> None:
+    network = build(lab, symmetric=False)
+    network.start()
+    assert network.reaches()
+    assert path(network.a, network.b)["remote"] == "203.0.113.2"
+    assert path(network.b, network.a)["remote"] == "192.0.2.2"
+    assert transfer(network.a.host, network.b.host, str(network.b.daemon.hit)) > 1
+    assert network.relayed() == 0
+
+
+def test_data_goes_by_the_relay_where_it_has_to(lab: Lab) -> None:
+    network = build(lab, symmetric=True)
+    network.start()
+    assert network.reaches()
+    assert network.relayed() > 0
+    hit = str(network.b.daemon.hit)
+    assert network.a.host.ping(hit, count=20, interval_s=0.02).received == 20
+    assert transfer(network.a.host, network.b.host, hit) > 1
+    assert transfer(network.a.host, network.b.host, hit, "-R") > 1
+    services = {answer["service"] for answer in network.relay.request("registrations")}
+    assert services == {"RELAY_UDP_HIP", "RELAY_UDP_ESP"}
+
+
+def test_without_a_data_relay_there_may_be_no_way(lab: Lab) -> None:
+    network = build(lab, symmetric=True, relay={"services": ["control"]})
+    network.start()
+    assert not network.a.host.ping(str(network.b.daemon.hit), count=3, timeout_s=1.0)
+    reason = "no path between the hosts was found"
+    wait_until(
+        lambda: any(reason in site.daemon.output() for site in (network.a, network.b)),
+        60.0,
+        what="the checks' end",
+    )
+
+
+def test_a_relay_that_restarts(lab: Lab) -> None:
+    network = build(lab, symmetric=True)
+    network.start()
+    assert network.reaches()
+    network.relay.restart(crash=True)
+    network.a.daemon.restart()
+    network.b.daemon.restart()
+    network.wait_registered()
+    assert network.reaches()
+    assert network.relayed() > 0
+
+
+def test_a_nat_that_forgets(lab: Lab) -> None:
+    network = build(lab, symmetric=False)
+    network.start()
+    network.b.nat.forget()
+    assert network.reaches()
+
+
+def test_a_stranger_gets_nothing(lab: Lab) -> None:
+    network = build(lab, symmetric=False, relay={"clients": ["a"]})
+    network.relay.start()
+    network.a.daemon.start()
+    network.b.daemon.start()
+    wait_until(lambda: network.a.daemon.request("registrations") != [], PATIENCE_S)
+    wait_until(
+        lambda: "CREDENTIALS_REQUIRED" in network.b.daemon.output(), PATIENCE_S, what="the refusal"
+    )
+    assert network.b.daemon.request("registrations") == []
+    assert not network.a.host.ping(str(network.b.daemon.hit), count=2, timeout_s=1.0)
