@@ -537,9 +537,7 @@ def test_a_third_party_is_not_flooded_by_many_announcements() -> None:
     victim, announcements = ip_address("203.0.113.200"), 0
     while announcements < 500:
         ports = range(1000 * (announcements % 2), 1000 * (announcements % 2) + LOCATORS_MAX)
-        entries = [
-            Locator(TransportLocator(victim, port + 1, 17, 0, 1, 1), 1000) for port in ports
-        ]
+        entries = [Locator(TransportLocator(victim, port + 1, 17, 0, 1, 1), 1000) for port in ports]
         say(network, a, b, *entries)
         announcements += 1
         network.run(0.01)
