@@ -1,6 +1,7 @@
 """NATs map and filter as their kinds say: tables of who can reach whom, asked with UDP sockets."""
 
 import itertools
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.system
 
 FULL, ADDRESS, PORT, SYMMETRIC = NatKind
 Endpoint = tuple[str, int]
+PATIENCE_S, SILENCE_S = 5.0, 0.3
 SERVER, OTHER = "198.51.100.1", "198.51.100.2"
 
 
@@ -38,7 +40,7 @@ class Udp:
     def send(self, to: Endpoint, data: bytes = b"x") -> None:
         self.socket.sendto(data, to)
 
-    def receive(self, timeout_s: float = 5.0) -> Endpoint | None:
+    def receive(self, timeout_s: float = PATIENCE_S) -> Endpoint | None:
         """Where the next datagram comes from."""
         self.socket.settimeout(timeout_s)
         try:
@@ -47,10 +49,10 @@ class Udp:
             return None
         return source
 
-    def hears(self, other: "Udp", at: Endpoint) -> bool:
-        """Whether a datagram of *other* to an endpoint comes in here."""
+    def hears(self, other: "Udp", at: Endpoint, *, likely: bool = True) -> bool:
+        """Whether a datagram of *other* to an endpoint comes in here; waited for if *likely*."""
         other.send(at)
-        return self.receive(0.3) is not None
+        return self.receive(PATIENCE_S if likely else SILENCE_S) is not None
 
 
 class Net:
@@ -119,11 +121,14 @@ def test_mapping_and_filtering(
     mapped = contacted.receive()
     assert mapped is not None
     assert mapped[0] == "198.51.100.101"
-    assert inside.hears(contacted, mapped) == from_same
-    assert inside.hears(other_port, mapped) == from_other_port
-    assert inside.hears(other_address, mapped) == from_other_address
+    for sender, let_in in (
+        (contacted, from_same),
+        (other_port, from_other_port),
+        (other_address, from_other_address),
+    ):
+        assert inside.hears(sender, mapped, likely=let_in) == let_in
     # Ports that nobody inside has used lead nowhere, whatever the kind.
-    assert not inside.hears(contacted, (mapped[0], mapped[1] + 1))
+    assert not inside.hears(contacted, (mapped[0], mapped[1] + 1), likely=False)
     # Now to the others: does the inside socket look the same to all of them?
     inside.send((SERVER, 5001))
     inside.send((OTHER, 5000))
@@ -173,18 +178,20 @@ def test_holes_can_be_punched_as_the_kinds_allow(lab: Lab) -> None:
         for socket_ in (a, b):
             socket_.send((SERVER, 5000))
             seen.append(server.receive())
-        for _ in range(5):
+        expected = PUNCHED.get((one, other), True)
+        opened = False
+        for _ in range(50 if expected else 5):
             a.send(seen[1])
             b.send(seen[0])
-            time.sleep(0.05)
+            readable = select.select([a.socket, b.socket], [], [], 0.1)[0]
+            opened = bool(readable)
+            if opened:
+                break
+        assert opened == expected, f"{one.value} with {other.value}"
         # Whoever hears something answers where it came from.
-        heard = [(b, b.receive(0.3)), (a, a.receive(0.3))]
-        works = any(source is not None for _, source in heard)
-        assert works == PUNCHED.get((one, other), True), f"{one.value} with {other.value}"
-        for socket_, source in heard:
-            if source is not None:
-                peer = a if socket_ is b else b
-                assert peer.hears(socket_, source), f"{one.value} with {other.value}"
+        for here, there in ((a, b), (b, a)):
+            if here.socket in readable and (source := here.receive()) is not None:
+                assert there.hears(here, source), f"{one.value} with {other.value}"
 
 
 @pytest.mark.parametrize("kind", NatKind, ids=lambda kind: kind.name)
@@ -204,7 +211,7 @@ def test_rebinding_changes_the_port_in_mid_flow(lab: Lab, kind: NatKind) -> None
         assert seen not in known
         assert seen[0] == ("198.51.100.200" if attempt == 3 else "198.51.100.101")
         assert inside.hears(server, seen)
-        assert not any(inside.hears(server, old) for old in known)
+        assert not any(inside.hears(server, old, likely=False) for old in known)
         known.append(seen)
         inside.send((SERVER, 5000))
         assert server.receive() == seen, "and then it stays"
@@ -237,7 +244,7 @@ def test_mappings_time_out(lab: Lab) -> None:
     assert mapped is not None
     assert inside.hears(server, mapped)
     time.sleep(2.0)  # silence is what it takes
-    assert not inside.hears(server, mapped)
+    assert not inside.hears(server, mapped, likely=False)
 
 
 def test_a_nat_hides_once(lab: Lab) -> None:

@@ -87,6 +87,30 @@ def test_both_ends_move_at_once(lab: Lab, role: str) -> None:
         assert not closed(network)
 
 
+def test_both_ends_break_at_once_and_meet_at_an_address_that_stays(lab: Lab) -> None:
+    network = started(lab, "host")
+    network.roamers[0].stay(6)
+    with stream(*network.ends, network.target) as running:
+        for _ in range(2):
+            assert running.progresses()
+            # Long enough that both have been told of the other family.
+            wait_until(lambda: knows_ipv6(network), what="the addresses of the peer")
+            together(network, make_first=False)
+        assert running.progresses()
+        assert not closed(network)
+
+
+def knows_ipv6(network: RoamingNetwork) -> bool:
+    """Whether both have verified an IPv6 address of the other."""
+    return all(
+        any(
+            one["state"] == "ACTIVE" and ":" in one["address"]
+            for one in site.daemon.request("addresses")["peers"][0]["locators"]
+        )
+        for site in network.sites
+    )
+
+
 def together(network: RoamingNetwork, **options: Any) -> None:
     movers = [threading.Thread(target=roamer.go, kwargs=options) for roamer in network.roamers]
     for mover in movers:
