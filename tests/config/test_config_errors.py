@@ -54,6 +54,40 @@ MISTAKES = [
     (HOST + "[hip]\nkeepalive_s = 0.1\n", "hip.keepalive_s", "at least 1", "turns it off"),
     (HOST + "[mobility]\ninterfaces = []\n", "mobility.interfaces", "is empty", "Interfaces"),
     (HOST + '[mobility]\ninterfaces = ["a b"]\n', "mobility.interfaces[0]", "match", "wwan*"),
+    (HOST + '[nat]\nrelays = ["c"]\n' + PEER_B, "nat.relays[0]", "no [[peer]] is named", "add a"),
+    (HOST + '[nat]\nrelays = ["b"]\n' + PEER_B, "nat.relays[0]", "has no addresses", "called"),
+    (
+        HOST
+        + '[nat]\nrelays = ["b"]\n'
+        + PEER_B
+        + 'addresses = ["192.0.2.1"]\ntransport = "raw"\n',
+        "nat.relays[0]",
+        "protocols 139 and 50",
+        "udp",
+    ),
+    (HOST + PEER_B + 'relays = ["d"]\n', "peer[0].relays[0]", "no [[peer]] is named", "add a"),
+    (HOST + '[nat]\nservices = ["date"]\n', "nat.services[0]", "not one of", "'data'"),
+    (HOST + "[nat]\npacing_s = 0.001\n", "nat.pacing_s", "between 0.005 and 2", ""),
+    ('[relay]\nclients = ["c"]\n' + PEER_B, "relay.clients[0]", "no [[peer]] is named", "add a"),
+    (
+        "[relay]\nmin_lifetime_s = 60\nmax_lifetime_s = 20\n",
+        "relay.max_lifetime_s",
+        "less than min_lifetime_s (60)",
+        "60 or more",
+    ),
+    ("[relay]\nfirst_port = 65500\nports = 64\n", "relay.ports", "more than there are", "36"),
+    (
+        '[relay]\naddresses = ["192.0.2.1", "192.0.2.2"]\n',
+        "relay.addresses",
+        "has two of IPv4",
+        "one of each family",
+    ),
+    (
+        "[relay]\nfirst_port = 10490\n",
+        "relay.first_port",
+        "include hip.port 10500",
+        "",
+    ),
     (HOST + '[mobility]\nannounce = "none"\n', "mobility.announce", "'all', 'current'", ""),
     (
         HOST + '[mobility]\nignored_addresses = ["10.1.2.3/8"]\n',

@@ -297,3 +297,36 @@ def test_a_wide_route_does_no_harm_on_a_relayed_path() -> None:
         net.perform(node, node.machine.discover_path_mtu(peer.hit, 9000, net.now))
     net.run(60)
     assert net.flows(a, b)
+
+
+def test_a_peer_of_a_relays_client_whose_nat_forgets() -> None:
+    """The relay knows it by an address that is no more; its next HIP packet tells."""
+    net = Internet()
+    relay = net.host("relay", RELAY, identity("ecdsa-p256", 1), relay_config())
+    a = net.behind("a", NatKind.SYMMETRIC, 1, identity("ecdsa-p256", 2))
+    b = net.behind("b", NatKind.SYMMETRIC, 2, identity("ecdsa-p256", 3))
+    register(net, b, relay)
+    meet(net, a, b)
+    assert by_relay(net, a, b)
+    net.nats["site 1"].forget()
+    assert not net.flows(a, b)
+    net.perform(a, a.machine.ping(b.hit, net.now)[1])
+    net.run(2)
+    assert by_relay(net, a, b)
+    net.run(600)
+    assert net.flows(a, b)
+
+
+def test_signalling_by_the_control_relay_does_not_move_data() -> None:
+    net, relay, a, b = site(NatKind.SYMMETRIC, NatKind.SYMMETRIC)
+    meet(net, a, b)
+    caller, called = (a, b) if path_between(b, a).relay_to else (b, a)  # type: ignore[union-attr]
+    core = caller.machine._core
+    association = core.associations[caller.hit, called.hit]
+    association.path = NetworkPath(caller.address, relay.address)
+    net.perform(caller, caller.machine.ping(called.hit, net.now)[1])
+    net.run(5)
+    path = path_between(called, caller)
+    assert path is not None
+    assert path.relay_to is not None
+    assert net.flows(a, b)

@@ -8,7 +8,7 @@ import pytest
 
 from hipgw.lab import Host, Lab, wait_until
 from hipgw.lab.daemon import HipgwDaemon
-from hipgw.lab.host import Nat
+from hipgw.lab.nat import Nat, NatKind
 from system.traffic import transfer
 
 pytestmark = pytest.mark.system
@@ -68,12 +68,13 @@ class Network:
 
 def build(
     lab: Lab,
+    kind: NatKind,
+    other: NatKind | None = None,
     *,
-    symmetric: bool,
     relay: dict[str, Any] | None = None,
     hip: dict[str, Any] | None = None,
 ) -> Network:
-    """A relay and two sites around one router of the public internet."""
+    """A relay and two sites around one router of the public internet, each behind a NAT."""
     router = lab.router("r")
     server = lab.host("relay")
     lab.link(server, "wan0", router, "relay")
@@ -91,9 +92,7 @@ def build(
         nat.address("lan0", "192.168.1.1/24")
         host.address("eth0", "192.168.1.2/24")
         host.route("default", "192.168.1.1")
-        nat.hide("wan0", symmetric=symmetric)
-        # As on any router for homes: what nobody inside has asked for leaves no trace.
-        nat.firewall("-A", "INPUT", "-i", "wan0", "-p", "udp", "-j", "DROP")
+        nat.hide("wan0", kind=kind if number == 1 else other or kind)
         built.append(Site(host, nat, HipgwDaemon(host, key_kind="ecdsa-p256")))
     a, b = built
     daemon = HipgwDaemon(server, key_kind="ecdsa-p256")
@@ -110,6 +109,15 @@ def build(
     return Network(daemon, a, b)
 
 
+def path_of(network: Network, key: str) -> Any:
+    (found,) = [
+        entry[key]
+        for entry in network.a.daemon.request("associations")
+        if entry["peer_hit"] == str(network.b.daemon.hit)
+    ]
+    return found
+
+
 def path(site: Site, peer: Site) -> dict[str, Any]:
     (found,) = [
         entry["path"]
@@ -119,8 +127,16 @@ def path(site: Site, peer: Site) -> dict[str, Any]:
     return dict(found)
 
 
-def test_a_direct_path_is_found(lab: Lab) -> None:
-    network = build(lab, symmetric=False)
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [
+        (NatKind.PORT_RESTRICTED, NatKind.PORT_RESTRICTED),
+        (NatKind.SYMMETRIC, NatKind.FULL_CONE),
+        (NatKind.ADDRESS_RESTRICTED, NatKind.SYMMETRIC),
+    ],
+)
+def test_a_direct_path_is_found(lab: Lab, kind: NatKind, other: NatKind) -> None:
+    network = build(lab, kind, other)
     network.start()
     assert network.reaches()
     assert path(network.a, network.b)["remote"] == "203.0.113.2"
@@ -129,8 +145,9 @@ def test_a_direct_path_is_found(lab: Lab) -> None:
     assert network.relayed() == 0
 
 
-def test_data_goes_by_the_relay_where_it_has_to(lab: Lab) -> None:
-    network = build(lab, symmetric=True)
+@pytest.mark.parametrize("other", [NatKind.SYMMETRIC, NatKind.PORT_RESTRICTED])
+def test_data_goes_by_the_relay_where_it_has_to(lab: Lab, other: NatKind) -> None:
+    network = build(lab, NatKind.SYMMETRIC, other)
     network.start()
     assert network.reaches()
     assert network.relayed() > 0
@@ -143,7 +160,7 @@ def test_data_goes_by_the_relay_where_it_has_to(lab: Lab) -> None:
 
 
 def test_without_a_data_relay_there_may_be_no_way(lab: Lab) -> None:
-    network = build(lab, symmetric=True, relay={"services": ["control"]})
+    network = build(lab, NatKind.SYMMETRIC, relay={"services": ["control"]})
     network.start()
     assert not network.a.host.ping(str(network.b.daemon.hit), count=3, timeout_s=1.0)
     reason = "no path between the hosts was found"
@@ -155,7 +172,7 @@ def test_without_a_data_relay_there_may_be_no_way(lab: Lab) -> None:
 
 
 def test_a_relay_that_restarts(lab: Lab) -> None:
-    network = build(lab, symmetric=True)
+    network = build(lab, NatKind.SYMMETRIC)
     network.start()
     assert network.reaches()
     network.relay.restart(crash=True)
@@ -167,14 +184,36 @@ def test_a_relay_that_restarts(lab: Lab) -> None:
 
 
 def test_a_nat_that_forgets(lab: Lab) -> None:
-    network = build(lab, symmetric=False)
+    network = build(lab, NatKind.PORT_RESTRICTED)
     network.start()
     network.b.nat.forget()
     assert network.reaches()
 
 
+def test_a_host_that_moves_to_another_nat(lab: Lab) -> None:
+    """A connection lives on: keys and SPIs stay, the path is found anew."""
+    network = build(lab, NatKind.PORT_RESTRICTED)
+    network.start()
+    assert network.reaches()
+    router, b = lab.hosts["r"], network.b.host
+    nat = lab.nat("n3")
+    lab.link(nat, "wan0", router, "c")
+    lab.link(b, "eth1", nat, "lan0")
+    nat.address("wan0", "100.64.3.2/24")
+    router.address("c", "100.64.3.1/24")
+    nat.route("default", "100.64.3.1")
+    nat.address("lan0", "10.9.9.1/24")
+    nat.hide("wan0", kind=NatKind.SYMMETRIC)
+    spi = path_of(network, "outbound_spi")
+    b.remove_address("eth0", "192.168.1.2/24")
+    b.address("eth1", "10.9.9.2/24")
+    b.route("default", "10.9.9.1")
+    assert network.reaches()
+    assert path_of(network, "outbound_spi") == spi, "no new association"
+
+
 def test_a_stranger_gets_nothing(lab: Lab) -> None:
-    network = build(lab, symmetric=False, relay={"clients": ["a"]})
+    network = build(lab, NatKind.PORT_RESTRICTED, relay={"clients": ["a"]})
     network.relay.start()
     network.a.daemon.start()
     network.b.daemon.start()

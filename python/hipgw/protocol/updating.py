@@ -151,6 +151,8 @@ def _process(
         unverified = mobility.received(core, association, locator_set, update_id, path, now)
     elif path.relay_to is None and packet.get(CandidatePriority) is None:
         reachability.source_seen(core, association, path, now)
+    elif packet.get(CandidatePriority) is None:
+        checking.peer_seen(core, association, path, now)
     if rekey:
         task = update_tasks.begin(
             core,

@@ -267,6 +267,36 @@ def received(
     return task
 
 
+def peer_seen(core: Core, association: Association, path: Path, now: float) -> None:
+    """The peer's packets come to the own relayed address from another place: its NAT has changed.
+
+    A check shows whether it is there, before the relay is told to send data there.
+    """
+    checks, session, current = association.checks, association.session, association.path
+    if checks is None or session is None or current is None or path == current:
+        return
+    if checks.nominated is None or path.relay_to is None or current.relay_to is None:
+        return
+    same_relay = (path.remote, path.remote_port) == (current.remote, current.remote_port)
+    pair = checks.checklist.seen(path, 0) if same_relay else None
+    if pair is None or not core.hint_limit.allow(association.peer_hit, now):
+        return
+    nonce = core.random(NONCE_OCTETS)
+    update_tasks.begin(
+        core,
+        association,
+        session,
+        # As a check it leaves by the relayed address, or not at all.
+        [EchoRequestSigned(nonce), CandidatePriority(pair.local.reflexive_priority)],
+        [path],
+        now,
+        acknowledged=_peer_found,
+        abandoned=update_tasks.ignore,
+        nonce=nonce,
+        retries=RETRIES,
+    )
+
+
 # -- inside ----------------------------------------------------------------------------------
 
 
@@ -407,6 +437,30 @@ def _nominated(
         _conclude(core, association, checks, pair, now)
     else:
         _not_agreed(core, association, checks, pair, now)
+
+
+def _peer_found(
+    core: Core,
+    association: Association,
+    task: UpdateTask,
+    packet: HipPacket,
+    path: Path,
+    now: float,
+) -> None:
+    checks = association.checks
+    pair = checks.checklist.at(task.path) if checks is not None else None
+    before, session = association.path, association.session
+    if checks is None or pair is None or before is None or session is None:
+        return
+    if checks.nominated is None or not _proves(task, packet, path):
+        return
+    pair.state = PairState.SUCCEEDED
+    checks.nominated = pair
+    association.path = pair.path
+    permissions.keep(core, association, checks, now)
+    local, peer = association.local_hit, association.peer_hit
+    core.effects.append(MoveSA(local, peer, session.outbound_spi, pair.path))
+    core.effects.append(PathChanged(local, peer, before, pair.path, "the peer's NAT has changed"))
 
 
 def _not_nominated(core: Core, association: Association, task: UpdateTask, now: float) -> None:
