@@ -104,7 +104,9 @@ class PeerLocators:
         known = self._known.get((address, port))
         if known is None:
             # Never one that is verified: strangers who send copies must not push it out.
-            others = [one for one in self if not one.listed and one.state is not LocatorState.ACTIVE]
+            others = [
+                one for one in self if not one.listed and one.state is not LocatorState.ACTIVE
+            ]
             others.sort(key=lambda one: one.state is not LocatorState.DEPRECATED)
             for old in others[: max(0, len(others) - CANDIDATES_MAX + 1)]:
                 del self._known[old.key]
