@@ -2,17 +2,21 @@
 
 import random
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 
 from hipgw.errors import LocalProtocolError
 from hipgw.protocol.effects import Direction
+from hipgw.protocol.path import Transport
 from hipgw.protocol.states import State
-from protocol.network import FAST, Network, Node, assert_joined, ordered
+from protocol.network import FAST, Nat, Network, Node, assert_joined, ordered
 
 CONFIG = replace(FAST, rekey_s=300.0, keepalive_s=15.0, ual_s=3600.0)
 ADDRESSES = {
     "a": ("192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8:a::1", "2001:db8:a::2"),
     "b": ("198.51.100.1", "198.51.100.2", "198.51.100.3", "2001:db8:b::1", "2001:db8:b::2"),
 }
+NATS = {"192.0.2.1": "203.0.113.1", "192.0.2.2": "203.0.113.2", "192.0.2.3": "203.0.113.3"}
+"""What some lives have between the first host and the other: IPv6 goes around them."""
 UP = {State.R2_SENT, State.ESTABLISHED}
 STEPS_MAX = 25
 SETTLED_S = 400.0
@@ -29,11 +33,18 @@ class Life:
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
-        self.network = Network(self.seed)
+        transport = Transport.RAW if self.dice.random() < 0.25 else Transport.UDP
+        self.network = Network(self.seed, transport)
         small, great = ordered()
         keys = [small, great] if self.dice.random() < 0.5 else [great, small]
         self.a = self.network.add("a", ADDRESSES["a"][0], keys[0], CONFIG)
         self.b = self.network.add("b", ADDRESSES["b"][0], keys[1], CONFIG)
+        if transport is Transport.UDP and self.dice.random() < 0.4:
+            for inside, outside in NATS.items():
+                self.network.nats[ip_address(inside)] = Nat(outside)
+        if self.dice.random() < 0.3:
+            self.b.port = 20500
+        self.log.append(f"{transport.value}, {len(self.network.nats)} NATs, port {self.b.port}")
         self.weather()
 
     def run(self) -> None:
@@ -48,7 +59,7 @@ class Life:
     def step(self) -> None:
         """Something happens, and some time passes."""
         node, other = self.dice.sample([self.a, self.b], 2)
-        for_all = [self.weather, self.talk, self.talk]
+        for_all = [self.weather, self.talk, self.talk, self.rebind, self.block]
         for_one = [self.readdress, self.readdress, self.cut_off, self.crash]
         for_two = [self.rekey, self.close, self.silent, self.ping]
         action = self.dice.choice([*for_all, *for_one, *for_two])
@@ -89,6 +100,23 @@ class Life:
 
         self.network.filter = through
 
+    def rebind(self) -> None:
+        """The NATs forget what they knew."""
+        if self.network.nats:
+            self.log.append("NATs forget")
+            for nat in self.network.nats.values():
+                nat.rebind()
+
+    def block(self) -> None:
+        """Some pairs of addresses do not work, perhaps one way only; the ones before do again."""
+        everywhere = [ip_address(address) for pool in ADDRESSES.values() for address in pool]
+        bad = set(self.dice.sample(everywhere, self.dice.randint(0, 3)))
+        ways = self.dice.choice([("from",), ("to",), ("from", "to")])
+        self.log.append(f"blocked {' and '.join(ways)}: {', '.join(map(str, bad))}")
+        self.network.blocked = lambda path: (
+            ("from" in ways and path.local in bad) or ("to" in ways and path.remote in bad)
+        )
+
     def talk(self) -> None:
         self.log.append("data")
         for _ in range(3):
@@ -127,7 +155,7 @@ class Life:
         self.log.append(f"{node.name} crashes")
         config = replace(CONFIG, r1_counter_start=int(self.network.now))
         fresh = self.network.add(node.name, str(node.address), node.keys, config)
-        fresh.others = node.others
+        fresh.others, fresh.port = node.others, node.port
         if node is self.a:
             self.a = fresh
         else:
@@ -172,6 +200,7 @@ class Life:
         """The network heals; whoever has no association calls, as roles do: both must be joined."""
         self.log.append("all is well again")
         self.network.filter = lambda _sender, _data: [0.01]
+        self.network.blocked = lambda _path: False
         if self.dice.random() < 0.5 or not self.reachable():
             for node in (self.a, self.b):
                 pool = ADDRESSES[node.name]
@@ -191,6 +220,8 @@ class Life:
         assert self.talks(), "no data comes through any more"
         self.network.run(10.0)
         assert_joined(self.a, self.b)
+        for node, other in ((self.a, self.b), (self.b, self.a)):
+            assert node.outbound[other.hit][2], f"{node.name} sends on credit"
 
     def reachable(self) -> bool:
         """Whether there is any pair of addresses of one family."""
@@ -202,14 +233,19 @@ class Life:
 
     def talks(self) -> bool:
         """Whether data flows both ways."""
-        return all(
+        if not all(
             [
                 self.a.state(self.b) in UP,
                 self.b.state(self.a) in UP,
                 self.data(self.a, self.b),
                 self.data(self.b, self.a),
             ]
-        )
+        ):
+            return False
+        for node, other in ((self.a, self.b), (self.b, self.a)):
+            flows = node.machine.data_flows(other.hit, self.network.now, one_way=False)
+            self.network.perform(node, flows)
+        return True
 
     def detect_dead_peers(self) -> None:
         """As the daemon does it: who sends and hears nothing asks, and gives up in the end."""

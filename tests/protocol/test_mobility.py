@@ -419,6 +419,17 @@ def test_the_address_that_is_left_leads_nowhere_but_another_does() -> None:
     assert_at(network, a, b, A6, B6)
 
 
+def test_the_answer_to_a_move_does_not_get_through_the_way_it_goes_first() -> None:
+    """The announcement comes again by another way, where the acknowledgement gets through."""
+    network, a, b = joined((A4, A6), (B4, B6))
+    network.blocked = lambda path: (str(path.local), str(path.remote)) == (B4, NEW4)
+    network.readdress(a, NEW4, A6)
+    network.run(1.0)
+    assert a.machine._core.find(a.hit, b.hit).mobility.announcement is None
+    network.run(60.0)
+    assert not closed(a, b)
+
+
 def test_the_peer_moves_while_a_better_address_is_announced() -> None:
     network, a, b = joined()
     network.filter = lambda _sender, _data: []

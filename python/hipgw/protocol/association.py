@@ -191,6 +191,8 @@ class Mobility:
     """IP version of the base exchange, which goes first."""
     moved: bool = False
     """The own address that the peer knew is gone, and the peer has not acknowledged the new one."""
+    heard_at: float = 0.0
+    """When the last new UPDATE of the peer came."""
     moving_to: Path | None = None
     """The path that the data goes by once the announcement is acknowledged along it."""
     challenges: dict[tuple[IPAddress, int], UpdateTask] = field(default_factory=dict)

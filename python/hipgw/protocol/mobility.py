@@ -406,6 +406,11 @@ def _abandoned(core: Core, association: Association, task: UpdateTask, now: floa
     if mobility.announcement is not task:
         return
     mobility.announcement = None
+    if mobility.moved and mobility.heard_at > task.sent:
+        # It has found this host: what it answers is lost, so it is to be told again.
+        mobility.announced, mobility.reconsider_at = (), now
+        core.arm(association)
+        return
     if mobility.moved:
         # The peer has nothing else to find this host by (RFC 7401 §6.11 step 4).
         closing.begin(core, association, "no answer to UPDATE (moved)", now)

@@ -102,7 +102,7 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         return
     if seq is not None:
         confirmed(core, association, "UPDATE came in", now)
-        association.last_traffic = now
+        association.last_traffic = association.mobility.heard_at = now
     try:
         if ack is not None:
             _acknowledged(core, association, packet, ack, path, now)
@@ -212,8 +212,9 @@ def _answer_again(
     """The acknowledgement was lost, or somebody plays the UPDATE again (§6.12.1 step 2).
 
     The same answer goes to the same place, so that a replay leads to nobody else, and not too
-    often. If either end is not there any more, a mere acknowledgement goes to where the peer is:
-    the answer itself may bear a nonce that proves who is at the old place.
+    often. If the peer asks from another of its addresses, or either end is not there any more, a
+    mere acknowledgement goes to where it is: the answer itself may bear a nonce that proves who is
+    at the old place.
     """
     if not core.update_limit.allow(association.peer_hit, now):
         raise Dropped(DropReason.DUPLICATE)
@@ -221,16 +222,16 @@ def _answer_again(
         # The first copy may have come from somebody who was faster than the peer.
         reachability.source_seen(core, association, source, now)
     answer, where = session.answers.get(update_id, (b"", None))
-    if where is not None and (
-        not core.is_own(where)
-        or paths.is_deprecated(association, where)
-        or (not paths.is_active(association, where) and paths.is_active(association, source))
+    moved = where != source and paths.is_active(association, source)
+    if (
+        where is not None
+        and not moved
+        and core.is_own(where)
+        and not paths.is_deprecated(association, where)
     ):
-        where = None
-    if where is not None:
         core.send(answer, where, association.peer_hit)
         return
-    to = source if paths.is_active(association, source) else association.path
+    to = source if moved else association.path
     if to is not None:
         parameters = (Ack((update_id,)), *_echoes(packet, source))
         reply = update_tasks.build(association, session, parameters)
