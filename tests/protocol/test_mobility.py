@@ -692,6 +692,18 @@ def test_a_silent_path_is_left_and_found_again() -> None:
     assert_at(network, a, b, A4, B4)
 
 
+def test_a_path_that_is_dead_one_way_is_left_by_both() -> None:
+    """Who is heard but hears nothing looks for another path; the other would not notice."""
+    network, a, b = joined((A4,), (B4, NEW4))
+    network.run(10.0)
+    network.blocked = lambda path: (str(path.local), str(path.remote)) == (B4, A4)
+    network.perform(a, a.machine.path_silent(b.hit, network.now))
+    network.run(5.0)
+    assert_at(network, a, b, A4, NEW4)
+    network.run(100.0)
+    assert_at(network, a, b, A4, NEW4)
+
+
 def test_a_search_that_finds_the_current_path_alive_changes_nothing() -> None:
     network, a, b = joined((A4, A6), (B4, B6))
     network.filter = lambda _sender, data: (

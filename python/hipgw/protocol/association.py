@@ -207,6 +207,8 @@ class Mobility:
     """When to try a path that would be preferred to the one in use."""
     returning: int = 0
     """Answers in a row along the best path, while another one is in use."""
+    check_from: float = 0.0
+    """When the current path may be checked again, if there is a reason."""
     keepalive_at: float | None = None
     mapped: tuple[IPAddress, int] | None = None
     """Own address and port as the peer sees them; None until it has told."""

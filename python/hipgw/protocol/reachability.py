@@ -26,6 +26,8 @@ NONCE_OCTETS = 16
 CHALLENGE_RETRIES = 5
 SEARCH_RETRIES = 3
 CHECK_RETRIES = 2
+CHECK_INTERVAL_S = 5.0
+"""Between checks of the current path."""
 RETURN_ANSWERS = 3
 """Answers in a row after which a better path is used again."""
 RETURN_INTERVAL_S = 1.0
@@ -85,6 +87,9 @@ def source_seen(core: Core, association: Association, source: Path, now: float) 
         return
     if (source.remote, source.locator_port) == (path.remote, path.locator_port):
         heard(core, association, now)
+        if source.local != path.local:
+            # It writes to another address than it is written to from, as the way back may be dead.
+            check(core, association, now)
         return
     known = association.mobility.locators.get(source.remote, source.locator_port)
     if known is not None and known.state is LocatorState.ACTIVE and known.listed:
@@ -178,9 +183,13 @@ def search(core: Core, association: Association, now: float) -> None:
 
 
 def check(core: Core, association: Association, now: float) -> None:
-    """See whether the current path works; if it does not, look for another one."""
-    session, path = association.session, association.path
-    if session is not None and path is not None:
+    """See whether the current path works; if it does not, look for another one.
+
+    Not too often: where both ends keep to different paths, one's question makes the other ask.
+    """
+    session, path, mobility = association.session, association.path, association.mobility
+    if session is not None and path is not None and now >= mobility.check_from:
+        mobility.check_from = now + CHECK_INTERVAL_S
         _echo(
             core,
             association,
