@@ -97,6 +97,8 @@ class Session:
     """By the peer's Update ID: what was answered, for when it comes again."""
     probe_octets: int = 0
     """Of a probe without padding; 0 until one was made."""
+    keepalive: bytes = b""
+    """The NOTIFY that keeps NATs in mind; empty until one was made."""
 
     def times(self) -> Iterator[float]:
         """When something is to be done about its keys."""

@@ -42,14 +42,21 @@ def send(
 
 
 def keep_alive(core: Core, association: Association, path: Path) -> None:
-    """Send a packet that means nothing, so that NATs on the path go on (RFC 5770 §4.7, §5.3)."""
-    packet = sign(
-        PacketType.NOTIFY,
-        association.local,
-        association.peer_hit,
-        (Notification(NotifyType.NAT_KEEPALIVE, b""),),
-    )
-    core.send(packet, path, association.peer_hit)
+    """Send a packet that means nothing, so that NATs on the path go on (RFC 5770 §4.7, §5.3).
+
+    It is the same one each time: with thousands of peers the signatures would cost too much.
+    """
+    session = association.session
+    if session is None:
+        return
+    if not session.keepalive:
+        session.keepalive = sign(
+            PacketType.NOTIFY,
+            association.local,
+            association.peer_hit,
+            (Notification(NotifyType.NAT_KEEPALIVE, b""),),
+        )
+    core.send(session.keepalive, path, association.peer_hit)
 
 
 def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
