@@ -164,7 +164,7 @@ def test_stop_reaches_the_daemon(daemon: ServedDaemon) -> None:
             "0 and 300",
         ),
         (b'{"id":7,"method":"subscribe","params":{"kinds":["x"]}}', "bad_params", "packet"),
-        (b'{"id":7,"method":"subscribe","params":{"kinds":[]}}', "bad_params", "1 to 9"),
+        (b'{"id":7,"method":"subscribe","params":{"kinds":[]}}', "bad_params", "1 to 10"),
     ],
 )
 def test_bad_requests_are_answered_and_the_next_one_too(

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from hipgw.control.api import EventAnswer
 
 KINDS = (
-    *("state", "established", "closed", "failed", "path", "rekeyed", "packet", "rtt"),
-    "stopping",
+    *("state", "established", "closed", "failed", "path", "rekeyed", "registration", "packet"),
+    *("rtt", "stopping"),
 )
 """As `hipgw.control.api.EVENT_KINDS`, which takes longer to import than the help may take."""
 
