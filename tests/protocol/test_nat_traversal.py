@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -330,3 +330,40 @@ def test_signalling_by_the_control_relay_does_not_move_data() -> None:
     assert path is not None
     assert path.relay_to is not None
     assert net.flows(a, b)
+
+
+@pytest.mark.parametrize("first", [NatKind.NONE, NatKind.PORT_RESTRICTED, NatKind.SYMMETRIC])
+@pytest.mark.parametrize("second", [NatKind.NONE, NatKind.PORT_RESTRICTED, NatKind.SYMMETRIC])
+def test_each_has_a_relay_of_its_own(first: NatKind, second: NatKind) -> None:
+    net = Internet()
+    relays = [
+        net.host(name, address, identity("ecdsa-p256", number), relay_config())
+        for name, address, number in (("r1", "203.0.113.11", 11), ("r2", "203.0.113.12", 12))
+    ]
+    a = net.behind("a", first, 1, identity("ecdsa-p256", 2))
+    b = net.behind("b", second, 2, identity("ecdsa-p256", 3))
+    register(net, a, relays[0])
+    register(net, b, relays[1])
+    net.call(a, b.hit, "203.0.113.12")
+    net.until(lambda: bool(established(a, b)) and bool(established(b, a)))
+    assert net.flows(a, b)
+    forwarded = sum(net.relaying[relay.name].forwarded for relay in relays)
+    assert (forwarded > 0) is not expected_direct(first, second)
+
+
+def test_over_ipv6() -> None:
+    net = Internet()
+    ports = tuple((IPv6Address("::"), port) for port in range(30000, 30004))
+    config = relay_config(relayed=ports)
+    relay = net.host("relay", "2001:db8::1", identity("ecdsa-p256", 1), config)
+    sites = []
+    for number, name in ((2, "a"), (3, "b")):
+        net.nat(NatKind.SYMMETRIC, f"2001:db8::{number}", f"site {number}")
+        keys = identity("ecdsa-p256", number)
+        sites.append(net.host(name, "fd00::2", keys, realm=f"site {number}"))
+    a, b = sites
+    register(net, a, relay)
+    register(net, b, relay)
+    net.call(a, b.hit, "2001:db8::1")
+    net.until(lambda: bool(established(a, b)) and bool(established(b, a)))
+    assert by_relay(net, a, b)

@@ -237,8 +237,9 @@ def received(
     if pair is None:
         return None
     if checks.nominated is None:
-        if path.relay_to is not None:
+        if path.relay_to is not None and path.relay_to not in checks.permitted:
             # It is seen by now where the peer's packets come from at the relay.
+            checks.permitted.add(path.relay_to)
             permissions.for_path(core, association, checks, path, now)
         if pair.state is not PairState.SUCCEEDED:
             _stop(association, checks, pair)

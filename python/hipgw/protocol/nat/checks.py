@@ -57,6 +57,8 @@ class Checks:
     """When that is not put off any more."""
     restarting: "UpdateTask | None" = None
     """The UPDATE that tells of it."""
+    permitted: set[tuple[IPAddress, int]] = field(default_factory=set)
+    """Where the peer was permitted to send from during the checks, so that it is done once."""
     permit_at: float | None = None
     """When to renew the permission at the own data relay, if the data goes by it."""
 
