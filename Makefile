@@ -35,12 +35,18 @@ test-python:  ## Python tests that need no root
 test-system:  ## Real daemons in network namespaces (root)
 	$(PYTHON_ENV)/python -m pytest -q -m system
 
+.PHONY: test-vm
+test-vm: build  ## The kernel's own ESP, on Debian's kernel in an emulated machine (root; some 15 minutes)
+	@$(PYTHON_ENV)/python tools/vm/boot.py --timeout 3600 -- env HIPGW_TEST_FORK=1 \
+		$(PYTHON_ENV)/python -u -m pytest -v -rA --color=no -p no:cacheprovider $(or $(TESTS),tests/system/test_kernel_esp.py)
+
 .PHONY: lint
 lint:  ## ruff, mypy --strict, clippy -D warnings, rustfmt, generated documents
 	$(PYTHON_ENV)/ruff check python tests bench cython tools
 	$(PYTHON_ENV)/ruff format --check python tests bench cython tools
 	$(PYTHON_ENV)/mypy
 	$(PYTHON_ENV)/mypy bench/run.py bench/report.py bench/plot.py bench/handovers.py bench/ticks.py bench/stages.py
+	$(PYTHON_ENV)/mypy tools/vm/boot.py
 	$(PYTHON_ENV)/python tools/docs.py --check
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings

@@ -12,7 +12,7 @@ ROOMS = {
     "identity": {"wire"},
     "protocol": {"identity", "wire"},
     "naming": {"identity", "wire"},
-    "dataplane": {"identity", "wire"},
+    "dataplane": {"platform", "protocol", "identity", "wire"},
     "platform": {"protocol", "identity", "wire"},
     "config": {"protocol", "identity", "wire"},
     "roles": {"protocol", "naming", "dataplane", "platform", "config", "identity", "wire"},

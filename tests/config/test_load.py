@@ -39,6 +39,7 @@ retries = 3
 idle_close_s = 60
 keepalive_s = 20
 [esp]
+backend = "engine"
 replay_window = 64
 path_mtu = 1400
 busy_poll_us = 50

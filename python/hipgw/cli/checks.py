@@ -6,18 +6,17 @@ import platform
 import re
 import socket
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from hipgw.cli.findings import Finding
+from hipgw.cli.kernel_checks import kernel_esp
 from hipgw.control.client import default_socket
 from hipgw.errors import HipgwError
 from hipgw.protocol.path import HIP_UDP_PORT
 
 if TYPE_CHECKING:
     from hipgw.config.schema import Config
-
-Verdict = Literal["good", "slow", "bad"]
 
 _TUN_DEVICE = Path("/dev/net/tun")
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}
@@ -48,20 +47,6 @@ _TUN_FEATURES = {
 """By their names in `tuntap.TunFeatures`: what they are, and what is done without."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The outcome of one check."""
-
-    name: str
-    verdict: Verdict
-    detail: str
-    hint: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        """For JSON."""
-        return asdict(self)
-
-
 def examine(config: "Config | None" = None) -> list[Finding]:
     """Run every check; with a configuration, also those of what it needs."""
     port = config.hip.port if config is not None else HIP_UDP_PORT
@@ -76,6 +61,7 @@ def examine(config: "Config | None" = None) -> list[Finding]:
         *_tun_features(),
         *_buffers(),
         *_data_plane(),
+        *kernel_esp(needed=config is not None and config.esp.backend == "kernel"),
     ]
     if config is not None and config.endbox is not None:
         findings += [_lan_port(name) for name in config.endbox.ports]

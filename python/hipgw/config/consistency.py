@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
+from hipgw.config.names import EspBackend
 from hipgw.identity.lsi import LSI_PREFIX
 from hipgw.protocol.path import Transport
 
@@ -169,9 +170,25 @@ def check_config(config: "Config") -> None:
         *_roles(config),
         *_host(config),
         *_relays(config),
+        *_backend(config),
     ]
     if problems:
         raise InconsistentError(problems)
+
+
+def _backend(config: "Config") -> list[Problem]:
+    if config.esp.backend is not EspBackend.KERNEL:
+        return []
+    lacking = {"endbox": "carries no Ethernet for", "relay": "passes no ESP on for"}
+    return [
+        Problem(
+            "esp.backend",
+            f"is 'kernel', which {what} [{table}]",
+            f"write 'engine', or leave [{table}] out",
+        )
+        for table, what in lacking.items()
+        if getattr(config, table) is not None
+    ]
 
 
 def _repeated(key: str, values: "Iterable[Hashable | None]", config: "Config") -> list[Problem]:

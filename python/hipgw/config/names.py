@@ -48,6 +48,13 @@ class EspSuiteName(_NumberedName):
     NULL_SHA256 = ("NULL-SHA256", 7)
 
 
+class EspBackend(StrEnum):
+    """Who seals and opens the packets."""
+
+    ENGINE = "engine"
+    KERNEL = "kernel"
+
+
 class Accept(StrEnum):
     """Whose base exchanges are answered."""
 

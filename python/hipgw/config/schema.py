@@ -37,6 +37,7 @@ from hipgw.config.names import (
     Accept,
     Announce,
     DhGroupName,
+    EspBackend,
     EspSuiteName,
     HipCipherName,
     LogFormat,
@@ -163,13 +164,19 @@ class HipConfig(_Table):
 class EspConfig(_Table):
     """The data path (RFC 7402)."""
 
+    backend: EspBackend = Field(
+        default=EspBackend.ENGINE,
+        description="Who carries the packets: hipgw's own `engine`, or the ESP of the Linux "
+        "`kernel` (host role only, without LSIs; see docs/kernel-esp.md).",
+    )
     replay_window: Integer = Field(
         default=8192,
         ge=64,
         le=1048576,
         multiple_of=64,
         json_schema_extra={"unit": "packets"},
-        description="How far a packet may come late and still be accepted (RFC 6479).",
+        description="How far a packet may come late and still be accepted (RFC 6479). The kernel's "
+        "ESP has at most 4096.",
     )
     path_mtu: Integer = Field(
         default=0,

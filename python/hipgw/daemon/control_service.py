@@ -9,7 +9,7 @@ from importlib.metadata import version
 from ipaddress import IPv6Address
 from pathlib import Path as FilePath
 
-from hipgw.config.names import DhGroupName, EspSuiteName, HipCipherName
+from hipgw.config.names import DhGroupName, EspBackend, EspSuiteName, HipCipherName
 from hipgw.config.schema import Config
 from hipgw.control.api import (
     AddressesAnswer,
@@ -117,7 +117,8 @@ class ControlService:
     def status(self) -> StatusAnswer:
         config = self._config
         infos = self._driver.machine.associations()
-        lsi = str(self._own_lsi()) if config.host is not None else None
+        has_lsi = config.host is not None and config.esp.backend is EspBackend.ENGINE
+        lsi = str(self._own_lsi()) if has_lsi else None
         identity: LocalHitAnswer = {
             "hit": str(self._identity.hit),
             "algorithm": self._identity.public.describe(),

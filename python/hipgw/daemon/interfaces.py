@@ -3,6 +3,7 @@
 import logging
 from ipaddress import IPv4Address, IPv6Address
 
+from hipgw.config.names import EspBackend
 from hipgw.config.schema import Config, EndboxConfig, EspConfig, HostConfig
 from hipgw.dataplane.backend import DataPlane
 from hipgw.errors import PlatformError
@@ -34,15 +35,21 @@ def open_host(
     lsi: IPv4Address,
     path_mtu: int,
     esp: EspConfig,
+    journal: Journal,
 ) -> tuntap.TunDevice:
     """Make the TUN with the own HIT and LSI, and the routes to all others. Raises PlatformError."""
-    device = tuntap.open_tun(config.interface)
+    by_kernel = esp.backend is EspBackend.KERNEL
+    device = tuntap.open_tun(config.interface, vnet_hdr=not by_kernel)
     mtu = config.mtu or host_mtu(path_mtu)
     links.set_up(device.name, mtu=mtu, txqueuelen=QUEUE_PACKETS)
     links.add_address(device.name, hit, 128)
-    links.add_address(device.name, lsi, 32)
     routes.add_route(HIT_PREFIX, device.name, hit)
-    routes.add_route(LSI_PREFIX, device.name, lsi)
+    if by_kernel:
+        journal.kernel_esp(hit, HIT_PREFIX)
+    else:
+        # An LSI that leads nowhere would only make programs wait.
+        links.add_address(device.name, lsi, 32)
+        routes.add_route(LSI_PREFIX, device.name, lsi)
     dataplane.set_tun(
         device.fd,
         mtu=mtu,

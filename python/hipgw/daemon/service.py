@@ -14,12 +14,14 @@ from hipgw.config.names import Accept, Announce
 from hipgw.config.schema import Config
 from hipgw.control.server import ControlServer
 from hipgw.daemon import interfaces
+from hipgw.daemon.backends import make_dataplane, usable_suites
 from hipgw.daemon.control_service import ControlService
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.transport import ControlTransport
 from hipgw.dataplane.backend import (
     Acquire,
     ControlReceived,
+    DataPlane,
     DataPlaneEvent,
     Fatal,
     FirstData,
@@ -107,7 +109,8 @@ class Service:
             _log.warning("undid what an earlier run left behind", extra={"changes": count})
         stack.callback(journal.undo)
 
-        self._dataplane = dataplane = EspCoreDataPlane()
+        self._suites = usable_suites(config)
+        self._dataplane = dataplane = make_dataplane(config)
         directory, lsis = self._make_directory()
         self._directory = directory
         own_lsi = lsis.assign(identity.hit, config.host.lsi if config.host else None)
@@ -118,7 +121,7 @@ class Service:
         mtu = interfaces.smallest_path_mtu(config)
         if config.host is not None:
             device = interfaces.open_host(
-                config.host, dataplane, identity.hit, own_lsi, mtu, config.esp
+                config.host, dataplane, identity.hit, own_lsi, mtu, config.esp, journal
             )
             stack.callback(device.close)
         if config.endbox is not None:
@@ -201,13 +204,15 @@ class Service:
         ]
         return PeerDirectory(peers, lsis), lsis
 
-    def _open_sockets(self, dataplane: EspCoreDataPlane) -> ControlTransport:
+    def _open_sockets(self, dataplane: DataPlane) -> ControlTransport:
         """All sockets, IPv4 and IPv6, UDP and raw: who calls chooses how (RFC 9028 §4.5)."""
         udp: dict[int, socket.socket] = {}
         raw: dict[int, socket.socket] = {}
         icmp: list[socket.socket] = []
         relayed: dict[tuple[int, int], socket.socket] = {}
-        relay = self._config.relay
+        # Only the engine relays; a configuration that wants another backend to is refused.
+        engine = dataplane if isinstance(dataplane, EspCoreDataPlane) else None
+        relay = self._config.relay if engine is not None else None
         discovers = self._config.esp.discovers_path_mtu
         for version in (4, 6) if sockets.ipv6_there() else (4,):
             udp[version] = sockets.open_udp(version, self._config.hip.port, dont_fragment=discovers)
@@ -218,7 +223,8 @@ class Service:
             for port in relay.port_range if relay is not None else ():
                 # What is relayed may be cut: this host does not know what is behind the path.
                 relayed[version, port] = sock = sockets.open_udp(version, port)
-                dataplane.add_relay_socket(sock.fileno())
+                if engine is not None:
+                    engine.add_relay_socket(sock.fileno())
             if discovers:
                 icmp.append(sockets.open_icmp(version))
         return ControlTransport(
@@ -239,7 +245,7 @@ class Service:
         return MachineConfig(
             dh_groups=tuple(name.wire_id for name in hip.dh_groups),
             hip_ciphers=tuple(name.wire_id for name in hip.hip_ciphers),
-            esp_suites=tuple(name.wire_id for name in hip.esp_suites),
+            esp_suites=tuple(name.wire_id for name in self._suites),
             accept=accept,
             opportunistic=hip.opportunistic,
             puzzle_difficulty=hip.puzzle_difficulty,
@@ -308,7 +314,7 @@ class Service:
             peers = [peer for peer in directory if peer.hit in members]
             self._endbox = EndboxRole(peers, self._driver, os.urandom)
             self._roles.append(self._endbox)
-        if config.relay is not None:
+        if config.relay is not None and isinstance(self._dataplane, EspCoreDataPlane):
             self._roles.append(RelayRole(self._dataplane))
         if config.nat.relays:
             names = set(config.nat.relays)

@@ -9,11 +9,13 @@ import contextlib
 import json
 import logging
 import os
+from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
 from hipgw.errors import PlatformError
 from hipgw.platform import links
+from hipgw.platform.xfrm import Xfrm
 
 _log = logging.getLogger(__name__)
 
@@ -80,12 +82,19 @@ class Journal:
         links.enslave(name, bridge)
         links.set_up(name)
 
+    def kernel_esp(self, hit: IPv6Address, others: IPv6Network) -> None:
+        """Before the kernel gets security associations of a HIT with *others*: undo removes them.
+
+        Raises PlatformError.
+        """
+        self._record({"kind": "xfrm", "name": str(hit), "others": str(others)})
+
     def undo(self) -> None:
         """Undo everything, the last change first; what cannot be undone is logged."""
         for change in reversed(self._changes):
             try:
                 _undo(change)
-            except (PlatformError, KeyError, TypeError) as error:
+            except (PlatformError, KeyError, TypeError, ValueError) as error:
                 _log.warning("cannot undo %s: %s", change, error)
         self._changes.clear()
         with contextlib.suppress(FileNotFoundError):
@@ -113,6 +122,9 @@ class Journal:
 
 def _undo(change: dict[str, Any]) -> None:
     name = str(change["name"])
+    if change["kind"] == "xfrm":
+        _sweep(name, str(change["others"]))
+        return
     if not links.exists(name):
         return
     match change["kind"]:
@@ -126,6 +138,17 @@ def _undo(change: dict[str, Any]) -> None:
                     links.set_down(name)
         case "silence":
             links.be_silent(name, silent=False)
+
+
+def _sweep(hit: str, others: str) -> None:
+    """Remove the kernel's security associations and policies of a HIT."""
+    kernel = Xfrm()
+    try:
+        kernel.sweep(IPv6Address(hit), IPv6Network(others))
+    except OSError as error:
+        raise PlatformError(f"XFRM: {error.strerror}.") from error
+    finally:
+        kernel.close()
 
 
 def _boot_id() -> str:

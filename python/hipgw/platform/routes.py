@@ -73,6 +73,19 @@ def interface_to(destination: IPAddress) -> str | None:
         return None
 
 
+def interface_index(address: IPAddress) -> int:
+    """The number of the interface that has an own address. Raises PlatformError."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+    def look(ip: Netlink) -> list[int]:
+        entries = ip.get_addr(family=family, address=str(address))
+        return [int(entry["index"]) for entry in entries]
+
+    if found := with_netlink(look):
+        return found[0]
+    raise PlatformError(f"No interface has the address {address}.")
+
+
 def route_mtu(destination: IPAddress) -> int:
     """Octets of the largest IP packet that fits the route to *destination*, as far as known.
 

@@ -5,7 +5,7 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from hipgw.errors import PlatformError
 from hipgw.protocol.path import Path, Transport
@@ -36,6 +36,8 @@ _PMTUDISC_PROBE = 3
 _IPV6_RECVPKTINFO = getattr(socket, "IPV6_RECVPKTINFO", 49)
 _IPV6_PKTINFO = getattr(socket, "IPV6_PKTINFO", 50)
 _SOL_RAW = 255
+_UDP_ENCAP = 100
+_UDP_ENCAP_ESPINUDP = 2
 _ICMP_FILTER = 1
 _ICMPV6_FILTER = 1
 _SO_SNDBUFFORCE = 32
@@ -193,6 +195,50 @@ def receive_hip(sock: socket.socket) -> tuple[bytes, Path] | None:
     if local is None:
         return None
     return data, Path(local, remote, Transport.RAW)
+
+
+def receive_udp(
+    sock: socket.socket,
+) -> tuple[bytes, IPv4Address | IPv6Address, IPv4Address | IPv6Address, int, int] | None:
+    """Take one HIP packet from a UDP socket, without its marker; None for what is none.
+
+    Returns it, the own address it came to and the one it came from, and their ports. Raises
+    BlockingIOError when none waits, OSError as the kernel answers.
+    """
+    data, ancillary, flags, sender = sock.recvmsg(LARGEST_PACKET, socket.CMSG_SPACE(32))
+    if flags & socket.MSG_TRUNC or not data.startswith(UDP_MARKER):
+        return None
+    local: IPv4Address | IPv6Address | None = None
+    for level, kind, value in ancillary:
+        if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
+            # The third field is the destination of the packet, the second one's own choice.
+            local = IPv4Address(value[8:12])
+        elif (level, kind) == (socket.IPPROTO_IPV6, _IPV6_PKTINFO):
+            local = IPv6Address(_IN6_PKTINFO.unpack(value[: _IN6_PKTINFO.size])[0])
+    if local is None:
+        return None
+    remote = ip_address(str(sender[0]).partition("%")[0])
+    port = int(sock.getsockname()[1])
+    return data[len(UDP_MARKER) :], local, remote, port, int(sender[1])
+
+
+def take_esp_out(sock: socket.socket) -> None:
+    """Let the kernel's own ESP have the ESP that comes to a UDP socket (RFC 3948).
+
+    HIP packets, with their zero marker, still come to the socket (RFC 9028 §5.1). Raises OSError.
+    """
+    sock.setsockopt(socket.IPPROTO_UDP, _UDP_ENCAP, _UDP_ENCAP_ESPINUDP)
+
+
+def open_ip_sender(local: IPv6Address) -> socket.socket:
+    """A raw socket by which whole IPv6 packets from an own address are sent. Raises OSError."""
+    sock = _socket(6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    try:
+        sock.bind((str(local), 0))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _socket(version: int, kind: int, protocol: int) -> socket.socket:
