@@ -264,18 +264,3 @@ def test_the_way_to_a_peer_is_no_lan_port(lab: Lab, family: Family) -> None:
     assert "wan0 is the way to e2" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert "master" not in gateway.run(["ip", "link", "show", "wan0"]).stdout
-
-
-def test_it_runs_with_few_privileges(lab: Lab) -> None:
-    network = endbox_pair(lab)
-    network.start()
-    process = network.sites[0].daemon.process
-    assert process is not None
-    for task in Path(f"/proc/{process.pid}/task").iterdir():
-        status = dict(
-            line.split(":\t", 1)
-            for line in (task / "status").read_text().splitlines()
-            if ":\t" in line
-        )
-        assert status["Uid"].split()[0] != "0"
-        assert int(status["CapEff"], 16) == 1 << 12 | 1 << 13

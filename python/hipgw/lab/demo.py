@@ -74,7 +74,7 @@ class Story:
         )
         updates = len(self.packets) - len(exchange)
         if updates:
-            states += f"   [dim]{updates} UPDATEs probe the path's MTU[/]"
+            states += f"   [dim]{updates} UPDATEs: own addresses, path MTU[/]"
         ticks = "\n".join(f"[green]✓[/] {line}" for line in self.done)
         running = f"[yellow]…[/] {self.step}" if self.step else ""
         return Group(
