@@ -69,7 +69,7 @@ def events(
 def _print_event(event: "EventAnswer") -> None:
     at = time.strftime("%H:%M:%S", time.localtime(event["time"]))
     peer = event.get("peer") or event.get("peer_hit") or ""
-    kind = click.style(f"{event['kind']:<11}", fg=_COLOURS.get(event["kind"]))
+    kind = click.style(f"{event['kind']:<12}", fg=_COLOURS.get(event["kind"]))
     fraction = int(event["time"] % 1 * 1000)
     what = output.clean(f"{peer:<16} {_describe(event)}")
     click.echo(f"{at}.{fraction:03d} {kind} {what}".rstrip())
@@ -94,6 +94,8 @@ def _describe(event: "EventAnswer") -> str:
         case "rekeyed":
             spis = output.spi(event.get("inbound_spi")), output.spi(event.get("outbound_spi"))
             return f"in {spis[0]}, out {spis[1]}"
+        case "registration":
+            return f"{event.get('service')} as {event.get('role')}: {event.get('reason', '')}"
         case "rtt":
             return f"{via} {output.milliseconds(event.get('rtt_s'))}"
         case _:
