@@ -375,3 +375,28 @@ def test_registering_twice_does_not_help_to_more_ports() -> None:
         a.machine._core.arm(association)
         net.run(1)
     assert len(net.relaying["relay"].open) == 4
+
+
+def test_a_client_cannot_have_a_victim_flooded_by_pretending_to_have_moved() -> None:
+    """Nothing is relayed to an address before the client has shown that it is there."""
+    net, relay, _a, b = site(NatKind.NONE, NatKind.NONE)
+    victim = ip_address("198.51.100.77")
+    asked = permission(relay, lent(b))
+    ask(net, b, relay, asked)
+    assert len(net.relaying["relay"].permits) == 1
+    before = len(net.travelled)
+    net.perform(b, b.machine.addresses_changed([victim], net.now))
+    for number in range(100):
+        net.run(0.1)
+        path = Path(relay.address, STRANGER, Transport.UDP, 10500, 5000 + number)
+        net.perform(relay, relay.machine.datagram_received(i1(b, number), path, net.now))
+        ask(net, b, relay, asked)
+    net.run(1)
+    assert not [one for one in net.relaying["relay"].permits if one.client.remote == victim]
+    sent = [
+        data[2] & 0x7F
+        for name, _, to, data in net.travelled[before:]
+        if name == "relay" and to[0] == victim
+    ]
+    assert PacketType.I1 not in sent
+    assert len(sent) <= 30, "questions whether it is there, and no more"

@@ -89,6 +89,9 @@ class ControlRelay:
         session, way = client.session, client.path
         if session is None or way is None or way.relay_to is not None:
             raise Dropped(DropReason.NOT_RELAYED)
+        if not client.mobility.verified:
+            # It says that it has moved there. Strangers' packets are no way to find out.
+            raise Dropped(DropReason.NOT_RELAYED)
         if not self._clients.allow(client.peer_hit, now):
             raise Dropped(DropReason.RATE_LIMIT)
         self._check_mode(core, client, packet, path, now)

@@ -96,9 +96,15 @@ class DataRelay:
             self._close(core, granted, port)
 
     def may_permit(self, core: "Core", association: "Association", packet: HipPacket) -> bool:
-        """Whether all permissions that an authentic UPDATE asks for can be given."""
+        """Whether all permissions that an authentic UPDATE asks for can be given.
+
+        Not while the client has moved and it is not known yet whether it is there: others could
+        be flooded that way. It asks again.
+        """
         granted = association.registrations.granted
         asked = packet.all(PeerPermission)
+        if not association.mobility.verified:
+            return False
         if ServiceType.RELAY_UDP_ESP not in granted.grants or len(asked) > PERMISSIONS_IN_PACKET:
             return False
         return all(self._port_for(core, association, one) is not None for one in asked)
@@ -127,9 +133,12 @@ class DataRelay:
                 self._revoke(core, port, key)
 
     def follow(self, core: "Core", association: "Association") -> None:
-        """The client's address or port was seen to change: its data goes there from now on."""
+        """The client's address or port has changed: its data goes there, once it is verified."""
         path = association.path
         if path is None:
+            return
+        if not association.mobility.verified:
+            self.suspend(core, association)
             return
         for port in association.registrations.granted.ports:
             for key, permission in port.permissions.items():
