@@ -250,3 +250,12 @@ def test_ports_are_lent_and_come_back() -> None:
     network.perform(client, client.machine.close(server.hit, network.now))
     network.run(90)
     assert {info.reg_type for info in infos(other)} == {HIP, ESP}
+
+
+def test_a_registrar_that_grants_next_to_nothing_is_not_asked_all_the_time() -> None:
+    network, server, client = pair(min_lifetime_s=0.001, max_lifetime_s=0.005)
+    register(network, client, server, HIP)
+    join(network, client, server)
+    sent = len(network.sent)
+    network.run(60)
+    assert len(network.sent) - sent < 60 * 6

@@ -155,6 +155,8 @@ def test_data_goes_by_the_relay_where_it_has_to(lab: Lab, other: NatKind) -> Non
     assert network.a.host.ping(hit, count=20, interval_s=0.02).received == 20
     assert transfer(network.a.host, network.b.host, hit) > 1
     assert transfer(network.a.host, network.b.host, hit, "-R") > 1
+    ends = [path(network.a, network.b), path(network.b, network.a)]
+    assert any(end["remote"] == "198.51.100.2" for end in ends)
     services = {answer["service"] for answer in network.relay.request("registrations")}
     assert services == {"RELAY_UDP_HIP", "RELAY_UDP_ESP"}
 

@@ -139,6 +139,13 @@ def _print_good(config_file: Path, config: "Config", identity: "LocalIdentity") 
     if config.endbox is not None:
         ports = ", ".join(config.endbox.ports) or "no port"
         pairs["endbox"] = f"bridge {config.endbox.bridge}: {ports} and {config.endbox.interface}"
+    if config.relay is not None:
+        ports = config.relay.port_range
+        lent = f", ports {ports[0]} to {ports[-1]} for data" if ports else ""
+        services = " and ".join(name.value for name in config.relay.services)
+        pairs["relay"] = f"{services}{lent}"
+    if config.nat.relays:
+        pairs["relays"] = f"registers with {', '.join(config.nat.relays)}"
     output.print_pairs(pairs)
     if not config.peers:
         return
@@ -150,7 +157,8 @@ def _print_good(config_file: Path, config: "Config", identity: "LocalIdentity") 
             (
                 peer.name,
                 str(peer.hit),
-                ", ".join(map(str, peer.addresses)) or "waits to be called",
+                ", ".join([*map(str, peer.addresses), *(f"by {name}" for name in peer.relays)])
+                or "waits to be called",
                 config.transport_of(peer).value,
                 "yes" if peer.name in sharing else None,
             )

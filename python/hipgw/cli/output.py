@@ -98,13 +98,18 @@ def milliseconds(seconds: float | None) -> str | None:
 
 
 def path(answer: PathAnswer | None) -> str | None:
-    """`192.0.2.2:10500/udp`, `[2001:db8::2]:10500/udp` or `192.0.2.2/raw`."""
+    """`192.0.2.2:10500/udp`, `[2001:db8::2]:10500/udp` or `192.0.2.2/raw`.
+
+    By a relay of this machine: `192.0.2.2:10500/udp via 198.51.100.1:10500`.
+    """
     if answer is None:
         return None
     remote = answer["remote"]
     if answer["transport"] == "raw":
         return f"{remote}/raw"
     host = f"[{remote}]" if ":" in remote else remote
+    if "relay_to" in answer:
+        return f"{answer['relay_to']}/udp via {host}:{answer['remote_port']}"
     return f"{host}:{answer['remote_port']}/udp"
 
 

@@ -18,6 +18,8 @@ class PathAnswer(TypedDict):
     local_port: int
     """Has no meaning with transport raw."""
     remote_port: int
+    relay_to: NotRequired[str]
+    """Where the peer is, as `192.0.2.1:10500`, if `remote` is a relay of this machine."""
 
 
 class HealthWarning(TypedDict):

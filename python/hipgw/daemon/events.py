@@ -23,13 +23,18 @@ from hipgw.protocol.registration import service_name
 
 def path_answer(path: Path) -> PathAnswer:
     """A path as the control API shows it."""
-    return {
+    answer: PathAnswer = {
         "local": None if path.local is None else str(path.local),
         "remote": str(path.remote),
         "transport": path.transport.value,
         "local_port": path.local_port,
         "remote_port": path.remote_port,
     }
+    if path.relay_to is not None:
+        address, port = path.relay_to
+        host = f"[{address}]" if address.version == 6 else str(address)
+        answer["relay_to"] = f"{host}:{port}"
+    return answer
 
 
 def event_answer(event: Effect, directory: PeerDirectory) -> EventAnswer | None:

@@ -38,6 +38,8 @@ RENEW_SHARE = 0.6
 """Share of a lifetime after which it is renewed."""
 RETRY_S = 60.0
 """Wait before asking again for what was refused or not answered (RFC 8003 §4.5)."""
+LEAST_S = 1.0
+"""Least time between two requests."""
 NONCE_OCTETS = 16
 _UP = frozenset({State.R2_SENT, State.ESTABLISHED})
 
@@ -216,7 +218,8 @@ def _plan(core: "Core", association: "Association", now: float) -> None:
     times = [grant.expires - (1 - RENEW_SHARE) * grant.lifetime_s for grant in held.grants.values()]
     if set(types) - set(held.grants):
         times.append(now + RETRY_S)
-    held.renew_at = min(times, default=None)
+    # However short what a registrar grants is: it is not asked more often.
+    held.renew_at = max(min(times), now + LEAST_S) if times else None
     core.arm(association)
 
 
