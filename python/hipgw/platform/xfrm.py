@@ -130,8 +130,7 @@ class Xfrm:
 
     def all_counters(self) -> Iterator[Counters]:
         """What all of ESP have carried, also those of others."""
-        message = m.xfrm_usersa_id()
-        message.update({"daddr": m.ANY_ADDRESS, "spi": 0, "family": 0, "proto": 0})
+        message = m.xfrm_sa_dump()
         message["attrs"] = [("XFRMA_PROTO", ESP)]
         for answer in self._xfrm.dump(m.XFRM_MSG_GETSA, message):
             if len(answer) >= ATTRIBUTES_OFFSET:
@@ -190,9 +189,7 @@ class Xfrm:
                 with contextlib.suppress(FileNotFoundError):
                     self._xfrm.request(m.XFRM_MSG_DELPOLICY, message)
                     count += 1
-        everything = m.xfrm_usersa_id()
-        everything.update({"daddr": m.ANY_ADDRESS, "spi": 0, "family": 0, "proto": 0})
-        for answer in self._xfrm.dump(m.XFRM_MSG_GETSA, everything):
+        for answer in self._xfrm.dump(m.XFRM_MSG_GETSA, m.xfrm_sa_dump()):
             state = m.xfrm_usersa_info(answer)
             state.decode()
             if state["mode"] == m.XFRM_MODE_BEET and concerns(state, local, others):

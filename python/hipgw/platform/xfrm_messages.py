@@ -257,6 +257,12 @@ class xfrm_usersa_id(xfrm_nlmsg):  # noqa: N801
     fields = _USERSA_ID
 
 
+class xfrm_sa_dump(xfrm_nlmsg):  # noqa: N801
+    """XFRM_MSG_GETSA for all: the kernel looks for attributes right behind the header."""
+
+    fields: Fields = ()
+
+
 class xfrm_userpolicy_info(xfrm_nlmsg):  # noqa: N801
     """XFRM_MSG_NEWPOLICY and XFRM_MSG_UPDPOLICY, and the answers to XFRM_MSG_GETPOLICY."""
 
