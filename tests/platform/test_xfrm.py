@@ -20,7 +20,15 @@ from hipgw.platform import xfrm_messages as m
 from hipgw.platform.journal import Journal
 from hipgw.platform.netlink_socket import split
 from hipgw.platform.netns import leave_network
-from hipgw.platform.xfrm_codec import _attributes, packed, parse_counters, parse_event, sa_message
+from hipgw.platform.xfrm_codec import (
+    attributes,
+    moved_message,
+    packed,
+    parse_counters,
+    parse_event,
+    redacted,
+    sa_message,
+)
 from hipgw.platform.xfrm_values import (
     Acquired,
     Algorithms,
@@ -72,8 +80,8 @@ def encoded(message: Any) -> bytes:
     return bytes(message.data)
 
 
-def attributes(data: bytes) -> dict[int, bytes]:
-    return dict(_attributes(data, 16 + 224))
+def attributes_of(data: bytes) -> dict[int, bytes]:
+    return dict(attributes(data, 16 + 224))
 
 
 @pytest.mark.parametrize("kind", SIZES)
@@ -133,7 +141,7 @@ def test_a_security_association_octet_for_octet() -> None:
     )
     assert len(body) == 224
     assert data[16 : 16 + 224] == body
-    assert attributes(data) == {
+    assert attributes_of(data) == {
         18: b"rfc4106(gcm(aes))".ljust(64, b"\0") + struct.pack("=II", 160, 128) + KEY,
         23: struct.pack("=6I", 1, 0, 0, 0, 0, 32) + bytes(4),
         4: struct.pack("=H", 2) + struct.pack(">HH", 10500, 10501) + bytes(2 + 16),
@@ -143,7 +151,7 @@ def test_a_security_association_octet_for_octet() -> None:
 def test_a_cipher_with_a_truncated_hmac() -> None:
     algorithms = Algorithms("cbc(aes)", bytes(16), 128, "hmac(sha256)", b"\x05" * 32)
     data = encoded(sa_message(outbound(algorithms=algorithms)))
-    found = attributes(data)
+    found = attributes_of(data)
     assert found[2] == b"cbc(aes)".ljust(64, b"\0") + struct.pack("=I", 128) + bytes(16)
     assert found[20] == (
         b"hmac(sha256)".ljust(64, b"\0") + struct.pack("=II", 256, 128) + b"\x05" * 32
@@ -154,20 +162,20 @@ def test_a_cipher_with_a_truncated_hmac() -> None:
 def test_the_replay_window_is_what_the_kernel_can_have() -> None:
     for asked, got in ((64, 64), (100, 100), (8192, 4096), (0, 32)):
         data = encoded(sa_message(outbound(replay_window=asked)))
-        words, *_, window = struct.unpack_from("=6I", attributes(data)[23])
+        words, *_, window = struct.unpack_from("=6I", attributes_of(data)[23])
         assert window == got
         assert words == (got + 31) // 32
-        assert len(attributes(data)[23]) == 24 + 4 * words
+        assert len(attributes_of(data)[23]) == 24 + 4 * words
 
 
 def test_options_of_an_association() -> None:
     data = encoded(sa_message(outbound(ecn=False, copy_dscp=False, inbound=True)))
     assert data[16 + 216] == m.XFRM_STATE_ESN | m.XFRM_STATE_NOECN
-    assert attributes(data)[24] == struct.pack("=I", m.XFRM_SA_XFLAG_DONT_ENCAP_DSCP)
+    assert attributes_of(data)[24] == struct.pack("=I", m.XFRM_SA_XFLAG_DONT_ENCAP_DSCP)
     assert struct.unpack_from("=8Q", data, 16 + 96)[2] == 1
     sequence = Sequence(sent=0x1_0000_0002, received=0x3_0000_0004)
     data = encoded(sa_message(outbound(sequence=sequence)))
-    assert struct.unpack_from("=6I", attributes(data)[23])[1:5] == (2, 4, 1, 3)
+    assert struct.unpack_from("=6I", attributes_of(data)[23])[1:5] == (2, 4, 1, 3)
 
 
 def test_counters_are_read_from_an_answer() -> None:
@@ -180,6 +188,45 @@ def test_counters_are_read_from_an_answer() -> None:
     assert (counters.octets, counters.packets) == (5000, 7)
     assert (counters.replayed, counters.auth_failed) == (3, 2)
     assert counters.sequence == Sequence(0x1_0000_0002, 0x3_0000_0004)
+
+
+MOVES = [
+    {"ports": (10500, 10501)},
+    {"inbound": True, "ports": (1, 2), "replay_window": 4096},
+    {"algorithms": Algorithms("cbc(aes)", b"k" * 16, 128, "hmac(sha256)", b"a" * 32)},
+    {"copy_dscp": False, "ecn": False},
+]
+
+
+@pytest.mark.parametrize("changes", MOVES)
+@pytest.mark.parametrize("ports", [None, (7, 8)])
+def test_a_moved_association_differs_by_its_path_alone(
+    changes: dict[str, Any], ports: tuple[int, int] | None
+) -> None:
+    there = IPv6Address("2001:db8::1"), IPv6Address("2001:db8::2")
+    before = Sequence(0x1_FFFF_FFFF, 0x3_0000_0004)
+    after = Sequence(0x2_0000_0009, 0x3_0000_0004)
+    old = encoded(sa_message(outbound(**changes, sequence=before)))
+    new = encoded(moved_message(old, *there, ports, 10))
+    values = {**changes, "source": there[0], "destination": there[1], "ports": ports}
+    wanted = encoded(sa_message(outbound(**values, sequence=after)))
+    assert new[16 : 16 + 224] == wanted[16 : 16 + 224]
+    found = attributes_of(new)
+    if ports is not None and changes.get("inbound") and "ports" in changes:
+        assert found == attributes_of(wanted)
+    else:
+        assert {**found, 32: b""} == {**attributes_of(wanted), 32: b""}
+
+
+def test_keys_that_the_kernel_hides_are_not_taken_for_keys() -> None:
+    for algorithms in (
+        Algorithms("rfc4106(gcm(aes))", bytes(20), 128),
+        Algorithms("cbc(aes)", b"k" * 16, 128, "hmac(sha256)", bytes(32)),
+    ):
+        assert redacted(encoded(sa_message(outbound(algorithms=algorithms))))
+    null = Algorithms("ecb(cipher_null)", b"", 128, "hmac(sha256)", b"a" * 32)
+    for state in (outbound(), outbound(algorithms=null)):
+        assert not redacted(encoded(sa_message(state)))
 
 
 def test_events_are_read() -> None:

@@ -23,12 +23,9 @@ from hipgw.platform.netlink_socket import (
 )
 from hipgw.platform.xfrm_codec import (
     ATTRIBUTES_OFFSET,
-    CARRIED,
     ESP,
     concerns,
-    encapsulation,
-    family_of,
-    packed,
+    moved_message,
     parse_counters,
     parse_event,
     policy_message,
@@ -102,31 +99,13 @@ class Xfrm:
         where the kernel does not give the keys out.
         """
         answer = self._xfrm.get(m.XFRM_MSG_GETSA, sa_id(destination, spi))
-        message = m.xfrm_usersa_info(answer)
-        message.decode()
-        if redacted(message):
+        if redacted(answer):
             raise PlatformError(
                 "The kernel does not tell keys (it is locked down), so a security association"
                 " cannot be moved.",
                 hint='`esp.backend = "engine"` can.',
             )
-        attributes: list[tuple[str, Any]] = []
-        for name, value in message["attrs"]:
-            if name == "XFRMA_REPLAY_ESN_VAL":
-                sent = (value["oseq_hi"] << 32 | value["oseq"]) + skip
-                value = {**value, "oseq": sent & 0xFFFFFFFF, "oseq_hi": sent >> 32}
-                attributes.append((name, value))
-            elif name in CARRIED:
-                attributes.append((name, value))
-        if ports is not None:
-            attributes.append(("XFRMA_ENCAP", encapsulation(ports)))
-            if (threshold := message.get_attr("XFRMA_MTIMER_THRESH")) is not None:
-                attributes.append(("XFRMA_MTIMER_THRESH", threshold))
-        fresh = m.xfrm_usersa_info()
-        fresh.update({name: message[name] for name, kind in fresh.fields if kind[-1] != "x"})
-        fresh["id_daddr"], fresh["saddr"] = packed(new_destination), packed(new_source)
-        fresh["family"] = family_of(new_destination)
-        fresh["attrs"] = attributes
+        fresh = moved_message(answer, new_source, new_destination, ports, skip)
         if destination == new_destination or not keep_old:
             # First the old one: what it opens from now on, the new one would open again.
             self.remove(destination, spi)
@@ -151,8 +130,7 @@ class Xfrm:
 
     def all_counters(self) -> Iterator[Counters]:
         """What all of ESP have carried, also those of others."""
-        message = m.xfrm_usersa_id()
-        message.update({"daddr": m.ANY_ADDRESS, "spi": 0, "family": 0, "proto": 0})
+        message = m.xfrm_sa_dump()
         message["attrs"] = [("XFRMA_PROTO", ESP)]
         for answer in self._xfrm.dump(m.XFRM_MSG_GETSA, message):
             if len(answer) >= ATTRIBUTES_OFFSET:
@@ -211,9 +189,7 @@ class Xfrm:
                 with contextlib.suppress(FileNotFoundError):
                     self._xfrm.request(m.XFRM_MSG_DELPOLICY, message)
                     count += 1
-        everything = m.xfrm_usersa_id()
-        everything.update({"daddr": m.ANY_ADDRESS, "spi": 0, "family": 0, "proto": 0})
-        for answer in self._xfrm.dump(m.XFRM_MSG_GETSA, everything):
+        for answer in self._xfrm.dump(m.XFRM_MSG_GETSA, m.xfrm_sa_dump()):
             state = m.xfrm_usersa_info(answer)
             state.decode()
             if state["mode"] == m.XFRM_MODE_BEET and concerns(state, local, others):

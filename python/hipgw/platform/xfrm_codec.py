@@ -211,17 +211,59 @@ def family_of(address: IPAddress) -> int:
 
 # -- reading ---------------------------------------------------------------------------------------
 
-_KEYS = ("XFRMA_ALG_AEAD", "XFRMA_ALG_CRYPT", "XFRMA_ALG_AUTH_TRUNC")
-CARRIED = (*_KEYS, "XFRMA_SA_EXTRA_FLAGS")
+_KEYS = {"XFRMA_ALG_AEAD": 72, "XFRMA_ALG_CRYPT": 68, "XFRMA_ALG_AUTH_TRUNC": 72}
+"""Attributes with keys, and how many octets stand in front of them."""
+_ENCAP_OCTETS = 24
 
 
-def redacted(message: Any) -> bool:
+def redacted(answer: bytes) -> bool:
     """Whether the kernel put zeros in the place of a key (lockdown, "confidentiality")."""
-    for name in _KEYS:
-        value = message.get_attr(name)
-        if value is not None and value["alg_key_len"] and not any(value["alg_key"]):
-            return True
+    for kind, value in attributes(answer, ATTRIBUTES_OFFSET):
+        before_key = _KEYS.get(_name(kind))
+        if before_key is not None:
+            (bits,) = struct.unpack_from("=I", value, 64)
+            if bits and not any(value[before_key:]):
+                return True
     return False
+
+
+def moved_message(
+    answer: bytes,
+    source: IPAddress,
+    destination: IPAddress,
+    ports: tuple[int, int] | None,
+    skip: int,
+) -> Any:
+    """XFRM_MSG_NEWSA for what an answer to XFRM_MSG_GETSA tells of, with another path."""
+    old = m.xfrm_usersa_info(answer)
+    old.decode()
+    message = m.xfrm_usersa_copy()
+    message.update({name: old[name] for name, kind in message.fields if kind[-1] != "x"})
+    message["id_daddr"], message["saddr"] = packed(destination), packed(source)
+    message["family"] = family_of(destination)
+    carried = {*_KEYS, "XFRMA_SA_EXTRA_FLAGS", "XFRMA_REPLAY_ESN_VAL"}
+    if ports is not None:
+        carried.add("XFRMA_MTIMER_THRESH")
+        encap = struct.pack("=H", m.UDP_ENCAP_ESPINUDP) + struct.pack(">HH", *ports)
+        message["attrs"].append(("XFRMA_ENCAP", encap.ljust(_ENCAP_OCTETS, b"\0")))
+    for kind, value in attributes(answer, ATTRIBUTES_OFFSET):
+        name = _name(kind)
+        if name in carried:
+            replay = name == "XFRMA_REPLAY_ESN_VAL"
+            message["attrs"].append((name, _skipped(value, skip) if replay else value))
+    return message
+
+
+def _skipped(replay: bytes, skip: int) -> bytes:
+    """A `xfrm_replay_state_esn` with sequence numbers left out."""
+    words, sent, received, sent_high, *others = _REPLAY_ESN.unpack_from(replay)
+    number = (sent_high << 32 | sent) + skip
+    head = _REPLAY_ESN.pack(words, number & 0xFFFFFFFF, received, number >> 32, *others)
+    return head + replay[_REPLAY_ESN.size :]
+
+
+def _name(kind: int) -> str:
+    return m.ATTRIBUTES[kind] if kind < len(m.ATTRIBUTES) else ""
 
 
 def parse_counters(answer: bytes) -> Counters:
@@ -229,7 +271,7 @@ def parse_counters(answer: bytes) -> Counters:
     octets, packets, _, _, _, replayed, failed = _COUNTERS.unpack_from(answer, _COUNTERS_OFFSET)
     destination, spi, _ = _ID.unpack_from(answer, _ID_OFFSET)
     sequence = Sequence()
-    for kind, value in _attributes(answer, ATTRIBUTES_OFFSET):
+    for kind, value in attributes(answer, ATTRIBUTES_OFFSET):
         if kind == _XFRMA_REPLAY_ESN_VAL and len(value) >= _REPLAY_ESN.size:
             _, oseq, seq, oseq_hi, seq_hi, _ = _REPLAY_ESN.unpack_from(value)
             sequence = Sequence(oseq_hi << 32 | oseq, seq_hi << 32 | seq)
@@ -265,7 +307,7 @@ def parse_event(kind: int, body: bytes) -> Event | None:
     )
 
 
-def _attributes(data: bytes, offset: int) -> Iterable[tuple[int, bytes]]:
+def attributes(data: bytes, offset: int) -> Iterable[tuple[int, bytes]]:
     while offset + 4 <= len(data):
         length, kind = struct.unpack_from("=HH", data, offset)
         if length < 4:

@@ -127,7 +127,7 @@ class xfrm_nlmsg(nlmsg):  # noqa: N801 - the names are those of linux/xfrm.h
 
     prefix = "XFRMA_"
     defaults = dict.fromkeys(_ADDRESSES, ANY_ADDRESS)
-    nla_map = (
+    nla_map: tuple[tuple[str, str], ...] = (
         ("XFRMA_UNSPEC", "none"),
         ("XFRMA_ALG_AUTH", "xfrm_algo"),
         ("XFRMA_ALG_CRYPT", "xfrm_algo"),
@@ -244,10 +244,23 @@ class xfrm_usersa_info(xfrm_nlmsg):  # noqa: N801
     fields = _USERSA_INFO
 
 
+class xfrm_usersa_copy(xfrm_nlmsg):  # noqa: N801
+    """XFRM_MSG_NEWSA with attributes as octets: of keys at an end pyroute2 reads the first one."""
+
+    fields = _USERSA_INFO
+    nla_map = tuple((name, "cdata") for name, _ in xfrm_nlmsg.nla_map)
+
+
 class xfrm_usersa_id(xfrm_nlmsg):  # noqa: N801
     """XFRM_MSG_GETSA and XFRM_MSG_DELSA."""
 
     fields = _USERSA_ID
+
+
+class xfrm_sa_dump(xfrm_nlmsg):  # noqa: N801
+    """XFRM_MSG_GETSA for all: the kernel looks for attributes right behind the header."""
+
+    fields: Fields = ()
 
 
 class xfrm_userpolicy_info(xfrm_nlmsg):  # noqa: N801
@@ -295,6 +308,9 @@ class xfrm_user_mapping(xfrm_nlmsg):  # noqa: N801
         ("new_sport", ">H"),
     )
 
+
+ATTRIBUTES = tuple(name for name, _ in xfrm_nlmsg.nla_map)
+"""Their names, by number."""
 
 EVENTS: dict[int, type[xfrm_nlmsg]] = {
     XFRM_MSG_ACQUIRE: xfrm_user_acquire,
