@@ -22,7 +22,7 @@ from hipgw.platform.address_watch import AddressWatch
 from hipgw.platform.journal import FILE_NAME, Journal
 from hipgw.platform.rtnetlink import take_snapshot
 from hipgw.platform.source_routes import SourceRouteSettings, changes, plan, present
-from hipgw.platform.steering import Steering
+from hipgw.platform.steering import BURST, Steering
 from hipgw.platform.underlay import UnderlaySettings, choose
 from hipgw.protocol.path import Path as HipPath
 from hipgw.protocol.path import Transport
@@ -78,7 +78,7 @@ def steer(directory: Path) -> Steering:
 
 def look(one: Steering) -> None:
     snapshot = take_snapshot(one.tables)
-    one.prepare(snapshot, choose(snapshot, UnderlaySettings()))
+    one.prepare(snapshot, choose(snapshot, UnderlaySettings()), 0.0)
     one.clear()
 
 
@@ -151,7 +151,7 @@ from hipgw.platform.steering import Steering
 from hipgw.platform.underlay import UnderlaySettings, choose
 steering = Steering(SourceRouteSettings(), Journal(Path(sys.argv[1])))
 snapshot = take_snapshot(steering.tables)
-steering.prepare(snapshot, choose(snapshot, UnderlaySettings()))
+steering.prepare(snapshot, choose(snapshot, UnderlaySettings()), 0.0)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -284,6 +284,28 @@ def test_it_follows_what_happens(lab: Lab, host: Host, user: str) -> None:
         follows(host, 15)
     assert rules(host) == []
     assert "proto 139" not in shown(host)
+
+
+def test_a_flood_of_changes_waits(host: Host, tmp_path: Path) -> None:
+    made = host.call(steer, tmp_path)
+
+    def prepared(now: float) -> bool:
+        snapshot = take_snapshot(made.tables)
+        done = made.prepare(snapshot, choose(snapshot, UnderlaySettings()), now)
+        made.clear()
+        return done
+
+    def change(number: int, now: float) -> bool:
+        host.route("default6", f"2001:db8:1::{number:x}", "eth1", metric=20)
+        return host.call(prepared, now)
+
+    done = [change(number, 0.0) for number in range(0x100, 0x100 + BURST)]
+    assert done == [True] * (BURST - 1) + [False]
+    assert host.call(unfinished)
+    assert change(0x200, 0.5)
+    assert not host.call(unfinished)
+    assert not change(0x201, 0.6)
+    assert change(0x202, 1000.0)
 
 
 def test_a_kernel_that_passes_over_selectors_gets_no_rules(

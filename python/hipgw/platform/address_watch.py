@@ -21,6 +21,8 @@ ROUTE_PATIENCE_S = 0.1
 """How long a new address waits for a route that leads further than its link. Who configures an
 address often makes the route a moment later; what is sent in between is lost. Peers on that very
 link have to wait for as long."""
+STEERING_PAUSE_S = 0.5
+"""When there were too many changes of routes."""
 RETRY_S = 0.1
 """After the kernel could not be read."""
 
@@ -81,7 +83,7 @@ class AddressWatch:
             found = choose(snapshot, self._settings)
             self._take(found)
             if self._steering is not None:
-                self._steering.prepare(snapshot, found)
+                self._steering.prepare(snapshot, found, time.monotonic())
                 self._steering.clear()
         except BaseException:
             news.close()
@@ -132,8 +134,7 @@ class AddressWatch:
             self._look_in(RETRY_S, minor=False)
             return
         found = self._without_early(choose(snapshot, self._settings))
-        if self._steering is not None:
-            self._steering.prepare(snapshot, found)
+        self._steer(snapshot, found)
         if found != self._now:
             self._take(found)
             self._changed(found.addresses)
@@ -142,6 +143,13 @@ class AddressWatch:
 
     def _read(self) -> Snapshot:
         return take_snapshot(range(0) if self._steering is None else self._steering.tables)
+
+    def _steer(self, snapshot: Snapshot, found: Underlay) -> None:
+        """Have packets from the addresses leave by their interfaces, before any is sent."""
+        if self._steering is not None and not self._steering.prepare(
+            snapshot, found, time.monotonic()
+        ):
+            self._look_in(STEERING_PAUSE_S, minor=True)
 
     def _without_early(self, found: Underlay) -> Underlay:
         """Leave out new addresses that may get a route yet, and look again later."""

@@ -10,6 +10,11 @@ from hipgw.platform.rtnetlink import Rule, Snapshot, take_snapshot
 from hipgw.platform.source_routes import Entry, SourceRouteSettings, changes, plan, present
 from hipgw.platform.underlay import Underlay
 
+BURST = 10
+CHANGES_PER_S = 2
+"""How often changes are made: so many at once, then so many a second. Routers that announce another
+route each millisecond shall not keep the daemon busy."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -29,22 +34,29 @@ class Steering:
         self._proven = False
         self._lacking: set[int] = set()
         self._surplus: tuple[Entry, ...] = ()
+        self._tokens, self._counted_at = float(BURST), 0.0
 
     @property
     def tables(self) -> range:
         """What `take_snapshot` has to look at; none once this kernel has shown that it cannot."""
         return range(0) if self._off else self._settings.tables
 
-    def prepare(self, snapshot: Snapshot, underlay: Underlay) -> None:
-        """Make what is missing. To be called before anything is sent from a new address."""
+    def prepare(self, snapshot: Snapshot, underlay: Underlay, now: float) -> bool:
+        """Make what is missing. To be called before anything is sent from a new address.
+
+        False if that has to wait, as there were too many changes: call it again with a later
+        snapshot. *now* is in seconds of a monotonic clock.
+        """
         if self._off:
-            return
+            return True
         self._tell_what_is_lacking(snapshot, underlay)
         there = present(snapshot, self._settings.tables)
         todo = changes(plan(snapshot, underlay, self._settings), there)
-        self._surplus = todo.remove
         if not todo.make and not todo.remove:
-            return
+            return True
+        if not self._may_change(now):
+            return False
+        self._surplus = todo.remove
         try:
             if not self._recorded:
                 self._journal.record_source_routes(self._settings.tables)
@@ -54,6 +66,7 @@ class Steering:
                 self._prove(todo.make, failed)
         except (PlatformError, OSError) as error:
             self._give_up(str(error))
+        return True
 
     def clear(self) -> None:
         """Remove what is not needed any more; it may wait until the peers have been told."""
@@ -62,6 +75,14 @@ class Steering:
             policy_rules.remove(surplus)
         except (PlatformError, OSError) as error:
             self._give_up(str(error))
+
+    def _may_change(self, now: float) -> bool:
+        since = now - self._counted_at
+        self._tokens, self._counted_at = min(self._tokens + since * CHANGES_PER_S, BURST), now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
 
     def _prove(self, made: tuple[Entry, ...], failed: list[Entry]) -> None:
         """Look whether the kernel has made what it was told to.

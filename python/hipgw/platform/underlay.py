@@ -59,7 +59,6 @@ class Underlay:
     pins: tuple[tuple[IPAddress, int], ...] = ()
     """Interface index of the addresses whose packets the routing table alone might send
     elsewhere."""
-
     places: tuple[tuple[IPAddress, int], ...] = field(default=(), compare=False)
     """All addresses that packets may have to be sent from, with their interface: also those that
     are about to go, which are not used for anything new. The best first."""
