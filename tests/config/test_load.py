@@ -18,6 +18,7 @@ from hipgw.identity.dh import DhGroup
 from hipgw.identity.esp_suites import DEFAULT_ESP_SUITES, ESP_SUITES
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.keyfile import save_key_file
+from hipgw.platform.source_routes import SourceRouteSettings
 from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.path import Transport
 
@@ -58,6 +59,8 @@ interfaces = ["eth*", "wwan*"]
 ignored_interfaces = ["eth7"]
 preferred_interfaces = ["eth[01]", "wwan0"]
 ignored_addresses = ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"]
+source_routes = false
+route_table = 20000
 [[peer]]
 name = "plant-b"
 hit = "2001:22:5c2a:9d1e:47b0:9e6c:1f2d:3a4b"
@@ -186,6 +189,7 @@ def test_defaults_are_those_of_the_machine(tmp_path: Path) -> None:
     assert esp.rekey_packets == machine.rekey_packets
     assert esp.rekey_dh == machine.rekey_dh
     assert (config.mobility.announce is Announce.ALL) == machine.announce_all
+    assert config.mobility.route_table == SourceRouteSettings().first_table
 
 
 def test_names_and_numbers_are_those_of_identity() -> None:

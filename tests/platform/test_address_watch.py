@@ -231,10 +231,10 @@ def test_a_burst_is_looked_at_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
     looked = 0
     real = address_watch.take_snapshot
 
-    def counted() -> rtnetlink.Snapshot:
+    def counted(own_tables: range) -> rtnetlink.Snapshot:
         nonlocal looked
         looked += 1
-        return real()
+        return real(own_tables)
 
     monkeypatch.setattr(address_watch, "take_snapshot", counted)
 
@@ -255,10 +255,10 @@ def test_routes_to_single_networks_do_not_keep_it_busy(
     looked = 0
     real = address_watch.take_snapshot
 
-    def counted() -> rtnetlink.Snapshot:
+    def counted(own_tables: range) -> rtnetlink.Snapshot:
         nonlocal looked
         looked += 1
-        return real()
+        return real(own_tables)
 
     monkeypatch.setattr(address_watch, "take_snapshot", counted)
 

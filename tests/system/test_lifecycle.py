@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hipgw.lab import Host, Lab, wait_until
+from hipgw.lab.roaming import RoamingNetwork, roaming_pair
 from hipgw.lab.topologies import endbox_pair
 from hipgw.platform import links
 from hipgw.platform.privileges import CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_NICE
@@ -81,6 +82,53 @@ def test_a_killed_daemons_leftovers_go_with_the_next(lab: Lab) -> None:
     assert one.daemon.stop() == 0
     assert interfaces(one.gateway) == before
     assert one.gateway.call(links.master_of, "lan0") is None
+
+
+def routing(host: Host) -> str:
+    """All rules and routes, as ip(8) shows them."""
+    commands = ("rule", "-6 rule", "route show table all", "-6 route show table all")
+    return "\n".join(host.run(["ip", *command.split()]).stdout for command in commands)
+
+
+def with_a_second_uplink(lab: Lab) -> RoamingNetwork:
+    network = roaming_pair(lab)
+    ours, _ = network.roamers
+    for uplink, family in (("wwan0", 4), ("wan0", 6), ("wwan0", 6)):
+        ours.arrive(ours.somewhere(uplink, family))
+    # The peers are told of it as it is now.
+    return network
+
+
+def test_routing_by_source_address_ends_with_the_daemon(lab: Lab) -> None:
+    network = with_a_second_uplink(lab)
+    gateway, daemon = network.sites[0].gateway, network.sites[0].daemon
+    # Rules and tables of others, in the very place where hipgw has its own.
+    gateway.ip("rule add from 192.0.2.0/24 lookup 10501 priority 10500")
+    gateway.ip("route add 192.0.2.0/24 dev wan0 table 10501")
+    before = routing(gateway)
+    daemon.start()
+    assert routing(gateway).count("lookup 10500") == 6
+    assert routing(gateway).count("lookup 10502") == 6
+    assert daemon.stop() == 0
+    assert routing(gateway) == before
+    daemon.start()
+    assert routing(gateway) != before
+    daemon.kill()
+    assert routing(gateway) != before
+    daemon.start()
+    assert "undid" in daemon.output()
+    assert daemon.stop() == 0
+    assert routing(gateway) == before
+
+
+def test_routing_by_source_address_can_be_left_to_others(lab: Lab) -> None:
+    network = with_a_second_uplink(lab)
+    gateway, daemon = network.sites[0].gateway, network.sites[0].daemon
+    file = daemon.directory / "hipgw.toml"
+    file.write_text(file.read_text() + "\n[mobility]\nsource_routes = false\n")
+    before = [line for line in routing(gateway).splitlines() if "lookup" in line]
+    daemon.start()
+    assert [line for line in routing(gateway).splitlines() if "lookup" in line] == before
 
 
 def test_an_own_bridge_of_the_machine_is_used_and_kept(lab: Lab) -> None:

@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from hipgw.lab import Impairment, Lab, NatKind, wait_until
 from hipgw.lab.roaming import RoamingNetwork, roaming_pair
 from hipgw.lab.stream import stream
+from hipgw.lab.topologies import Family
 
 pytestmark = pytest.mark.system
 
@@ -148,14 +149,28 @@ def test_a_nat_takes_other_ports_and_another_address(lab: Lab, kind: NatKind) ->
         assert not closed(network)
 
 
-@pytest.mark.parametrize("rules", [False, True])
-def test_another_path_is_found_when_one_is_dead_behind_its_link(lab: Lab, rules: bool) -> None:
-    """With and without rules by source address; the default route leads into the dead end."""
-    network = started(lab, "host", bad_uplinks=True)
+@pytest.mark.parametrize(
+    ("family", "transport", "rules"),
+    [
+        *((4, "udp", False), (4, "udp", True), (4, "raw", False)),
+        *((6, "udp", False), (6, "udp", True), (6, "raw", False)),
+    ],
+)
+def test_another_path_is_found_when_one_is_dead_behind_its_link(
+    lab: Lab, family: Family, transport: Literal["udp", "raw"], rules: bool
+) -> None:
+    """The default routes have different metrics, so Linux alone would send everything by one.
+
+    With and without rules that somebody has made by hand.
+    """
+    network = started(lab, "host", bad_uplinks=True, transport=transport)
     ours, _ = network.roamers
     with stream(*network.ends, network.target) as running:
         assert running.progresses()
-        home, away = ours.place, ours.somewhere("wwan0", 4)
+        if family == 6:
+            ours.go(family=6)
+            settled(network)
+        home, away = ours.place, ours.somewhere("wwan0", family)
         ours.arrive(away)
         for number, place in enumerate((home, away) if rules else (), 100):
             gateway = f"default via {place.gateway} dev {place.uplink}"

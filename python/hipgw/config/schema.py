@@ -304,6 +304,19 @@ class MobilityConfig(_Table):
         title="network",
         description="Networks of which no own address is used or told, such as `10.0.0.0/8`.",
     )
+    source_routes: Switch = Field(
+        default=True,
+        description="With several uplinks, have hipgw's own packets leave by the interface that "
+        "has their source address, by rules and routing tables of its own. Off: only what Linux "
+        "does by itself, which is not enough for IPv6 with several default routes.",
+    )
+    route_table: Integer = Field(
+        default=10500,
+        ge=256,
+        le=32000,
+        description="First of the 64 routing tables that `source_routes` may use; the rules have "
+        "the same numbers as priorities. Tables that others use are passed over.",
+    )
 
 
 class PeerConfig(_Table):

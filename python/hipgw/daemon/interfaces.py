@@ -11,6 +11,8 @@ from hipgw.identity.hit import HIT_PREFIX
 from hipgw.identity.lsi import LSI_PREFIX
 from hipgw.platform import links, routes, tuntap
 from hipgw.platform.journal import Journal
+from hipgw.platform.source_routes import SourceRouteSettings
+from hipgw.platform.steering import Steering
 from hipgw.platform.underlay import UnderlaySettings
 from hipgw.roles.endbox import SEGMENT
 
@@ -138,6 +140,14 @@ def underlay_settings(config: Config) -> UnderlaySettings:
         ignored_addresses=mobility.ignored_addresses,
         own_interfaces=frozenset(own),
     )
+
+
+def steering(config: Config, journal: Journal) -> Steering | None:
+    """What makes packets leave by the interface of their address, if it is wanted."""
+    if not config.mobility.source_routes:
+        return None
+    settings = SourceRouteSettings(config.mobility.route_table, config.hip.port)
+    return Steering(settings, journal)
 
 
 def smallest_path_mtu(config: Config) -> int:

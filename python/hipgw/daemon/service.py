@@ -114,7 +114,11 @@ class Service:
         directory, lsis = self._make_directory()
         self._directory = directory
         own_lsi = lsis.assign(identity.hit, config.host.lsi if config.host else None)
-        self._watch = AddressWatch(interfaces.underlay_settings(config), self._addresses_changed)
+        self._watch = AddressWatch(
+            interfaces.underlay_settings(config),
+            self._addresses_changed,
+            interfaces.steering(config, journal),
+        )
         transport = self._open_sockets(dataplane)
         stack.callback(transport.stop, loop)
         interfaces.check_ports(config)

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 
 from hipgw.errors import PlatformError
-from hipgw.platform.rtnetlink import News, NewsSocket, take_snapshot
+from hipgw.platform.rtnetlink import News, NewsSocket, Snapshot, take_snapshot
+from hipgw.platform.steering import Steering
 from hipgw.platform.underlay import IPAddress, Underlay, UnderlaySettings, choose
 
 Changed = Callable[[tuple[IPAddress, ...]], None]
@@ -20,6 +21,8 @@ ROUTE_PATIENCE_S = 0.1
 """How long a new address waits for a route that leads further than its link. Who configures an
 address often makes the route a moment later; what is sent in between is lost. Peers on that very
 link have to wait for as long."""
+STEERING_PAUSE_S = 0.5
+"""When there were too many changes of routes."""
 RETRY_S = 0.1
 """After the kernel could not be read."""
 
@@ -33,12 +36,16 @@ class AddressWatch:
     one event loop, whose network namespace is the one that is watched.
     """
 
-    def __init__(self, settings: UnderlaySettings, changed: Changed) -> None:
+    def __init__(
+        self, settings: UnderlaySettings, changed: Changed, steering: Steering | None = None
+    ) -> None:
         """*changed* gets all usable addresses, the best first; not those at the start.
 
         It is called whenever they, their order, how far they reach or what `interface_of` says of
-        them changes.
+        them changes. *steering* makes sure before that that packets from them leave by their
+        interfaces.
         """
+        self._steering = steering
         self._settings = settings
         self._changed = changed
         self._now = Underlay()
@@ -72,7 +79,12 @@ class AddressWatch:
         # The socket first: what changes while the tables are read is told by it.
         news = NewsSocket()
         try:
-            self._take(choose(take_snapshot(), self._settings))
+            snapshot = self._read()
+            found = choose(snapshot, self._settings)
+            self._take(found)
+            if self._steering is not None:
+                self._steering.prepare(snapshot, found, time.monotonic())
+                self._steering.clear()
         except BaseException:
             news.close()
             raise
@@ -116,15 +128,28 @@ class AddressWatch:
     def _look_again(self) -> None:
         self._look = None
         try:
-            found = choose(take_snapshot(), self._settings)
+            snapshot = self._read()
         except PlatformError as error:
             _log.warning("%s", error)
             self._look_in(RETRY_S, minor=False)
             return
-        found = self._without_early(found)
+        found = self._without_early(choose(snapshot, self._settings))
+        self._steer(snapshot, found)
         if found != self._now:
             self._take(found)
             self._changed(found.addresses)
+        if self._steering is not None:
+            self._steering.clear()
+
+    def _read(self) -> Snapshot:
+        return take_snapshot(range(0) if self._steering is None else self._steering.tables)
+
+    def _steer(self, snapshot: Snapshot, found: Underlay) -> None:
+        """Have packets from the addresses leave by their interfaces, before any is sent."""
+        if self._steering is not None and not self._steering.prepare(
+            snapshot, found, time.monotonic()
+        ):
+            self._look_in(STEERING_PAUSE_S, minor=True)
 
     def _without_early(self, found: Underlay) -> Underlay:
         """Leave out new addresses that may get a route yet, and look again later."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hipgw.errors import PlatformError
-from hipgw.platform import links
+from hipgw.platform import links, policy_rules
 from hipgw.platform.xfrm import Xfrm
 
 _log = logging.getLogger(__name__)
@@ -89,6 +89,13 @@ class Journal:
         """
         self._record({"kind": "xfrm", "name": str(hit), "others": str(others)})
 
+    def record_source_routes(self, tables: range) -> None:
+        """Remove hipgw's own routes and rules of these tables on undo, whatever they will be.
+
+        Raises OSError if that cannot be written down: then none may be made.
+        """
+        self._record({"kind": "source routes", "tables": [tables.start, tables.stop]})
+
     def undo(self) -> None:
         """Undo everything, the last change first; what cannot be undone is logged."""
         for change in reversed(self._changes):
@@ -121,6 +128,10 @@ class Journal:
 
 
 def _undo(change: dict[str, Any]) -> None:
+    if change["kind"] == "source routes":
+        first, end = change["tables"]
+        policy_rules.flush(range(int(first), int(end)))
+        return
     name = str(change["name"])
     if change["kind"] == "xfrm":
         _sweep(name, str(change["others"]))

@@ -1,7 +1,7 @@
 """Which own addresses peers can be reached from, and which of them is the best."""
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
@@ -59,6 +59,9 @@ class Underlay:
     pins: tuple[tuple[IPAddress, int], ...] = ()
     """Interface index of the addresses whose packets the routing table alone might send
     elsewhere."""
+    places: tuple[tuple[IPAddress, int], ...] = field(default=(), compare=False)
+    """All addresses that packets may have to be sent from, with their interface: also those that
+    are about to go, which are not used for anything new. The best first."""
 
     def without(self, some: Container[IPAddress]) -> "Underlay":
         """The same as if some of the addresses were not there."""
@@ -67,6 +70,7 @@ class Underlay:
             frozenset(address for address in self.near if address not in some),
             tuple(entry for entry in self.interfaces if entry[0] not in some),
             tuple(pin for pin in self.pins if pin[0] not in some),
+            tuple(place for place in self.places if place[0] not in some),
         )
 
 
@@ -98,6 +102,7 @@ def choose(snapshot: Snapshot, settings: UnderlaySettings) -> Underlay:
         )
         ranked.append((rank, entry))
     ranked.sort(key=lambda item: item[0])
+    places = {entry.address: entry.interface for _, entry in reversed(ranked)}
     entries = [entry for _, entry in ranked if not entry.flags & IFA_F_DEPRECATED]
     entries = entries or [entry for _, entry in ranked]
     pins: dict[IPAddress, int] = {}
@@ -113,7 +118,13 @@ def choose(snapshot: Snapshot, settings: UnderlaySettings) -> Underlay:
     names: dict[IPAddress, str] = {}
     for entry in entries:
         names.setdefault(entry.address, interfaces[entry.interface].name)
-    return Underlay(tuple(names), near, tuple(names.items()), tuple(pins.items()))
+    return Underlay(
+        tuple(names),
+        near,
+        tuple(names.items()),
+        tuple(pins.items()),
+        tuple(reversed(places.items())),
+    )
 
 
 class _Reach:
