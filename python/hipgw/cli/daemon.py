@@ -140,8 +140,9 @@ def _print_good(config_file: Path, config: "Config", identity: "LocalIdentity") 
         ports = ", ".join(config.endbox.ports) or "no port"
         pairs["endbox"] = f"bridge {config.endbox.bridge}: {ports} and {config.endbox.interface}"
     if config.relay is not None:
-        ports = config.relay.port_range
-        lent = f", ports {ports[0]} to {ports[-1]} for data" if ports else ""
+        lent_ports = config.relay.port_range
+        first_last = f"{lent_ports[0]} to {lent_ports[-1]}" if lent_ports else ""
+        lent = f", ports {first_last} for data" if lent_ports else ""
         services = " and ".join(name.value for name in config.relay.services)
         pairs["relay"] = f"{services}{lent}"
     if config.nat.relays:
