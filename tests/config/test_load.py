@@ -299,3 +299,18 @@ def test_no_file_does_worse_than_a_config_error(
             assert str(error).startswith(str(file))
         else:
             assert config.roles
+
+
+def test_a_relay_gets_no_frames_unless_it_is_listed(tmp_path: Path) -> None:
+    peers = "".join(
+        f'[[peer]]\nname = "{name}"\nhit = "2001:21::{number}"\naddresses = ["192.0.2.{number}"]\n'
+        f"{more}"
+        for number, (name, more) in enumerate(
+            [("b", ""), ("c", 'relays = ["r2"]\n'), ("r1", ""), ("r2", "")], 1
+        )
+    )
+    text = '[identity]\nkey_file = "host.pem"\n[nat]\nrelays = ["r1"]\n' + peers
+    config = load(write(tmp_path, text + "[endbox]\n"))
+    assert [peer.name for peer in config.endbox_peers] == ["b", "c"]
+    config = load(write(tmp_path, text + '[endbox]\npeers = ["b", "r1"]\n'))
+    assert [peer.name for peer in config.endbox_peers] == ["b", "r1"]

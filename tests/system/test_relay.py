@@ -73,6 +73,7 @@ def build(
     *,
     relay: dict[str, Any] | None = None,
     hip: dict[str, Any] | None = None,
+    role: dict[str, Any] | None = None,
 ) -> Network:
     """A relay and two sites around one router of the public internet, each behind a NAT."""
     router = lab.router("r")
@@ -103,7 +104,7 @@ def build(
     for site, other in ((a, b), (b, a)):
         peer = {"name": other.host.name, "hit": str(other.daemon.hit), "relays": ["relay"]}
         site.daemon.configure(
-            {"hip": fast, "nat": {"relays": ["relay"], "lifetime_s": 20}, "host": {}},
+            {"hip": fast, "nat": {"relays": ["relay"], "lifetime_s": 20}, **(role or {"host": {}})},
             [known, peer],
         )
     return Network(daemon, a, b)
@@ -159,6 +160,21 @@ def test_data_goes_by_the_relay_where_it_has_to(lab: Lab, other: NatKind) -> Non
     assert any(end["remote"] == "198.51.100.2" for end in ends)
     services = {answer["service"] for answer in network.relay.request("registrations")}
     assert services == {"RELAY_UDP_HIP", "RELAY_UDP_ESP"}
+
+
+def test_two_lans_behind_nats_become_one(lab: Lab) -> None:
+    network = build(lab, NatKind.SYMMETRIC, role={"endbox": {"ports": ["lan0"]}})
+    stations = []
+    for number, site in enumerate((network.a, network.b), 1):
+        station = lab.host(f"h{number}")
+        lab.link(station, "eth0", site.host, "lan0")
+        station.address("eth0", f"10.77.0.{number}/24")
+        stations.append(station)
+    network.start()
+    one, two = stations
+    wait_until(lambda: one.ping("10.77.0.2", timeout_s=1.0), PATIENCE_S, what="the other LAN")
+    assert network.relayed() > 0
+    assert transfer(one, two, "10.77.0.2") > 1
 
 
 def test_without_a_data_relay_there_may_be_no_way(lab: Lab) -> None:

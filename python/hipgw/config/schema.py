@@ -532,7 +532,8 @@ class EndboxConfig(_Table):
     )
     peers: Annotated[tuple[PeerName, ...], NoRepeats] | None = Field(
         default=None,
-        description="Names of the peers that share the LAN; default: every configured peer.",
+        description="Names of the peers that share the LAN; default: every configured peer "
+        "that is not named as a relay.",
     )
     mss_clamp: Switch = Field(
         default=True,
@@ -637,7 +638,9 @@ class Config(_Table):
         if self.endbox is None:
             return ()
         if self.endbox.peers is None:
-            return self.peers
+            # A relay carries what others have encrypted; it is not to get their frames.
+            relays = {*self.nat.relays, *(name for peer in self.peers for name in peer.relays)}
+            return tuple(peer for peer in self.peers if peer.name not in relays)
         return tuple(peer for peer in self.peers if peer.name in self.endbox.peers)
 
     @property
