@@ -11,16 +11,17 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
-from pyroute2.netlink.exceptions import NetlinkError
 
 from hipgw.lab import Host, Lab, wait_until
 from hipgw.platform import policy_rules, privileges, rtnetlink, sockets
 from hipgw.platform.address_watch import AddressWatch
 from hipgw.platform.journal import FILE_NAME, Journal
-from hipgw.platform.rtnetlink import take_snapshot
+from hipgw.platform.netlink_socket import NetlinkSocket
+from hipgw.platform.rtnetlink import Rule, take_snapshot
 from hipgw.platform.source_routes import SourceRouteSettings, changes, plan, present
 from hipgw.platform.steering import BURST, Steering
 from hipgw.platform.underlay import UnderlaySettings, choose
@@ -145,7 +146,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from hipgw.platform.journal import Journal
-from hipgw.platform.rtnetlink import take_snapshot
+from hipgw.platform.netlink_socket import NetlinkSocket
+from hipgw.platform.rtnetlink import Rule, take_snapshot
 from hipgw.platform.source_routes import SourceRouteSettings
 from hipgw.platform.steering import Steering
 from hipgw.platform.underlay import UnderlaySettings, choose
@@ -313,16 +315,14 @@ def test_a_kernel_that_passes_over_selectors_gets_no_rules(
 ) -> None:
     """Before Linux 4.17 the rules would be for everything from these addresses."""
     before = shown(host)
-    real = policy_rules._rule_options
-    monkeypatch.setattr(
-        policy_rules,
-        "_rule_options",
-        lambda rule: {
-            key: value
-            for key, value in real(rule).items()
-            if key not in ("ip_proto", "sport_range", "protocol")
-        },
-    )
+    real = policy_rules._rule_message
+
+    def older(rule: Rule) -> Any:
+        message = real(rule)
+        message["attrs"] = message["attrs"][:3]
+        return message
+
+    monkeypatch.setattr(policy_rules, "_rule_message", older)
     made = host.call(steer, tmp_path)
     assert shown(host) == before
     assert "4.17" in caplog.text
@@ -340,19 +340,16 @@ def test_a_kernel_that_refuses_is_asked_once(
     caplog: pytest.LogCaptureFixture,
     code: int,
 ) -> None:
-    class Refusing:
-        asked = 0
+    asked = []
 
-        def rule(self, *_: object, **__: object) -> None:
-            Refusing.asked += 1
-            raise NetlinkError(code, os.strerror(code))
+    def refuse(_: object, kind: int, *__: object) -> None:
+        asked.append(kind)
+        raise OSError(code, os.strerror(code))
 
-        route = rule
-
-    monkeypatch.setattr(policy_rules, "with_netlink", lambda action: action(Refusing()))
+    monkeypatch.setattr(NetlinkSocket, "request", refuse)
     made = host.call(steer, tmp_path)
     host.call(look, made)
-    assert Refusing.asked == 1
+    assert len(asked) == 1
     assert len(caplog.records) == 1
     assert "prefers: Routing by source address" in caplog.text
 

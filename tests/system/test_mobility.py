@@ -174,10 +174,9 @@ def test_another_path_is_found_when_one_is_dead_behind_its_link(
         ours.arrive(away)
         for number, place in enumerate((home, away) if rules else (), 100):
             gateway = f"default via {place.gateway} dev {place.uplink}"
-            ours.gateway.ip(
-                f"rule add from {place.address} lookup {number}",
-                f"route add {gateway} table {number}",
-            )
+            rule = f"rule add from {place.address} lookup {number}"
+            ours.gateway.run(["ip", f"-{family}", *rule.split()])
+            ours.gateway.ip(f"route add {gateway} table {number}")
         settled(network)
         # The link keeps its carrier, and the host its address: only silence tells.
         ours.links["wwan0"].set(cut=True)
