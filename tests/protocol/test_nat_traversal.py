@@ -5,6 +5,7 @@ from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise, product
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -367,3 +368,57 @@ def test_over_ipv6() -> None:
     net.call(a, b.hit, "2001:db8::1")
     net.until(lambda: bool(established(a, b)) and bool(established(b, a)))
     assert by_relay(net, a, b)
+
+
+def retry(net: Internet, node: Node, peer: Node, target: str) -> None:
+    """As a role would: call a peer that one is not associated with."""
+    busy = {State.ESTABLISHED, State.R2_SENT, State.I1_SENT, State.I2_SENT, State.E_FAILED}
+    if node.state(peer) not in busy:
+        net.call(node, peer.hit, target)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happens_they_find_each_other_again(seed: int) -> None:
+    """NATs that forget, hosts that move, losses, a relay that loses its memory, new keys."""
+    random = Random(seed)
+    kinds = [NatKind.PORT_RESTRICTED, NatKind.SYMMETRIC, NatKind.FULL_CONE]
+    net, relay, a, b = site(random.choice(kinds), random.choice(kinds), seed=seed)
+    places = 20
+    for _ in range(12):
+        node, peer = random.sample([a, b], 2)
+        match random.randrange(7):
+            case 0:
+                for nat in net.nats.values():
+                    nat.forget()
+            case 1:
+                places += 1
+                net.nat(random.choice(kinds), f"198.51.100.{places}", f"place {places}")
+                net.move(node, f"10.7.{places}.7", f"place {places}")
+            case 2:
+                net.filter = lambda sender, data: [] if random.random() < 0.3 else [0.01]
+            case 3:
+                net.perform(relay, relay.machine.close_all(net.now))
+            case 4:
+                net.perform(node, node.machine.close(peer.hit, net.now))
+            case 5 if node.state(peer) is State.ESTABLISHED:
+                net.perform(node, node.machine.rekey(peer.hit, net.now))
+            case _:
+                net.filter = lambda sender, data: [0.01]
+        for _ in range(random.randrange(1, 12)):
+            net.run(3)
+            for host in (a, b):
+                retry(net, host, relay, RELAY)
+            retry(net, a, b, RELAY)
+    net.filter = lambda sender, data: [0.01]
+    for _ in range(40):
+        net.run(5)
+        for host in (a, b):
+            retry(net, host, relay, RELAY)
+        retry(net, a, b, RELAY)
+        if net.flows(a, b):
+            return
+        # What a role does that hears nothing.
+        for host, other in ((a, b), (b, a)):
+            if host.state(other) is State.ESTABLISHED and random.random() < 0.3:
+                net.perform(host, host.machine.close(other.hit, net.now))
+    raise AssertionError("they have lost each other")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hipgw.protocol.config import MachineConfig
-from hipgw.protocol.effects import RegistrationChanged
+from hipgw.protocol.effects import Closed, RegistrationChanged
 from hipgw.protocol.nat.config import RegistrarConfig
 from hipgw.protocol.registration import (
     FailureType,
@@ -259,3 +259,15 @@ def test_a_registrar_that_grants_next_to_nothing_is_not_asked_all_the_time() -> 
     sent = len(network.sent)
     network.run(60)
     assert len(network.sent) - sent < 60 * 6
+
+
+def test_a_registrar_that_lost_its_memory_is_called_anew() -> None:
+    network, server, client = pair()
+    register(network, client, server, HIP, seconds=60)
+    join(network, client, server)
+    server = network.add("server", "10.0.0.1", server.keys, server.config)
+    network.run(120)
+    assert "the registrar does not answer" in [e.reason for e in client.of(Closed)]
+    join(network, client, server)
+    assert infos(client)
+    assert infos(server)

@@ -237,6 +237,9 @@ def handle_r2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     core.move(association, Trigger.R2, "R2 accepted")
     core.adopt(association, session, proven, now, began=exchange.began)
     checking.begin(core, association, now)
+    if exchange.r1 is not None:
+        # What was asked for may have been forgotten with an association before this one.
+        requester.request(core, association, exchange.r1.get(RegInfo))
     requester.answered(core, association, packet, now)
 
 

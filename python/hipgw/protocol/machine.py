@@ -446,8 +446,11 @@ class HipMachine:
             restart.timer_expired(core, association, now)
         if association.state in UP:
             requester.timer_expired(core, association, now)
-            if core.registrar is not None:
-                core.registrar.timer_expired(core, association, now)
+            if association.registrations.held.unanswered:
+                association.registrations.held.unanswered = False
+                closing.begin(core, association, "the registrar does not answer", now)
+        if association.state in UP and core.registrar is not None:
+            core.registrar.timer_expired(core, association, now)
         if (
             association.state is State.ESTABLISHED
             and association.last_traffic + core.config.ual_s <= now

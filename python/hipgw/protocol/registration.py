@@ -137,6 +137,8 @@ class Held:
     relayed: list[tuple[IPAddress, int]] = field(default_factory=list)
     """Addresses that the data relay keeps for this host (RELAYED_ADDRESS)."""
     renew_at: float | None = None
+    unanswered: bool = False
+    """The registrar did not answer a request: the association is worth nothing any more."""
 
     def times(self) -> Iterator[float]:
         """When something is to be done."""

@@ -193,8 +193,10 @@ def _send(
 
 
 def _abandoned(core: "Core", association: "Association", _task: UpdateTask, now: float) -> None:
+    """It has lost its memory or its network: a new base exchange is what can help."""
     held = association.registrations.held
     held.asked = frozenset()
+    held.unanswered = association.peer_hit in core.wanted
     held.renew_at = now + RETRY_S
     core.arm(association)
 

@@ -185,7 +185,7 @@ def _begin_anew(
         relays = told or relays
     checking.prepare_with(core, association, offer, remote, relays, began=now)
     if association.checks is not None:
-        association.checks.again = True
+        association.checks.again = before.again or before.nominated is not None
     checking.begin(core, association, now)
 
 
