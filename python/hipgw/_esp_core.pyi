@@ -38,6 +38,16 @@ class ControlEvent(TypedDict):
     local_port: int
     remote_port: int
 
+class StunEvent(TypedDict):
+    kind: Literal["stun"]
+    """A STUN message came in over UDP (RFC 8489 §5)."""
+    data: bytes
+    local: bytes
+    """4 or 16 octets."""
+    remote: bytes
+    local_port: int
+    remote_port: int
+
 class AcquireEvent(TypedDict):
     kind: Literal["acquire"]
     """A packet for a HIT (16 octets) or LSI (4 octets) without a security association is held."""
@@ -76,7 +86,13 @@ class FatalEvent(TypedDict):
     message: str
 
 Event = (
-    ControlEvent | AcquireEvent | FirstDataEvent | UnknownSpiEvent | SourceChangedEvent | FatalEvent
+    ControlEvent
+    | StunEvent
+    | AcquireEvent
+    | FirstDataEvent
+    | UnknownSpiEvent
+    | SourceChangedEvent
+    | FatalEvent
 )
 
 class SaStatistics(TypedDict):

@@ -18,6 +18,7 @@ from hipgw.dataplane.backend import (
     DataPlaneEvent,
     FirstData,
     SourceChanged,
+    StunReceived,
     UnknownSpi,
 )
 from hipgw.dataplane.esp_core import EspCoreDataPlane, capabilities
@@ -155,6 +156,10 @@ def test_control_packets_and_strangers(make: Callable[[int], Node]) -> None:
         assert got == ControlReceived(b"h" * 40, LOCALHOST, LOCALHOST, node.port, port)
         stranger.sendto(bytes.fromhex("00001234") + bytes(60), ("127.0.0.1", node.port))
         assert node.wait_for(UnknownSpi) == UnknownSpi(0x1234, LOCALHOST, port)
+        answer = bytes.fromhex("010100002112a442") + bytes(12)
+        stranger.sendto(answer, ("127.0.0.1", node.port))
+        stun = node.wait_for(StunReceived)
+        assert stun == StunReceived(answer, LOCALHOST, LOCALHOST, node.port, port)
 
 
 def test_a_held_packet_is_delivered(make: Callable[[int], Node]) -> None:

@@ -27,6 +27,18 @@ class ControlReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class StunReceived:
+    """A STUN message came in over UDP (RFC 8489 §5); from anybody."""
+
+    data: bytes
+    local: IPAddress
+    """The address it was sent to."""
+    remote: IPAddress
+    local_port: int
+    remote_port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Acquire:
     """A packet for a HIT or LSI is held, as there is no security association for it.
 
@@ -79,7 +91,9 @@ class Fatal:
     message: str
 
 
-DataPlaneEvent = ControlReceived | Acquire | FirstData | UnknownSpi | SourceChanged | Fatal
+DataPlaneEvent = (
+    ControlReceived | StunReceived | Acquire | FirstData | UnknownSpi | SourceChanged | Fatal
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from hipgw.dataplane.backend import (
     LearnedMac,
     SecurityAssociation,
     SourceChanged,
+    StunReceived,
     UnknownSpi,
 )
 from hipgw.errors import DataPlaneError
@@ -269,6 +270,14 @@ def _direction(name: str) -> Direction:
 def _event(event: "_esp_core.Event") -> DataPlaneEvent:
     if event["kind"] == "control":
         return ControlReceived(
+            data=event["data"],
+            local=ip_address(event["local"]),
+            remote=ip_address(event["remote"]),
+            local_port=event["local_port"],
+            remote_port=event["remote_port"],
+        )
+    if event["kind"] == "stun":
+        return StunReceived(
             data=event["data"],
             local=ip_address(event["local"]),
             remote=ip_address(event["remote"]),

@@ -13,14 +13,22 @@ use crate::sys::fd::Signal;
 /// Most events kept until they are drained.
 pub const ENGINE_EVENTS: usize = 4096;
 
-/// Of these, the share that HIP packets may take, so that a flood of them, which anybody can send,
-/// leaves room for what the engine itself has to say.
+/// Of these, the share that HIP packets and STUN messages may take, so that a flood of them,
+/// which anybody can send, leaves room for what the engine itself has to say.
 const CONTROL_EVENTS: usize = ENGINE_EVENTS * 3 / 4;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A HIP packet came in over UDP, here without the zero marker (RFC 9028 §5.1).
     Control {
+        data: Box<[u8]>,
+        local: IpAddr,
+        remote: IpAddr,
+        local_port: u16,
+        remote_port: u16,
+    },
+    /// A STUN message came in over UDP (RFC 8489 §5).
+    Stun {
         data: Box<[u8]>,
         local: IpAddr,
         remote: IpAddr,
@@ -76,10 +84,10 @@ impl EventQueue {
     /// Add an event; false if there was no room and it is lost. A fatal one always finds room.
     pub fn push(&self, event: Event) -> bool {
         let mut queue = self.lock();
-        let control = matches!(event, Event::Control { .. });
+        let control = matches!(event, Event::Control { .. } | Event::Stun { .. });
         let room = match event {
             Event::Fatal { .. } => true,
-            Event::Control { .. } => queue.control < CONTROL_EVENTS,
+            Event::Control { .. } | Event::Stun { .. } => queue.control < CONTROL_EVENTS,
             _ => queue.events.len() < ENGINE_EVENTS,
         };
         if !room || (control && queue.events.len() >= ENGINE_EVENTS) {

@@ -24,6 +24,8 @@ named! {
         NetTxBytes = "net_tx_bytes",
         /// HIP packets over UDP handed to the control plane.
         ControlPackets = "control_packets",
+        /// STUN messages handed to the control plane.
+        StunMessages = "stun_messages",
         Keepalives = "keepalives",
         DummyPackets = "dummy_packets",
         /// Copies made of broadcast, multicast and unknown unicast frames.

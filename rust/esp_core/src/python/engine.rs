@@ -380,11 +380,17 @@ fn event_dict(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyDict>> {
             remote_port,
         } => {
             dict.set_item("kind", "control")?;
-            dict.set_item("data", PyBytes::new(py, &data))?;
-            dict.set_item("local", PyBytes::new(py, &octets(local)))?;
-            dict.set_item("remote", PyBytes::new(py, &octets(remote)))?;
-            dict.set_item("local_port", local_port)?;
-            dict.set_item("remote_port", remote_port)?;
+            set_datagram(&dict, &data, (local, local_port), (remote, remote_port))?;
+        }
+        Event::Stun {
+            data,
+            local,
+            remote,
+            local_port,
+            remote_port,
+        } => {
+            dict.set_item("kind", "stun")?;
+            set_datagram(&dict, &data, (local, local_port), (remote, remote_port))?;
         }
         Event::Acquire { destination } => {
             dict.set_item("kind", "acquire")?;
@@ -426,6 +432,20 @@ fn event_dict(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyDict>> {
         }
     }
     Ok(dict)
+}
+
+fn set_datagram(
+    dict: &Bound<'_, PyDict>,
+    data: &[u8],
+    local: (IpAddr, u16),
+    remote: (IpAddr, u16),
+) -> PyResult<()> {
+    let py = dict.py();
+    dict.set_item("data", PyBytes::new(py, data))?;
+    dict.set_item("local", PyBytes::new(py, &octets(local.0)))?;
+    dict.set_item("remote", PyBytes::new(py, &octets(remote.0)))?;
+    dict.set_item("local_port", local.1)?;
+    dict.set_item("remote_port", remote.1)
 }
 
 fn parse_direction(name: &str) -> PyResult<Direction> {

@@ -104,6 +104,58 @@ fn hip_keepalive_and_esp_are_told_apart() {
     assert!(node.events().is_empty());
 }
 
+/// A STUN message without attributes: its first word, the cookie, a transaction id.
+fn stun_message() -> Vec<u8> {
+    [&[1, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat()
+}
+
+#[test]
+fn stun_messages_are_passed_up() {
+    let mut node = Node::new(1);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(node.address).unwrap();
+    let message = stun_message();
+    socket.send(&message).unwrap();
+    let expected = Event::Stun {
+        data: message.clone().into(),
+        local: ip_of(node.address),
+        remote: ip_of(socket.local_addr().unwrap()),
+        local_port: node.address.port(),
+        remote_port: socket.local_addr().unwrap().port(),
+    };
+    node.event("STUN message", |event| (*event == expected).then_some(()));
+    assert_eq!(node.engine.counter(Counter::StunMessages), 1);
+    assert_eq!(node.engine.drop_count(DropReason::UnknownSpi), 0);
+    // With another length than its own it is but ESP of nobody.
+    socket.send(&[&message[..], &[0; 4]].concat()).unwrap();
+    node.wait_drops(DropReason::UnknownSpi, 1);
+    assert_eq!(node.engine.counter(Counter::StunMessages), 1);
+}
+
+#[test]
+fn esp_that_begins_like_stun_is_esp() {
+    let mut node = Node::new(1);
+    let payload = etherip(1);
+    // Its length in place of the STUN length: octets 2 and 3 of the SPI.
+    let len = Stranger::new(&node, 600).sealed(1, 97, &payload).len() as u32;
+    let peer = Stranger::number(8, &node, 0x0101_0000 | (len - 20));
+    peer.send(0x2112_A442, 97, &payload);
+    assert_eq!(receive(&node.tap).last(), Some(&1));
+    assert_eq!(node.engine.counter(Counter::StunMessages), 0);
+    assert!(!node
+        .events()
+        .iter()
+        .any(|event| matches!(event, Event::Stun { .. })));
+    // The same datagram, when the SPI is not installed.
+    let packet = peer.sealed(0x2112_A442, 97, &payload);
+    let other = Node::new(2);
+    peer.socket.connect(other.address).unwrap();
+    peer.socket.send(&packet).unwrap();
+    eventually("a STUN message", || {
+        (other.engine.counter(Counter::StunMessages) == 1).then_some(())
+    });
+}
+
 #[test]
 fn a_replayed_packet_is_refused_and_the_first_is_told_once() {
     let mut node = Node::new(1);

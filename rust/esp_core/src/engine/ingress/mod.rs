@@ -2,6 +2,7 @@
 
 mod deliver;
 mod report;
+mod stun;
 
 use std::{
     io,
@@ -354,7 +355,11 @@ impl Ingress {
                 },
                 ..*outer
             };
-            if self.is_relayed(&data[range], &alone) {
+            if self.is_relayed(&data[range.clone()], &alone) {
+                return Ok(());
+            }
+            if outer.udp && stun::is_message(&data[range.clone()]) {
+                self.stun(&data[range], outer);
                 return Ok(());
             }
             self.report_unknown(spi, outer);
