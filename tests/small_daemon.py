@@ -170,8 +170,18 @@ class SmallDaemon:
             return {"own": [], "peers": []}
         return {
             "own": [
-                {"address": "192.0.2.1", "interface": "eth0", "pinned": True},
-                {"address": "2001:db8::1", "interface": "eth1", "pinned": False},
+                {
+                    "address": "192.0.2.1",
+                    "interface": "eth0",
+                    "pinned": True,
+                    "reflexive": ["198.51.100.7:10500"],
+                },
+                {
+                    "address": "2001:db8::1",
+                    "interface": "eth1",
+                    "pinned": False,
+                    "reflexive": [],
+                },
             ],
             "peers": [
                 {

@@ -139,12 +139,14 @@ def test_addresses(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon)
         assert part in text
     assert "ACTIVE, preferred" in text
     own = [line.split() for line in text.splitlines()[1:3]]
-    assert own == [["192.0.2.1", "eth0", "eth0"], ["2001:db8::1", "eth1", "routes"]]
+    assert own[0] == ["192.0.2.1", "eth0", "eth0", "198.51.100.7:10500"]
+    assert own[1][:3] == ["2001:db8::1", "eth1", "routes"]
     assert "its packets" in text
     assert ask_json("addresses")["own"][0] == {
         "address": "192.0.2.1",
         "interface": "eth0",
         "pinned": True,
+        "reflexive": ["198.51.100.7:10500"],
     }
     daemon.api.established = False
     assert "mobility.enabled" in ask("addresses").stdout

@@ -53,7 +53,7 @@ rekey_bytes = 1000000000
 rekey_packets = 0
 rekey_dh = false
 [mobility]
-enabled = false
+enabled = true
 announce = "current"
 interfaces = ["eth*", "wwan*"]
 ignored_interfaces = ["eth7"]
@@ -83,6 +83,7 @@ relays = ["relay"]
 services = ["control"]
 lifetime_s = 60
 pacing_s = 0.02
+stun_servers = ["192.0.2.9", "[2001:db8::1]:3479"]
 [relay]
 services = ["data"]
 clients = ["relay"]
@@ -141,6 +142,10 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         IPv6Network("2001:db8::/32"),
         IPv4Network("192.0.2.7/32"),
     )
+    assert [str(server) for server in config.nat.stun_servers] == [
+        "192.0.2.9:3478",
+        "[2001:db8::1]:3479",
+    ]
     assert config.daemon.state_dir == tmp_path / "state"
     assert config.daemon.control_socket == Path("/run/x.sock")
     plant_b, plant_c, relay = config.peers

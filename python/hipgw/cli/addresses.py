@@ -33,9 +33,14 @@ def _print_own(answer: "AddressesAnswer") -> None:
         click.echo("No own address is usable, or they are not watched (mobility.enabled).")
         return
     output.print_table(
-        ("own address", "interface", "leaves by"),
+        ("own address", "interface", "leaves by", "STUN servers see"),
         [
-            (own["address"], own["interface"], own["interface"] if own["pinned"] else "routes")
+            (
+                own["address"],
+                own["interface"],
+                own["interface"] if own["pinned"] else "routes",
+                ", ".join(own["reflexive"]) or None,
+            )
             for own in answer["own"]
         ],
     )

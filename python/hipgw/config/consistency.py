@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from hipgw.config.names import EspBackend
+from hipgw.config.names import EspBackend, NatModeName
 from hipgw.identity.lsi import LSI_PREFIX
 from hipgw.protocol.path import Transport
 
@@ -171,6 +171,7 @@ def check_config(config: "Config") -> None:
         *_host(config),
         *_relays(config),
         *_backend(config),
+        *_stun(config),
     ]
     if problems:
         raise InconsistentError(problems)
@@ -189,6 +190,23 @@ def _backend(config: "Config") -> list[Problem]:
         for table, what in lacking.items()
         if getattr(config, table) is not None
     ]
+
+
+def _stun(config: "Config") -> list[Problem]:
+    """What else has to be on for STUN servers to be asked, and their answers to come in."""
+    if not config.nat.stun_servers:
+        return []
+    problems = []
+    if config.esp.backend is EspBackend.KERNEL:
+        what = "cannot be asked with esp.backend = 'kernel', which takes their answers for ESP"
+        problems.append(Problem("nat.stun_servers", what, "write 'engine', or leave them out"))
+    if not config.mobility.enabled:
+        what = "cannot be asked with mobility.enabled = false: own addresses are not known"
+        problems.append(Problem("nat.stun_servers", what, "turn it on, or leave them out"))
+    if NatModeName.ICE_HIP_UDP not in config.nat.modes:
+        what = "are of no use without ICE-HIP-UDP in nat.modes"
+        problems.append(Problem("nat.stun_servers", what, "add it, or leave them out"))
+    return problems
 
 
 def _repeated(key: str, values: "Iterable[Hashable | None]", config: "Config") -> list[Problem]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -17,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from hipgw.identity.hit import HIT_PREFIX, is_hit
 from hipgw.identity.lsi import LSI_PREFIX, is_lsi
+from hipgw.wire.stun import DEFAULT_PORT
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -203,7 +205,41 @@ def _socket_path(path: Path) -> Path:
     return path
 
 
+@dataclass(frozen=True, slots=True)
+class StunServer:
+    """Where a STUN server is asked."""
+
+    address: IPAddress
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{host}:{self.port}"
+
+
+def parse_stun_server(value: object) -> StunServer:
+    """Parse an address, or an address and a port as 192.0.2.9:3478 or [2001:db8::1]:3478."""
+    text = _text(value)
+    match = re.fullmatch(r"\[([^\]]*)\](?::(\d{1,5}))?|([^:]*):(\d{1,5})", text)
+    if match is None and text.startswith("["):
+        raise InvalidValueError(
+            f"{text!r} is not an address and a port", hint="write one such as [2001:db8::1]:3478"
+        )
+    if match is None:
+        return StunServer(parse_address(text), DEFAULT_PORT)
+    port = int(match[2] or match[4] or DEFAULT_PORT)
+    if not 0 < port < 65536:
+        raise InvalidValueError(f"{port} is not a UDP port", hint="write one from 1 to 65535")
+    address = parse_address(match[1] if match[1] is not None else match[3])
+    if address.version != (6 if match[1] is not None else 4):
+        raise InvalidValueError(
+            f"{text!r} has brackets, which are for IPv6 addresses", hint="leave them out"
+        )
+    return StunServer(address, port)
+
+
 Address = Annotated[IPAddress, BeforeValidator(parse_address)]
+StunServerAddress = Annotated[StunServer, BeforeValidator(parse_stun_server)]
 Hit = Annotated[IPv6Address, BeforeValidator(parse_hit)]
 Lsi = Annotated[IPv4Address, BeforeValidator(parse_lsi)]
 Network = Annotated[IPNetwork, BeforeValidator(parse_network)]

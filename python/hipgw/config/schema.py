@@ -31,6 +31,7 @@ from hipgw.config.fields import (
     Number,
     PeerName,
     SocketPath,
+    StunServerAddress,
     Switch,
 )
 from hipgw.config.names import (
@@ -45,6 +46,7 @@ from hipgw.config.names import (
     NatModeName,
     RelayServiceName,
 )
+from hipgw.protocol.nat.stun_client import SERVERS_MAX
 from hipgw.protocol.path import HIP_UDP_PORT, Transport
 
 _SECONDS: JsonDict = {"unit": "seconds"}
@@ -390,6 +392,14 @@ class NatConfig(_Table):
         le=2.0,
         json_schema_extra=_SECONDS,
         description="Least time between two connectivity checks (Ta, RFC 9028 §4.4).",
+    )
+    stun_servers: Annotated[tuple[StunServerAddress, ...], NoRepeats] = Field(
+        default=(),
+        max_length=SERVERS_MAX,
+        title="IPv4 address or IPv6 address, with a UDP port or without (3478)",
+        description='STUN servers (RFC 8489), such as `"192.0.2.9"` or `"[2001:db8::1]:3478"`: '
+        "they tell how this machine looks from outside of its NAT, from UDP port `hip.port`, which "
+        "peers learn as one more place to try. Needs `mobility.enabled`.",
     )
 
 

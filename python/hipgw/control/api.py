@@ -239,6 +239,8 @@ class OwnAddressAnswer(TypedDict):
     pinned: bool
     """Whether its packets leave by that interface whatever the routing table prefers; else they go
     where the routes lead."""
+    reflexive: list[str]
+    """As STUN servers see it (`nat.stun_servers`), such as `198.51.100.7:10500`."""
 
 
 class LocatorAnswer(TypedDict):

@@ -1,6 +1,6 @@
 """Own addresses and those of peers, as the control socket answers them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hipgw.control.api import (
     AddressesAnswer,
@@ -12,11 +12,15 @@ from hipgw.daemon.events import path_answer
 from hipgw.naming.peers import PeerDirectory
 from hipgw.platform.address_watch import AddressWatch
 from hipgw.protocol.association import AssociationInfo
+from hipgw.protocol.nat.reflexive import Reflexive
 from hipgw.protocol.path import IPAddress
 
 
 def addresses_answer(
-    watch: AddressWatch, infos: Iterable[AssociationInfo], directory: PeerDirectory
+    watch: AddressWatch,
+    infos: Iterable[AssociationInfo],
+    directory: PeerDirectory,
+    reflexive: Sequence[Reflexive],
 ) -> AddressesAnswer:
     """Everything that is known of where this machine and its peers are."""
     own: list[OwnAddressAnswer] = [
@@ -24,6 +28,11 @@ def addresses_answer(
             "address": str(address),
             "interface": watch.interface_name(address),
             "pinned": watch.interface_of(address) != 0,
+            "reflexive": list(
+                dict.fromkeys(
+                    _endpoint(*one.mapped) for one in reflexive if one.local[0] == address
+                )
+            ),
         }
         for address in watch.addresses
     ]

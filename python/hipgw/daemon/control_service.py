@@ -182,7 +182,8 @@ class ControlService:
 
     def addresses(self) -> AddressesAnswer:
         infos = self._driver.machine.associations()
-        return addresses_answer(self._watch, infos, self._directory)
+        seen = self._driver.machine.reflexive_addresses(time.monotonic())
+        return addresses_answer(self._watch, infos, self._directory, seen)
 
     def registrations(self) -> list[RegistrationAnswer]:
         infos = self._driver.machine.registrations()

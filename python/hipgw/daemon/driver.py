@@ -23,6 +23,7 @@ from hipgw.protocol.effects import (
     SolvePuzzle,
 )
 from hipgw.protocol.machine import HipMachine
+from hipgw.protocol.nat.reflexive import Reflexive
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.roles.security_associations import PathMtu, SecurityAssociations
 from hipgw.wire.icmp import TooBig
@@ -176,6 +177,10 @@ class HipDriver:
             # Whoever could not be reached may be reachable from here.
             for waiting in list(self._waiting.values()):
                 self.call_later(0.0, waiting)
+
+    def reflexive_address(self, seen: Reflexive, lifetime_s: float) -> None:
+        """A STUN server has told how it sees an own address."""
+        self.machine.reflexive_address(seen, time.monotonic(), lifetime_s=lifetime_s)
 
     def source_changed(self, spi: int, source: Path) -> None:
         """Authentic data of an inbound security association came by another path than before."""

@@ -17,6 +17,7 @@ from hipgw.daemon import interfaces
 from hipgw.daemon.backends import make_dataplane, usable_suites
 from hipgw.daemon.control_service import ControlService
 from hipgw.daemon.driver import HipDriver
+from hipgw.daemon.stun import StunRunner
 from hipgw.daemon.transport import ControlTransport
 from hipgw.dataplane.backend import (
     Acquire,
@@ -27,6 +28,7 @@ from hipgw.dataplane.backend import (
     FirstData,
     SecurityAssociation,
     SourceChanged,
+    StunReceived,
     UnknownSpi,
 )
 from hipgw.dataplane.esp_core import EspCoreDataPlane
@@ -52,6 +54,7 @@ from hipgw.protocol.effects import (
 )
 from hipgw.protocol.machine import HipMachine
 from hipgw.protocol.nat.config import NatConfig, RegistrarConfig
+from hipgw.protocol.nat.stun_client import StunClient
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.path_mtu import MtuSource
 from hipgw.roles.dead_peers import LOOK_S, DeadPeerDetection, look_interval
@@ -64,6 +67,8 @@ from hipgw.roles.role import Role
 from hipgw.roles.security_associations import SecurityAssociations, traffic
 
 ANY_V4, ANY_V6 = IPv4Address(0), IPv6Address(0)
+STUN_REFRESH_S = 20.0
+"""How often STUN servers are asked if there are no keepalives."""
 CLOSE_PATIENCE_S = 1.0
 """How long a stopping daemon waits for CLOSE_ACK."""
 
@@ -82,6 +87,7 @@ class Service:
         self._status = 0
         self._roles: list[Role] = []
         self._dead_peers = DeadPeerDetection()
+        self._stun: StunRunner | None = None
         self._limits = Limits(config.esp.rekey_packets, config.esp.rekey_bytes)
         self._names = {str(peer.hit): peer.name for peer in config.peers}
 
@@ -149,6 +155,9 @@ class Service:
             self._handle_event,
         )
         stack.callback(driver.stop)
+        if config.nat.stun_servers:
+            self._stun = self._make_stun(transport)
+            stack.callback(self._stun.stop)
         self._control = ControlService(
             config,
             self._config_file,
@@ -300,6 +309,15 @@ class Service:
             octets_per_s=relay.bytes_per_s,
         )
 
+    def _make_stun(self, transport: ControlTransport) -> StunRunner:
+        client = StunClient(
+            [(server.address, server.port) for server in self._config.nat.stun_servers],
+            self._config.hip.port,
+            os.urandom,
+            refresh_s=self._config.hip.keepalive_s or STUN_REFRESH_S,
+        )
+        return StunRunner(client, transport.send_stun, self._driver.reflexive_address)
+
     def _drop_privileges(self, journal: Journal) -> None:
         user = self._config.daemon.user
         if os.geteuid() == 0 and user != "root":
@@ -349,6 +367,8 @@ class Service:
         else:
             _log.warning("there is no usable own address")
         self._driver.addresses_changed(addresses)
+        if self._stun is not None:
+            self._stun.addresses_changed(addresses)
 
     def _dataplane_readable(self) -> None:
         for event in self._dataplane.drain_events():
@@ -371,6 +391,9 @@ class Service:
                     event.remote_port,
                 )
                 self._driver.datagram_received(event.data, path)
+            case StunReceived():
+                if self._stun is not None:
+                    self._stun.received(event)
             case FirstData(spi=spi):
                 self._driver.data_received(spi)
             case Acquire(destination=destination):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hipgw.errors import PlatformError
 from hipgw.platform.routes import source_address
-from hipgw.platform.sockets import receive_hip, receive_too_big, send_hip
+from hipgw.platform.sockets import receive_hip, receive_too_big, send_along, send_hip
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.wire.icmp import TooBig
 
@@ -77,6 +77,18 @@ class ControlTransport:
                 return
             self.send_errors += 1
             _log.warning("cannot send to %s: %s", path.remote, error)
+
+    def send_stun(self, message: bytes, path: Path) -> None:
+        """Send a STUN message from HIP's own UDP port. A failure is counted: STUN repeats it."""
+        sock = self._sockets[Transport.UDP].get(path.remote.version)
+        try:
+            if sock is None:
+                raise PlatformError(f"This machine has no IPv{path.remote.version} sockets.")
+            interface = 0 if path.local is None else self._interface_of(path.local)
+            send_along(sock, message, path, interface=interface)
+        except (PlatformError, OSError) as error:
+            self.send_errors += 1
+            _log.info("cannot ask the STUN server %s: %s", path.remote, error)
 
     def start(
         self,

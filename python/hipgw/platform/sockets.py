@@ -153,8 +153,20 @@ def send_hip(
     With *dont_fragment* it is lost where it does not fit; else it is cut, as a HIP packet has to
     come through even where nothing is known of the path. Raises OSError as the kernel answers.
     """
+    payload = UDP_MARKER + data if path.transport is Transport.UDP else data
+    send_along(sock, payload, path, dont_fragment=dont_fragment, interface=interface)
+
+
+def send_along(
+    sock: socket.socket,
+    payload: bytes,
+    path: Path,
+    *,
+    dont_fragment: bool = False,
+    interface: int = 0,
+) -> None:
+    """Send a payload as it is; see `send_hip`."""
     udp = path.transport is Transport.UDP
-    payload = UDP_MARKER + data if udp else data
     ancillary: list[tuple[int, int, bytes]] = []
     match path.local:
         case IPv4Address() as local:

@@ -25,6 +25,7 @@ from hipgw.protocol.effects import (
     SendDatagram,
     StateChanged,
 )
+from hipgw.protocol.nat.reflexive import ReflexiveAddresses
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.r1_pool import R1Pool
 from hipgw.protocol.rate_limit import RateLimit
@@ -91,6 +92,8 @@ class Core:
         """Usable ones, the best first; empty while nobody has told."""
         self.addresses_known = False
         """Whether somebody has told, if only that there are none."""
+        self.reflexive = ReflexiveAddresses()
+        """As STUN servers see them."""
         self.registrar = Registrar(config.registrar, random) if config.registrar else None
         self.wanted: dict[IPv6Address, Wanted] = {}
         """Services that this host wants, by the registrar's HIT."""

@@ -180,7 +180,7 @@ def puzzle_solved(core: Core, request: int, j: bytes | None, now: float) -> None
             core.fail(association, "the peer's puzzles are too hard for their lifetime", now)
         return
     try:
-        session, i2 = _make_i2(core, association.local, r1, j, association, exchange)
+        session, i2 = _make_i2(core, r1, j, association, exchange, now)
     except IdentityError:
         core.drops[DropReason.BAD_DH] += 1
         core.fail(association, "the peer's Diffie-Hellman value is not valid", now)
@@ -333,12 +333,13 @@ def _try_another_identity(
 
 def _make_i2(
     core: Core,
-    local: LocalIdentity,
     r1: HipPacket,
     j: bytes,
     association: Association,
     exchange: InitiatorExchange,
+    now: float,
 ) -> tuple[Session, bytes]:
+    local = association.local
     cipher, suite = _choose(core, r1)
     puzzle, value = require(r1, Puzzle), require(r1, DiffieHellman)
     peer = identity_of(require(r1, HostId), r1)
@@ -366,7 +367,7 @@ def _make_i2(
     mode = choose_mode(core.config.nat, r1)
     locators = exchange.offer = None
     if mode == NatMode.ICE_HIP_UDP:
-        exchange.offer = _offer(core, exchange, r1)
+        exchange.offer = _offer(core, exchange, r1, now)
         locators = checking.own_locators(core, exchange.offer, session.inbound_spi)
     parameters: list[Parameter] = [
         EspInfo(index, 0, session.inbound_spi),
@@ -430,14 +431,17 @@ def _secrets(
     return [*parameters, checking.encrypted(core, cipher, key, *hidden)] if hidden else parameters
 
 
-def _offer(core: Core, exchange: InitiatorExchange, r1: HipPacket) -> Offer:
+def _offer(core: Core, exchange: InitiatorExchange, r1: HipPacket, now: float) -> Offer:
     """The own transport addresses for connectivity checks; a relay may have seen one of them."""
     if exchange.path is None:
         raise Dropped(DropReason.UNEXPECTED)
     seen = r1.get(RelayTo)
     return Offer(
         candidates=checking.own_candidates(
-            core, exchange.path, seen=(seen.address, seen.port) if seen is not None else None
+            core,
+            exchange.path,
+            now,
+            seen=(seen.address, seen.port) if seen is not None else None,
         ),
         pacing_s=agreed_pacing(core.config.nat, r1),
     )

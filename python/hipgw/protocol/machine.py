@@ -26,6 +26,7 @@ from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction, Effect, PacketTrace
 from hipgw.protocol.nat import checking, relayed, restart
 from hipgw.protocol.nat.control_relay import ControlRelay
+from hipgw.protocol.nat.reflexive import Reflexive
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.registration import Grant, RegistrationInfo
 from hipgw.protocol.states import State
@@ -202,10 +203,19 @@ class HipMachine:
 
         Without any, associations wait for one.
         """
+        self._core.reflexive.keep_only(addresses)
         mobility.addresses_changed(self._core, addresses, now)
         for association in list(self._core.associations.values()):
             restart.moved(self._core, association, now)
         return self._drain()
+
+    def reflexive_address(self, seen: Reflexive, now: float, *, lifetime_s: float) -> None:
+        """A STUN server has told how it sees an own transport address (RFC 9028 §4.2).
+
+        That is a candidate for *lifetime_s* seconds, or until the own address goes.
+        """
+        if seen.local[0] in self._core.own_addresses:
+            self._core.reflexive.learn(seen, now + lifetime_s)
 
     def source_changed(self, spi: int, source: Path, now: float) -> list[Effect]:
         """Authentic data on an inbound SPI came by another path than before (a NAT, say).
@@ -345,6 +355,10 @@ class HipMachine:
                 for grant in grants.values()
             ]
         return found
+
+    def reflexive_addresses(self, now: float) -> list[Reflexive]:
+        """Own transport addresses as STUN servers see them, the newest first."""
+        return self._core.reflexive.current(now)
 
     @property
     def association_count(self) -> int:

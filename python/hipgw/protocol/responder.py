@@ -305,7 +305,7 @@ def _candidates(
 ) -> Encrypted:
     """The own transport addresses, for R2; pairs with those of the peer are made (§4.3)."""
     offer = Offer(
-        candidates=checking.own_candidates(core, path),
+        candidates=checking.own_candidates(core, path, now),
         pacing_s=agreed_pacing(core.config.nat, packet),
     )
     offer = checking.without_conflicts(core, association, offer, session.outbound_spi)

@@ -61,7 +61,7 @@ NONCE_OCTETS = 16
 
 
 def own_candidates(
-    core: Core, path: Path, *, seen: tuple[IPAddress, int] | None = None
+    core: Core, path: Path, now: float, *, seen: tuple[IPAddress, int] | None = None
 ) -> list[LocalCandidate]:
     """All transport addresses that this host may be reached at (§4.2).
 
@@ -82,6 +82,10 @@ def own_candidates(
     if seen is not None and path.local is not None:
         base = Base(path.local, path.local_port)
         sources.append(Source(CandidateKind.SERVER_REFLEXIVE, base, *seen))
+    sources += [
+        Source(CandidateKind.SERVER_REFLEXIVE, Base(*one.local), *one.mapped)
+        for one in core.reflexive.current(now)
+    ]
     for relay in relays:
         way = relay.path
         if way is None or way.local is None:

@@ -113,7 +113,7 @@ def _tell(core: Core, association: Association, checks: Checks, now: float) -> N
     session, ways = association.session, _ways(core, association, checks)
     if session is None or association.state not in UP or not ways:
         return
-    offer = Offer(candidates=checking.own_candidates(core, ways[0]), pacing_s=checks.pacing_s)
+    offer = Offer(candidates=checking.own_candidates(core, ways[0], now), pacing_s=checks.pacing_s)
     locators = checking.own_locators(core, offer, session.inbound_spi)
     key = session.hip_keys.outgoing_encryption
     update_tasks.cancel(association, checks.restarting)
@@ -178,7 +178,7 @@ def _begin_anew(
     if before is None or association.state not in UP:
         return
     checking.stop(association, before)
-    offer = Offer(candidates=checking.own_candidates(core, path), pacing_s=before.pacing_s)
+    offer = Offer(candidates=checking.own_candidates(core, path, now), pacing_s=before.pacing_s)
     remote, relays = before.remote, before.peer_relays
     if theirs is not None:
         remote, told = read(theirs)
