@@ -2,7 +2,7 @@
 # Make what `make` needs: system packages, the project's own virtual environment, and an install of hipgw in it.
 #
 #   tools/setup.sh run      what a demo needs (build tools, iproute2, iperf3)
-#   tools/setup.sh test     also what the tests need (tshark, tcpdump, a DHCP server and client)
+#   tools/setup.sh test     also what the tests need (tshark, tcpdump, a DHCP server and client, a STUN server)
 #   tools/setup.sh bench    also the peers of the benchmark (wireguard-go, fastd, tinc, OpenVPN, strongSwan), and matplotlib
 #
 # Nothing is fetched when everything is there already.
@@ -40,6 +40,7 @@ if [ "$purpose" != run ]; then
     want tcpdump tcpdump
     want dnsmasq dnsmasq-base
     want busybox busybox
+    want turnserver coturn
 fi
 if [ "$purpose" = bench ]; then
     want wireguard-go wireguard-go
@@ -60,6 +61,8 @@ if [ "${#wanted[@]}" -gt 0 ]; then
     apt-get update -qq || true
     apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null ||
         fail "apt-get could not install: ${wanted[*]}"
+    # The tests start it themselves, in a namespace.
+    case " ${wanted[*]} " in *" coturn "*) systemctl disable --now --quiet coturn 2>/dev/null || true ;; esac
     # The benches start it themselves, in namespaces; the machine is not to answer IKE because of them.
     case " ${wanted[*]} " in *" charon-systemd "*) systemctl disable --now --quiet strongswan 2>/dev/null || true ;; esac
 fi

@@ -74,6 +74,7 @@ def build(
     relay: dict[str, Any] | None = None,
     hip: dict[str, Any] | None = None,
     role: dict[str, Any] | None = None,
+    traversal: dict[str, Any] | None = None,
 ) -> Network:
     """A relay and two sites around one router of the public internet, each behind a NAT."""
     router = lab.router("r")
@@ -101,10 +102,11 @@ def build(
     fast = {"retransmit_s": 0.2, **(hip or {})}
     daemon.configure({"hip": fast, "relay": {"ports": 8, **(relay or {})}}, clients)
     known = {"name": "relay", "hit": str(daemon.hit), "addresses": ["198.51.100.2"]}
+    settings = {"relays": ["relay"], "lifetime_s": 20, **(traversal or {})}
     for site, other in ((a, b), (b, a)):
         peer = {"name": other.host.name, "hit": str(other.daemon.hit), "relays": ["relay"]}
         site.daemon.configure(
-            {"hip": fast, "nat": {"relays": ["relay"], "lifetime_s": 20}, **(role or {"host": {}})},
+            {"hip": fast, "nat": settings, **(role or {"host": {}})},
             [known, peer],
         )
     return Network(daemon, a, b)
