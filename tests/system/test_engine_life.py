@@ -128,7 +128,7 @@ def test_a_new_source_is_told_and_an_unverified_one_gets_little(lab: Lab) -> Non
             ], (family, udp)
             # Where the peer is not known to be, an answer may go for each question, but no more.
             move(two, spi + 1, two.underlay(family), elsewhere, verified=False)
-            assert one.host.ping(two.lan, count=3, interval_s=0.01).received == 3
+            assert one.host.ping(two.lan, count=3, interval_s=0.1).received == 3
             flood = two.host.call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
             with flood:
                 for _ in range(500):
@@ -138,7 +138,7 @@ def test_a_new_source_is_told_and_an_unverified_one_gets_little(lab: Lab) -> Non
             )
             move(two, spi + 1, two.underlay(family), elsewhere)
             before = two.dataplane.statistics().drops["no_credit"]
-            assert one.host.ping(two.lan, count=3, interval_s=0.01).received == 3
+            assert one.host.ping(two.lan, count=3, interval_s=0.1).received == 3
             assert two.dataplane.statistics().drops["no_credit"] == before
 
 
@@ -179,7 +179,7 @@ def test_the_interface_chosen_is_the_one_it_leaves_by(lab: Lab) -> None:
                     interface=interface,
                 )
                 before = {other: sent_by(one.host, other) for other in ("u0", "u1")}
-                assert one.host.ping(two.lan, count=20, interval_s=0.01).received == 20
+                assert one.host.ping(two.lan, count=20, interval_s=0.1).received == 20
                 sent = {other: sent_by(one.host, other) - n for other, n in before.items()}
                 # A few others are the kernel's own: ARP, neighbour discovery.
                 assert sent.pop(name) >= 20, (family, udp, name)

@@ -270,7 +270,8 @@ class Host:
     ) -> PingResult:
         """Send *count* echo requests with *size* octets of payload; false if none is answered.
 
-        *timeout_s* is how long to wait for an answer after the last one.
+        *timeout_s* is how long to wait for an answer after the last one, if there was none before;
+        otherwise ping waits for *interval_s* or two round trips, whichever is longer.
         """
         command = ["ping", "-n", f"-c{count}", f"-i{interval_s}", f"-W{timeout_s}", f"-s{size}"]
         if dont_fragment:
