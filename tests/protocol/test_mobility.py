@@ -326,6 +326,17 @@ def test_a_peer_that_returns_to_where_it_was_called_first() -> None:
     assert_at(network, a, b, A4, B4)
 
 
+def test_a_move_that_could_not_be_told_is_told_once_the_peer_shows_where_it_is() -> None:
+    """To a family of which the peer had no address: it still writes to the one that is gone."""
+    network, a, b = joined((A6, A4), (B6,))
+    network.readdress(a, A4)
+    network.run(1.0)
+    assert not network.data(a, b)
+    network.readdress(b, B6, B4)
+    network.run(5.0)
+    assert_at(network, a, b, A4, B4)
+
+
 @pytest.mark.parametrize("lost", range(4))
 def test_any_packet_of_a_move_may_be_lost(lost: int) -> None:
     network, a, b = joined()

@@ -83,6 +83,7 @@ def reconsider(core: Core, association: Association, now: float) -> None:
     best = next(iter(paths.pairs(core, association)), None)
     if path is None or session is None or best is None or path.local not in core.own_addresses:
         # No address, or no common family: the peer's in the other one may become known yet.
+        mobility.changed = changed
         return
     target = None
     if mobility.preferred not in core.own_addresses:
@@ -225,6 +226,8 @@ def received(
     if mobility.announcement is not None and association.path is not None:
         # It may have been on its way to where the peer is no more (§3.2.3).
         update_tasks.send_again(core, association, mobility.announcement, association.path)
+    # This host may have moved to where it could not tell the peer so far, for want of an address.
+    mobility.reconsider_at = now
     return [one for one in mobility.locators.usable() if one.state is LocatorState.UNVERIFIED]
 
 
