@@ -153,7 +153,8 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
     assert plant_b.addresses == (IPv4Address("192.0.2.2"), IPv6Address("2001:db8::2"))
     assert plant_b.lsi == IPv4Address("1.0.0.7")
     assert config.transport_of(plant_b) is Transport.UDP
-    assert config.relays_of(plant_b) == config.relay_peers == (relay,)
+    assert config.relays_of(plant_b) == (relay,)
+    assert config.nat.relays == (relay.name,)
     assert config.relay is not None
     assert config.relay.port_range == range(40000, 40010)
     assert config.transport_of(plant_c) is Transport.RAW

@@ -653,11 +653,6 @@ class Config(_Table):
             return tuple(peer for peer in self.peers if peer.name not in relays)
         return tuple(peer for peer in self.peers if peer.name in self.endbox.peers)
 
-    @property
-    def relay_peers(self) -> tuple[PeerConfig, ...]:
-        """The relays that this machine registers with."""
-        return tuple(peer for peer in self.peers if peer.name in self.nat.relays)
-
     def relays_of(self, peer: PeerConfig) -> tuple[PeerConfig, ...]:
         """The relays that a peer is called by."""
         return tuple(other for other in self.peers if other.name in peer.relays)
