@@ -14,7 +14,7 @@ from hipgw.lab.host import Host
 from hipgw.lab.process import Process
 from hipgw.lab.waiting import wait_until
 
-START_TIMEOUT_S = 40.0
+START_TIMEOUT_S = 15.0
 
 
 class HipgwDaemon:
