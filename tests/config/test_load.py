@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hipgw.config.load import InvalidConfigError, load, load_identity
-from hipgw.config.names import Announce, DhGroupName, EspSuiteName, HipCipherName
+from hipgw.config.names import (
+    Announce,
+    DhGroupName,
+    EspSuiteName,
+    HipCipherName,
+    HipVersionName,
+)
 from hipgw.config.reference import EXAMPLE
 from hipgw.config.schema import Config
 from hipgw.errors import ConfigError, IdentityError
@@ -25,9 +31,11 @@ from hipgw.protocol.path import Transport
 FULL = """\
 [identity]
 key_file = "keys/host.pem"
+key_file_v1 = "host.pem"
 [hip]
 port = 10501
 transport = "raw"
+versions = ["v2", "v1"]
 opportunistic = true
 accept = "any"
 dh_groups = ["P-521"]
@@ -39,6 +47,12 @@ retransmit_s = 1
 retries = 3
 idle_close_s = 60
 keepalive_s = 20
+[hip.v1]
+hip_suites = ["3DES-SHA1", "AES-128-CBC-SHA1"]
+esp_suites = ["NULL-MD5", "BLOWFISH-SHA1"]
+dh_groups = ["MODP-384", "MODP-8192"]
+compat = "none"
+weak_keys = true
 [esp]
 backend = "engine"
 replay_window = 64
@@ -64,6 +78,9 @@ route_table = 20000
 [[peer]]
 name = "plant-b"
 hit = "2001:22:5c2a:9d1e:47b0:9e6c:1f2d:3a4b"
+hit_v1 = "2001:10:5c2a:9d1e:47b0:9e6c:1f2d:3a4b"
+versions = ["v1"]
+compat = "openhip"
 addresses = ["192.0.2.2", "2001:db8::2"]
 transport = "udp"
 port = 4500
@@ -133,7 +150,11 @@ def write(folder: Path, text: str) -> Path:
 def test_every_key_can_be_set(tmp_path: Path) -> None:
     config = load(write(tmp_path, FULL))
     assert config.identity.key_file == tmp_path / "keys/host.pem"
+    assert config.identity.key_file_v1 == tmp_path / "host.pem"
     assert config.hip.transport is Transport.RAW
+    assert [suite.wire_id for suite in config.hip.v1.hip_suites] == [2, 1]
+    assert [suite.wire_id for suite in config.hip.v1.esp_suites] == [6, 4]
+    assert [group.wire_id for group in config.hip.v1.dh_groups] == [1, 6]
     assert [group.wire_id for group in config.hip.dh_groups] == [9]
     assert [suite.wire_id for suite in config.hip.esp_suites] == [7, 10]
     assert config.hip.retransmit_s == 1.0
@@ -165,6 +186,7 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         table = getattr(config, name)
         for model in table[:1] if isinstance(table, tuple) else [table]:
             assert model.model_fields_set == set(type(model).model_fields), name
+    assert config.hip.v1.model_fields_set == set(type(config.hip.v1).model_fields)
 
 
 def test_everything_but_identity_and_a_role_has_a_default(tmp_path: Path) -> None:
@@ -208,6 +230,54 @@ def test_names_and_numbers_are_those_of_identity() -> None:
     assert {name.wire_id: str(name) for name in HipCipherName} == {
         cipher.id: cipher.name for cipher in HIP_CIPHERS.values()
     }
+
+
+V2, V1 = HipVersionName.V2, HipVersionName.V1
+HIT = 'hit = "2001:21::1"\n'
+HIT_V1 = 'hit = "2001:11::1"\n'
+BOTH_HITS = HIT + 'hit_v1 = "2001:11::1"\n'
+
+
+@pytest.mark.parametrize(
+    ("hip", "peer", "versions"),
+    [
+        ("", HIT, (V2,)),
+        ("", HIT_V1, (V1,)),
+        ("", BOTH_HITS, (V2,)),
+        ('versions = ["v2", "v1"]', BOTH_HITS, (V2, V1)),
+        ('versions = ["v1", "v2"]', BOTH_HITS, (V1, V2)),
+        ('versions = ["v2", "v1"]', HIT, (V2,)),
+        ('versions = ["v1"]', HIT, (V2,)),
+        ('versions = ["v1"]', BOTH_HITS, (V1,)),
+        ("", BOTH_HITS + 'versions = ["v1"]', (V1,)),
+        ("", BOTH_HITS + 'versions = ["v2", "v1"]', (V2, V1)),
+    ],
+)
+def test_the_hit_tells_the_version_and_the_policy_chooses(
+    tmp_path: Path, hip: str, peer: str, versions: tuple[HipVersionName, ...]
+) -> None:
+    text = f'[identity]\nkey_file = "host.pem"\n[host]\n[hip]\n{hip}\n[[peer]]\nname="b"\n{peer}'
+    config = load(write(tmp_path, text))
+    assert config.versions_of(config.peers[0]) == versions
+    assert config.speaks_v1 == (V1 in versions or V1 in config.hip.versions)
+
+
+@pytest.mark.parametrize(
+    ("hip", "peer", "compat"),
+    [
+        ("", BOTH_HITS, {V2: "none", V1: "openhip"}),
+        ('v1.compat = "none"', BOTH_HITS, {V2: "none", V1: "none"}),
+        ("", BOTH_HITS + 'compat = "none"', {V2: "none", V1: "none"}),
+        ("", BOTH_HITS + 'compat = "hip-vpls"', {V2: "hip-vpls", V1: "openhip"}),
+        ('v1.compat = "none"', BOTH_HITS + 'compat = "openhip"', {V2: "none", V1: "openhip"}),
+    ],
+)
+def test_a_profile_is_of_one_version(
+    tmp_path: Path, hip: str, peer: str, compat: dict[HipVersionName, str]
+) -> None:
+    text = f'[identity]\nkey_file = "host.pem"\n[host]\n[hip]\n{hip}\n[[peer]]\nname="b"\n{peer}'
+    config = load(write(tmp_path, text))
+    assert {version: config.compat_of(config.peers[0], version) for version in (V2, V1)} == compat
 
 
 def test_endbox_without_peers_shares_with_all(tmp_path: Path) -> None:

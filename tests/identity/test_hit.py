@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hipgw.errors import IdentityError
-from hipgw.identity.hit import CONTEXT_ID, derive_hit, hit_suite_of, is_hit
+from hipgw.identity.hit import CONTEXT_ID, derive_hit, hit_suite_of, hit_version, is_hit
 
 KEY = bytes.fromhex("03010001") + b"\xaa" * 128
 
@@ -51,14 +51,29 @@ def test_a_hit_tells_its_suite(suite: int, encoded: bytes) -> None:
     [
         ("2001:20::", True),
         ("2001:2f:ffff:ffff:ffff:ffff:ffff:ffff", True),
-        ("2001:1f:ffff:ffff:ffff:ffff:ffff:ffff", False),
+        ("2001:1f:ffff:ffff:ffff:ffff:ffff:ffff", True),
+        ("2001:10::1", True),
+        ("2001:f:ffff:ffff:ffff:ffff:ffff:ffff", False),
         ("2001:30::", False),
-        ("2001:10::1", False),
         ("::", False),
     ],
 )
 def test_the_prefix_is_28_bits_long(address: str, expected: bool) -> None:
     assert is_hit(IPv6Address(address)) is expected
+
+
+@pytest.mark.parametrize(("address", "version"), [("2001:20::1", 2), ("2001:1f::1", 1)])
+def test_the_prefix_tells_the_version(address: str, version: int) -> None:
+    assert hit_version(IPv6Address(address)) == version
+
+
+def test_other_addresses_have_no_version() -> None:
+    with pytest.raises(IdentityError, match="not a Host Identity Tag"):
+        hit_version(IPv6Address("2001:30::1"))
+
+
+def test_a_hit_of_version_1_has_no_suite() -> None:
+    assert hit_suite_of(IPv6Address("2001:1f::1")) == 0
 
 
 def test_an_ipv4_address_is_no_hit() -> None:

@@ -1,4 +1,7 @@
-"""Host Identity Tags: ORCHIDv2 addresses of Host Identities (RFC 7343, RFC 7401 §3.2)."""
+"""Host Identity Tags: ORCHID addresses of Host Identities.
+
+HIPv2 uses ORCHIDv2 (RFC 7343, RFC 7401 §3.2), HIPv1 the older ORCHID (RFC 4843, RFC 5201 §3.2).
+"""
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
@@ -7,6 +10,9 @@ from hipgw.identity.rhash import HitSuite, rhash
 
 HIT_PREFIX = IPv6Network("2001:20::/28")
 """The ORCHIDv2 prefix (RFC 7343 §2, §6)."""
+
+HIT_PREFIX_V1 = IPv6Network("2001:10::/28")
+"""The ORCHID prefix of HIPv1 (RFC 4843 §2, §6)."""
 
 CONTEXT_ID = bytes.fromhex("F0EFF02FBFF43D0FE7930C3C6E6174EA")
 """What sets HITs apart from other ORCHIDs (RFC 7401 §3.2)."""
@@ -36,16 +42,34 @@ def derive_hit(suite: int, host_identity: bytes) -> IPv6Address:
 
 
 def is_hit(address: IPv4Address | IPv6Address) -> bool:
-    """Tell whether an address lies in the ORCHIDv2 prefix."""
-    return isinstance(address, IPv6Address) and address in HIT_PREFIX
+    """Tell whether an address lies in the prefix of either version."""
+    return isinstance(address, IPv6Address) and (address in HIT_PREFIX or address in HIT_PREFIX_V1)
+
+
+def hit_version(hit: IPv6Address) -> int:
+    """Return the version of HIP that a HIT belongs to, 1 or 2.
+
+    Raises IdentityError if the address is no HIT.
+    """
+    if hit in HIT_PREFIX:
+        return 2
+    if hit in HIT_PREFIX_V1:
+        return 1
+    raise IdentityError(
+        f"{hit} is not a Host Identity Tag",
+        hint=f"HITs begin with {HIT_PREFIX}, those of HIP version 1 with {HIT_PREFIX_V1}",
+    )
 
 
 def hit_suite_of(hit: IPv6Address) -> int:
     """Return the HIT Suite ID inside a HIT (the OGA ID, RFC 7343 §2).
 
-    The suite need not be a known one. Raises IdentityError if the address is no HIT.
+    The suite need not be a known one; 0 stands for a HIT of HIPv1, which has none in it. Raises
+    IdentityError if the address is no HIT.
     """
-    if not is_hit(hit):
+    if hit in HIT_PREFIX_V1:
+        return 0
+    if hit not in HIT_PREFIX:
         raise IdentityError(
             f"{hit} is not a Host Identity Tag", hint=f"HITs begin with {HIT_PREFIX}"
         )
