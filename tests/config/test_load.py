@@ -131,6 +131,8 @@ mss_clamp = false
 mtu = 9000
 mac_limit = 1000
 mac_age_s = 60.5
+[openhip]
+multicast_key = "host.pem"
 [openhip.conf]
 loc_lifetime = "1800"
 hip_sa = ["1", "2"]
@@ -207,6 +209,7 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         for model in table[:1] if isinstance(table, tuple) else [table]:
             assert model.model_fields_set == set(type(model).model_fields), name
     assert config.openhip is not None
+    assert config.openhip.model_fields_set == set(type(config.openhip).model_fields)
     (host,) = config.openhip.host
     assert host.model_fields_set == set(type(host).model_fields)
     assert config.hip.v1.model_fields_set == set(type(config.hip.v1).model_fields)

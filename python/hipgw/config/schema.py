@@ -759,6 +759,10 @@ class OpenHipConfig(_Table):
         description="The tags of hip.conf with their values, those that keys of this file have "
         "taken over included; where such a key was changed since, that counts.",
     )
+    multicast_key: FilePath | None = Field(
+        default=None,
+        description="File with `multicast_key` of hip.conf, if that is not `endbox.multicast_key`.",
+    )
     host: tuple[OpenHipHostConfig, ...] = Field(
         default=(), max_length=65536, description="A table for each host."
     )

@@ -53,8 +53,7 @@ def export(
     }
     if own_hit not in records:
         key_file = config.identity.key_file_v1 or config.identity.key_file
-        fresh = OpenHipHostConfig(hit=own_hit, name=name, key_file=key_file, listed=False)
-        records[own_hit] = fresh
+        records[own_hit] = _record(own_hit, name=name, key_file=key_file, listed=False)
     hosts: list[Host] = []
     mine: list[Host] = []
     for hit, record in records.items():
@@ -65,11 +64,14 @@ def export(
                 hosts.append(_shown(config, record, own, chosen=hit == own_hit))
         elif hit in peers:
             hosts.append(_peer(peers[hit], record))
-    hosts += [
-        _peer(peer, OpenHipHostConfig(hit=hit)) for hit, peer in peers.items() if hit not in records
-    ]
+    hosts += [_peer(peer, _record(hit)) for hit, peer in peers.items() if hit not in records]
     known = Hosts(tuple(hosts), _pairs(config, own_hit, peers))
     return Exported(_conf(config, kept, multicast_key), known, Hosts(tuple(mine)))
+
+
+def _record(hit: IPv6Address, **values: Any) -> OpenHipHostConfig:
+    """What is kept of a host that OpenHIP's files did not have."""
+    return OpenHipHostConfig.model_validate({"hit": str(hit), **values})
 
 
 def _peer(peer: PeerConfig, record: OpenHipHostConfig) -> Host:
@@ -181,6 +183,7 @@ def _conf(config: Config, kept: OpenHipConfig, multicast_key: bytes) -> HipConf:
         changed[tag] = mapped.backward(current)
     if multicast_key:
         changed["multicast_key"] = multicast_key
+    # OpenHIP reads the group and its SPI before the key, which therefore stays last.
     given = (*conf.given, *(tag for tag in changed if tag not in conf.given))
     return replace(conf, **changed, given=given)
 

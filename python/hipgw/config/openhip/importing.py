@@ -27,6 +27,8 @@ from hipgw.identity.lsi import LSI_PREFIX, is_lsi
 HIPGW_KEY = "host.pem"
 """The new key that this machine has towards peers that speak HIP version 2."""
 MULTICAST_KEY = "multicast.key"
+WHOLE_MULTICAST_KEY = "openhip-multicast.key"
+"""The key as hip.conf has it, if that is not the one in MULTICAST_KEY."""
 MULTICAST_KEY_OCTETS = 24
 """Of the key in hip.conf, OpenHIP uses these for 3DES, and the first 20 of them for HMAC-SHA-1."""
 SELF = "self"
@@ -54,8 +56,8 @@ class Imported:
     """hipgw.toml."""
     keys: dict[str, rsa.RSAPrivateKey | dsa.DSAPrivateKey] = field(repr=False)
     """Private keys by the names of their files."""
-    multicast_key: bytes = field(repr=False)
-    """For the file MULTICAST_KEY; empty if there is none."""
+    multicast_keys: dict[str, bytes] = field(repr=False)
+    """Keys of the multicast group by the names of their files."""
     notes: tuple[Note, ...]
     hit: IPv6Address
     """The own HIT in version 1."""
@@ -99,18 +101,18 @@ def translate(
     own = _identities(run)
     _conf_tags(run, is_endbox=is_endbox)
     _peers(run, is_endbox=is_endbox)
-    multicast_key = b""
     if is_endbox:
-        multicast_key = _endbox(run, own, list(ports))
+        _endbox(run, own, list(ports))
     else:
         host = run.table.setdefault("host", {})
         if own.lsi is not None and is_lsi(own.lsi):
             host["lsi"] = str(own.lsi)
+    multicast_keys = _multicast(run, is_endbox=is_endbox)
     _kept(run)
     for table in ("hip", "esp", "mobility"):
         if not run.table[table]:
             del run.table[table]
-    return Imported(run.table, run.keys, multicast_key, tuple(run.notes), own.hit)
+    return Imported(run.table, run.keys, multicast_keys, tuple(run.notes), own.hit)
 
 
 # -- this machine ---------------------------------------------------------------------------------
@@ -347,8 +349,8 @@ def _own_record(run: _Import, host: Host, listed: Host | None) -> dict[str, Any]
 # -- endbox ---------------------------------------------------------------------------------------
 
 
-def _endbox(run: _Import, own: Host, ports: list[str]) -> bytes:
-    """The [endbox] table; returns the key of the multicast group."""
+def _endbox(run: _Import, own: Host, ports: list[str]) -> None:
+    """The [endbox] table, but for the multicast group."""
     listed = next((host for host in run.known.hosts if host.hit == own.hit), None)
     run.set("endbox.mode", "static")
     if listed is None or not listed.legacy_nodes:
@@ -366,7 +368,6 @@ def _endbox(run: _Import, own: Host, ports: list[str]) -> bytes:
     run.set("endbox.allowed_pairs", pairs)
     if not pairs:
         run.note("peer_allowed", "is not there at all: no endbox may talk to another")
-    return _multicast(run)
 
 
 def _distinct(
@@ -380,26 +381,36 @@ def _distinct(
     return list(found.values())
 
 
-def _multicast(run: _Import) -> bytes:
+def _multicast(run: _Import, *, is_endbox: bool) -> dict[str, bytes]:
+    """The multicast group of an endbox; returns its key by the name of its file."""
     conf = run.conf
     group, spi, key = conf.multicast_group, conf.multicast_spi, conf.multicast_key
     if not (group or spi or key):
-        return b""
+        return {}
     whole = isinstance(group, IPv4Address) and group.is_multicast
-    if not whole or len(spi) != 4 or len(key) < MULTICAST_KEY_OCTETS:
+    if not is_endbox:
+        run.note("multicast_group", "there is no endbox here", kept=True)
+    elif not whole or len(spi) != 4 or len(key) < MULTICAST_KEY_OCTETS:
         run.note(
             "multicast_group",
             "OpenHIP needs an IPv4 group, then an SPI of four octets, then a key of "
             f"{MULTICAST_KEY_OCTETS}; multicast is sent to each endbox by itself",
             kept=True,
         )
-        return key
-    run.set("endbox.multicast_group", str(group))
-    run.set("endbox.multicast_spi", int.from_bytes(spi, "big"))
-    run.set("endbox.multicast_spi_swapped", True)
-    run.set("endbox.multicast_key", MULTICAST_KEY)
-    run.note("multicast_key", "one key for ever, 3DES, and no protection against replay")
-    return key
+    else:
+        run.set("endbox.multicast_group", str(group))
+        run.set("endbox.multicast_spi", int.from_bytes(spi, "big"))
+        run.set("endbox.multicast_spi_swapped", True)
+        run.set("endbox.multicast_key", MULTICAST_KEY)
+        run.note("multicast_key", "one key for ever, 3DES, and no protection against replay")
+        if len(key) == MULTICAST_KEY_OCTETS:
+            return {MULTICAST_KEY: key}
+        run.set("openhip.multicast_key", WHOLE_MULTICAST_KEY)
+        return {MULTICAST_KEY: key[:MULTICAST_KEY_OCTETS], WHOLE_MULTICAST_KEY: key}
+    if not key:
+        return {}
+    run.set("openhip.multicast_key", WHOLE_MULTICAST_KEY)
+    return {WHOLE_MULTICAST_KEY: key}
 
 
 # -- what is kept ---------------------------------------------------------------------------------
@@ -408,8 +419,9 @@ def _multicast(run: _Import) -> bytes:
 def _kept(run: _Import) -> None:
     """Everything of hip.conf but secrets goes into [openhip.conf] as it is."""
     conf = {tag: _text(getattr(run.conf, tag)) for tag in run.conf.given if tag not in _SECRET}
+    # At the end of the file: it is the least of what a reader looks for.
     openhip = run.table.pop("openhip")
-    run.table["openhip"] = {**({"conf": conf} if conf else {}), **openhip}
+    run.table["openhip"] = {**openhip, **({"conf": conf} if conf else {})}
     for file, hosts in (("known_host_identities.xml", run.known), (run.my_file.name, run.mine)):
         run.notes += [Note(file, f"{text} is nothing that OpenHIP reads") for text in hosts.ignored]
 
