@@ -131,22 +131,12 @@ def _syntax_hint(message: str) -> str:
 
 
 def _missing_on_this_system(config: Config) -> tuple[Problem, ...]:
-    problems = []
-    key_file = config.identity.key_file
-    if not key_file.is_file():
-        problems.append(
-            Problem(
-                "identity.key_file",
-                f"{key_file}: {'not a file' if key_file.exists() else 'no such file'}",
-                f"`hipgw keygen {key_file}` makes one",
-            )
-        )
-    elif not os.access(key_file, os.R_OK):
-        problems.append(
-            Problem(
-                "identity.key_file", f"{key_file}: not readable by this user", "run as its owner"
-            )
-        )
+    problems = [
+        problem
+        for key in ("key_file", "key_file_v1")
+        if (key_file := getattr(config.identity, key)) is not None
+        and (problem := _key_file_problem(f"identity.{key}", key_file)) is not None
+    ]
     try:
         pwd.getpwnam(config.daemon.user)
     except KeyError:
@@ -169,3 +159,12 @@ def _missing_on_this_system(config: Config) -> tuple[Problem, ...]:
                 )
             )
     return tuple(problems)
+
+
+def _key_file_problem(key: str, key_file: Path) -> Problem | None:
+    if not key_file.is_file():
+        what = f"{key_file}: {'not a file' if key_file.exists() else 'no such file'}"
+        return Problem(key, what, f"`hipgw keygen {key_file}` makes one")
+    if not os.access(key_file, os.R_OK):
+        return Problem(key, f"{key_file}: not readable by this user", "run as its owner")
+    return None
