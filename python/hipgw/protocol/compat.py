@@ -30,6 +30,9 @@ class Compat:
     """Whether R1 may carry R1_COUNTER: it crashes cutehip (seen running)."""
     r1_counter_first: bool = False
     """I2 begins with R1_COUNTER, in front of ESP_INFO: hip-vpls, and it wants it so (recorded)."""
+    disordered: bool = False
+    """Parameters may come in any order: OpenHIP puts an echo's response behind its request
+    (recorded), and hip-vpls as above."""
     plain_r1: bool = False
     """R1 and I2 have nothing beyond RFC 7401's own parameters, and DH_GROUP_LIST one group: cutehip
     and hip-vpls check MACs and signatures over what they know (read in their source)."""
@@ -98,6 +101,7 @@ RFC = Compat(name="none")
 OPENHIP = Compat(
     name="openhip",
     puzzle_bits=PuzzleBits.OPENHIP,
+    disordered=True,
     kij_zeros=KijZeros.MOVED_BEHIND,
     md5_mac_padded=True,
     unsigned_echo_octets=4,
@@ -129,6 +133,7 @@ HIP_VPLS = Compat(
     name="hip-vpls",
     puzzle_responder_first=True,
     r1_counter_first=True,
+    disordered=True,
     plain_r1=True,
     clear_host_id=True,
     r2_signature_2=True,

@@ -427,9 +427,9 @@ class HipMachine:
             raise Dropped(_REASONS.get(type(error), DropReason.MALFORMED)) from None
 
     def _misorders(self, data: bytes) -> bool:
-        """Whether the sender, by its HIT in the header, is known to put R1_COUNTER first."""
+        """Whether the sender, by its HIT in the header, is known not to sort parameters."""
         sender = data[8:24]
-        return len(sender) == 16 and self._core.config.compat(IPv6Address(sender)).r1_counter_first
+        return len(sender) == 16 and self._core.config.compat(IPv6Address(sender)).disordered
 
     def _is_for_others(self, packet: HipPacket) -> bool:
         """Whether it is for a HIT of somebody else, and this host relays. HIT zero is everybody."""
