@@ -266,7 +266,7 @@ def _solved(
     """
     version, compat = VERSIONS[packet.version], core.config.compat(packet.sender_hit)
     group = require(packet, DiffieHellman).group
-    counter = packet.get(R1Counter)
+    counter = require(packet, R1Counter) if compat.r1_counter else packet.get(R1Counter)
     core.pool.rotate(now)
     generation = core.pool.generation(counter.counter if counter else None, solution.opaque)
     if generation is None:
