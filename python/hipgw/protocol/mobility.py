@@ -46,6 +46,8 @@ def addresses_changed(core: Core, addresses: Sequence[IPAddress], now: float) ->
             up.append(association)
         elif association.initiating is not None:
             _go_on_from(core, association.initiating)
+        elif association.closing is not None:
+            _leave_lost_address(core, association)
     # A signature each: with thousands of peers that takes a while, so those in use go first.
     up.sort(key=lambda association: -association.last_traffic)
     for number, association in enumerate(up):
