@@ -2,21 +2,29 @@
 
 from dataclasses import replace
 from functools import cache
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import pairwise, product
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from hipgw.protocol import reachability, update_tasks
 from hipgw.protocol.config import MachineConfig
-from hipgw.protocol.effects import Established, Failed
+from hipgw.protocol.effects import Established, Failed, PathChanged
+from hipgw.protocol.nat.checklist import Pair
 from hipgw.protocol.nat.config import NatConfig, RegistrarConfig
 from hipgw.protocol.path import Path as NetworkPath
 from hipgw.protocol.registration import ServiceType
 from hipgw.protocol.states import State
 from hipgw.wire.packet import HipPacket
-from hipgw.wire.parameters import CandidatePriority
+from hipgw.wire.parameters import (
+    CandidatePriority,
+    Locator,
+    LocatorSet,
+    Parameter,
+    PlainLocator,
+)
 from protocol.nats import Internet, NatKind
 from protocol.network import FAST, Node, identity
 
@@ -154,6 +162,42 @@ def test_with_losses(first: NatKind, second: NatKind, loss: float, seed: int) ->
     net.filter = lambda sender, data: [0.01]
     net.run(5)
     assert net.flows(a, b)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_only_checks_decide_on_a_first_path(listed: bool) -> None:
+    """Other authentic UPDATEs that come by a pair that works do not: there is no SA to move yet."""
+    net, _relay, a, b = site(NatKind.FULL_CONE, NatKind.FULL_CONE)
+    net.call(a, b.hit, RELAY)
+    core = a.machine._core
+
+    def works() -> Pair | None:
+        association = core.associations.get((a.hit, b.hit))
+        checks = association.checks if association is not None else None
+        return checks.checklist.best() if checks is not None else None
+
+    net.until(lambda: works() is not None)
+    pair, association = works(), core.associations[a.hit, b.hit]
+    assert pair is not None
+    assert association.session is not None
+    parameters: list[Parameter] = [reachability.gratuitous(association.session)]
+    if listed:
+        entry = Locator(PlainLocator(ip_address("198.51.100.1")), 100, preferred=True)
+        parameters.append(LocatorSet((entry,)))
+    update_tasks.begin(
+        core,
+        association,
+        association.session,
+        parameters,
+        [pair.path],
+        net.now,
+        acknowledged=update_tasks.ignore,
+        abandoned=update_tasks.ignore,
+    )
+    net.perform(a, a.machine.timer_expired(net.now))
+    net.until(lambda: bool(established(a, b) and established(b, a)))
+    assert not [event for node in (a, b) for event in node.of(PathChanged)]
+    assert not by_relay(net, a, b)
 
 
 def test_two_hosts_in_one_site_meet_there() -> None:

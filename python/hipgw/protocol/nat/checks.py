@@ -62,6 +62,11 @@ class Checks:
     permit_at: float | None = None
     """When to renew the permission at the own data relay, if the data goes by it."""
 
+    @property
+    def undecided(self) -> bool:
+        """Whether there is no path for data yet, nor was there one before."""
+        return self.nominated is None and not self.again
+
     def times(self) -> Iterator[float]:
         """When something is to be done."""
         if self.nominated is None:
