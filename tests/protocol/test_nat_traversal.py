@@ -11,7 +11,7 @@ import pytest
 
 from hipgw.protocol import reachability, update_tasks
 from hipgw.protocol.config import MachineConfig
-from hipgw.protocol.effects import Established, Failed, PathChanged
+from hipgw.protocol.effects import Established, Failed, PacketTrace, PathChanged
 from hipgw.protocol.nat.checklist import Pair
 from hipgw.protocol.nat.config import NatConfig, RegistrarConfig
 from hipgw.protocol.path import Path as NetworkPath
@@ -323,6 +323,43 @@ def test_a_host_that_moves_is_found_again(who: str, kind: NatKind, new: NatKind)
     assert a.state(b) is b.state(a) is State.ESTABLISHED
     net.run(600)
     assert net.flows(a, b)
+
+
+@pytest.mark.parametrize("first", [NatKind.PORT_RESTRICTED, NatKind.SYMMETRIC])
+@pytest.mark.parametrize("both", [False, True])
+def test_what_a_nat_that_forgets_cuts_off_is_found_again(first: NatKind, both: bool) -> None:
+    """What either sends is dropped by the other's NAT: checks by way of the relay find a path.
+
+    Whoever is behind that NAT has to say something, or no relay knows where it is.
+    """
+    net, _relay, a, b = site(first, NatKind.PORT_RESTRICTED)
+    meet(net, a, b)
+    relayed = by_relay(net, a, b)
+    spis = [node.machine.associations(peer.hit)[0].outbound_spi for node, peer in ((a, b), (b, a))]
+    net.nats["site 1"].forget()
+    assert not net.flows(a, b)
+    for node, peer in ((a, b), (b, a)) if both else ((a, b),):
+        net.perform(node, node.machine.path_silent(peer.hit, net.now))
+    net.until(lambda: net.flows(a, b), 10)
+    assert by_relay(net, a, b) is relayed
+    assert spis == [
+        node.machine.associations(peer.hit)[0].outbound_spi for node, peer in ((a, b), (b, a))
+    ]
+    net.run(300)
+    assert net.flows(a, b)
+
+
+def test_silence_of_a_peer_that_is_gone_ends_the_association() -> None:
+    """Asking again and again while checks are under way begins nothing more."""
+    net, _relay, a, b = site(NatKind.PORT_RESTRICTED, NatKind.PORT_RESTRICTED)
+    meet(net, a, b)
+    net.filter = lambda sender, data: [] if sender == "b" else [0.01]
+    sent = len(a.of(PacketTrace))
+    for _ in range(8):
+        net.perform(a, a.machine.path_silent(b.hit, net.now))
+        net.run(3)
+    assert a.state(b) is not State.ESTABLISHED
+    assert len(a.of(PacketTrace)) - sent < 60
 
 
 def test_both_hosts_move_at_once() -> None:
