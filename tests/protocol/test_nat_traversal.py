@@ -342,6 +342,8 @@ def test_what_a_nat_that_forgets_cuts_off_is_found_again(first: NatKind, both: b
         net.perform(node, node.machine.path_silent(peer.hit, net.now))
     net.until(lambda: net.flows(a, b), 10)
     assert by_relay(net, a, b) is relayed
+    reasons = {event.reason for node in (a, b) for event in node.of(PathChanged)}
+    assert reasons <= {"connectivity checks found it"}, "not to the relay of the signalling"
     assert spis == [
         node.machine.associations(peer.hit)[0].outbound_spi for node, peer in ((a, b), (b, a))
     ]

@@ -84,8 +84,8 @@ def source_seen(core: Core, association: Association, source: Path, now: float) 
     checks = association.checks
     if association.state not in UP or session is None or path is None:
         return
-    if checks is not None and checks.undecided:
-        return  # that is what they find out
+    if checks is not None and (checks.undecided or checks.is_relay(source)):
+        return  # where the peer is they find out, not who has passed on its signalling
     if source.transport is not path.transport or not is_unicast(source.remote):
         return
     if (source.remote, source.locator_port) == (path.remote, path.locator_port):
