@@ -317,3 +317,20 @@ def test_secrets_do_not_show() -> None:
     text = repr(a.machine._core.find(a.hit, b.hit))
     for sa in a.installed:
         assert repr(sa.encryption_key)[2:-1] not in text
+
+
+def test_a_peer_whose_answers_were_lost_is_asked_anew_if_it_is_heard() -> None:
+    network, a, b = joined()
+    before = all_keys(a, b)
+    heals = network.now + 45.0
+    network.filter = lambda sender, _data: [] if sender == "b" and network.now < heals else [0.01]
+    rekey(network, a, b, dh=False)
+    for _ in range(60):
+        network.run(1.0)
+        # As a data plane tells it, whose packets have another way than those of HIP.
+        for one, other in ((a, b), (b, a)):
+            flows = one.machine.data_flows(other.hit, network.now, one_way=False)
+            network.perform(one, flows)
+    network.run(70.0)
+    assert not [event for event in a.events if isinstance(event, Closed)]
+    assert_renewed(a, b, before)

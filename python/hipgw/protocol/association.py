@@ -194,7 +194,7 @@ class Mobility:
     moved: bool = False
     """The own address that the peer knew is gone, and the peer has not acknowledged the new one."""
     heard_at: float = 0.0
-    """When the last new UPDATE of the peer came."""
+    """When the last new UPDATE of the peer came, or data while data went there."""
     moving_to: Path | None = None
     """The path that the data goes by once the announcement is acknowledged along it."""
     challenges: dict[tuple[IPAddress, int], UpdateTask] = field(default_factory=dict)

@@ -268,6 +268,7 @@ class HipMachine:
         for association in self._core.with_peer(peer_hit):
             probing.data_flows(self._core, association, now, one_way=one_way)
             if not one_way:
+                association.mobility.heard_at = now
                 reachability.heard(self._core, association, now)
         return self._drain()
 

@@ -243,9 +243,18 @@ def acknowledged(
 
 
 def abandoned(core: Core, association: Association, task: UpdateTask, now: float) -> None:
-    """An UPDATE was not: if it is the own part, the peer is gone (RFC 7401 §6.11 step 4)."""
-    session = association.session
-    if session is None or session.rekey is None or session.rekey.task is not task:
+    """An UPDATE was not: if it is the own part, the peer is gone (RFC 7401 §6.11 step 4).
+
+    Unless it was heard since the last transmission: then the way back was broken meanwhile.
+    """
+    session, path = association.session, association.path
+    rekey = session.rekey if session is not None else None
+    if session is None or rekey is None or rekey.task is not task:
+        return
+    heard = association.mobility.heard_at > now - core.config.retransmit_max_s
+    if heard and path is not None and rekey.restarts < RESTARTS_MAX:
+        rekey.restarts += 1
+        _ask(core, association, session, rekey, path, now)
         return
     closing.begin(core, association, "no answer to UPDATE (rekeying)", now)
 
