@@ -787,3 +787,17 @@ def test_with_many_peers_all_data_moves_at_once_and_the_telling_is_spread() -> N
         effects = node.machine.timer_expired(network.now)
         told += sum(isinstance(effect, SendDatagram) for effect in effects)
     assert told >= 300
+
+
+@pytest.mark.parametrize("elsewhere", [A4, NEW4])
+def test_a_close_goes_on_from_the_address_that_is_there(elsewhere: str) -> None:
+    """Else the peer would go on with an association that is no more, until it misses an answer."""
+    network, a, b = joined()
+    network.cut_off(a)
+    network.perform(a, a.machine.close(b.hit, network.now))
+    network.run(1.0)
+    assert (a.state(b), b.state(a)) == (State.CLOSING, State.ESTABLISHED)
+    network.readdress(a, elsewhere)
+    network.until(lambda: a.state(b) is State.UNASSOCIATED)
+    assert b.state(a) is not State.ESTABLISHED
+    assert not paths_changed(a)

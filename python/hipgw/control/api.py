@@ -26,7 +26,7 @@ class HealthWarning(TypedDict):
     """Something that keeps the daemon from working as it should."""
 
     code: str
-    """For scripts, such as `no_udp_gso` or `peer_down`."""
+    """For scripts, such as `peer_down`, `no_address` or `not_registered`."""
     severity: Literal["notice", "warning", "error"]
     message: str
     hint: str
@@ -86,6 +86,8 @@ class PeerAnswer(TypedDict):
     compat: str
     """The profile of its deviations from the RFCs: `none`, `openhip`, …"""
     addresses: list[str]
+    relays: list[str]
+    """Names of the relays that it is called by, besides its addresses."""
     transport: Literal["udp", "raw"]
     roles: list[str]
     """The roles that it takes part in."""

@@ -40,6 +40,7 @@ from hipgw.control.errors import UnknownPeerError
 from hipgw.daemon.address_answers import addresses_answer
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.events import event_answer, path_answer
+from hipgw.daemon.health import Health
 from hipgw.daemon.registration_answers import registration_answers
 from hipgw.dataplane.backend import DataPlane, SecurityAssociation
 from hipgw.errors import LocalProtocolError
@@ -85,6 +86,8 @@ class ControlService:
         self._directory = directory
         self._watch = watch
         self._request_stop = request_stop
+        self._health = Health(config, directory)
+        self._relay_names = {entry.name: list(entry.relays) for entry in config.peers}
         members = {entry.name for entry in config.endbox_peers}
         self._endbox_hits = {peer.hit for peer in directory if peer.name in members}
         self._loop = asyncio.get_running_loop()
@@ -99,6 +102,7 @@ class ControlService:
 
     def handle_event(self, event: Effect) -> None:
         """Take note of what happened, and wake those who wait for it."""
+        self._health.handle_event(event)
         match event:
             case PingReply(peer_hit=hit, request=request, rtt=rtt):
                 self._rtts[self._directory.primary(hit)] = rtt
@@ -157,7 +161,7 @@ class ControlService:
                 "security_associations": len(self._dataplane.security_associations()),
                 "macs": len(self._macs()),
             },
-            "health": self._health(),
+            "health": self._warnings(),
         }
 
     def peers(self) -> list[PeerAnswer]:
@@ -354,6 +358,7 @@ class ControlService:
         answer = self._common(peer.hit, info)
         answer["name"] = peer.name
         answer["addresses"] = [str(address) for address in peer.addresses]
+        answer["relays"] = self._relay_names.get(peer.name, [])
         answer["transport"] = "udp" if peer.udp else "raw"
         if info is None:
             answer["version"] = hit_version(peer.hit)
@@ -377,6 +382,7 @@ class ControlService:
             "version": info.version if info else 2,
             "compat": info.compat if info else "none",
             "addresses": [],
+            "relays": [],
             "transport": Transport.UDP.value,
             "roles": [],
             "state": info.state.value if info else State.UNASSOCIATED.value,
@@ -429,17 +435,14 @@ class ControlService:
             for entry in self._dataplane.mac_table(SEGMENT)
         ]
 
-    def _health(self) -> list[HealthWarning]:
-        return [
-            {
-                "code": "peer_down",
-                "severity": "warning",
-                "message": f"no association with {peer.name}",
-                "hint": self._failures.get(peer.hit, "it was not reached yet"),
-            }
-            for peer in self._directory
-            if peer.hit in self._endbox_hits and not self._driver.is_up(peer.hit)
-        ]
+    def _warnings(self) -> list[HealthWarning]:
+        infos = self._driver.machine.associations()
+        return self._health.warnings(
+            (info.peer_hit for info in infos if info.state in UP_STATES),
+            has_address=bool(self._watch.addresses),
+            registrations=self._driver.machine.registrations(),
+            failures=self._failures,
+        )
 
     def _note_failure(self, hit: IPv6Address, reason: str) -> None:
         # Bounded: strangers' failures are nobody's question.

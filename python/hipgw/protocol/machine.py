@@ -230,9 +230,13 @@ class HipMachine:
         return self._drain()
 
     def path_silent(self, peer_hit: IPv6Address, now: float) -> list[Effect]:
-        """A peer is not heard any more, though the link is up: try all other pairs of addresses."""
+        """A peer is not heard any more, though the link is up: try all other pairs of addresses.
+
+        If the path was found by connectivity checks, they are begun anew (RFC 9028 §4.9).
+        """
         for association in self._core.with_peer(peer_hit):
             reachability.search(self._core, association, now)
+            restart.silent(self._core, association, now)
         return self._drain()
 
     def data_sent(self, peer_hit: IPv6Address, now: float) -> list[Effect]:

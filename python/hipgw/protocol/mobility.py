@@ -46,6 +46,8 @@ def addresses_changed(core: Core, addresses: Sequence[IPAddress], now: float) ->
             up.append(association)
         elif association.initiating is not None:
             _go_on_from(core, association.initiating)
+        elif association.closing is not None:
+            _close_from(core, association)
     # A signature each: with thousands of peers that takes a while, so those in use go first.
     up.sort(key=lambda association: -association.last_traffic)
     for number, association in enumerate(up):
@@ -68,6 +70,13 @@ def _go_on_from(core: Core, exchange: InitiatorExchange) -> None:
     exchange.paths = tuple(there(path) for path in exchange.paths)
     if exchange.path is not None:
         exchange.path = there(exchange.path)
+
+
+def _close_from(core: Core, association: Association) -> None:
+    """Send CLOSE again from an address that is there, or the peer would never hear of it."""
+    path = association.path
+    if path is not None and path.local not in core.own_addresses:
+        association.path = next(iter(paths.pairs(core, association)), path)
 
 
 def reconsider(core: Core, association: Association, now: float) -> None:

@@ -79,8 +79,11 @@ def source_seen(core: Core, association: Association, source: Path, now: float) 
     anybody on the way can send a copy from anywhere.
     """
     session, path = association.session, association.path
+    checks = association.checks
     if association.state not in UP or session is None or path is None:
         return
+    if checks is not None and (checks.undecided or checks.is_relay(source)):
+        return  # where the peer is they find out, not who has passed on its signalling
     if source.transport is not path.transport or not is_unicast(source.remote):
         return
     if (source.remote, source.locator_port) == (path.remote, path.locator_port):
