@@ -28,7 +28,9 @@ every_key = pytest.mark.parametrize("kind", list(IDENTITIES))
 
 def rsa_key_of_512_bits() -> rsa.RSAPrivateKey:
     """No library makes one any more."""
-    p, q = sorted((getPrime(256), getPrime(256)), reverse=True)
+    p = q = 1
+    while (p * q).bit_length() < 512 or p == q:
+        p, q = getPrime(256), getPrime(256)
     d = pow(65537, -1, (p - 1) * (q - 1))
     return rsa.RSAPrivateNumbers(
         *(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p)), rsa.RSAPublicNumbers(65537, p * q)
