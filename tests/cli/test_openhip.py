@@ -23,8 +23,8 @@ from hipgw.config.schema import Config
 from hipgw.identity.host_identity import LocalIdentity
 
 Run = Callable[..., Result]
-SAMPLES = Path(__file__).parents[1] / "config" / "openhip" / "samples"
-HITGEN_CONF = SAMPLES.parent / "hitgen-hip.conf"
+SAMPLES = Path(__file__).parents[1] / "vectors" / "openhip"
+HITGEN_CONF = Path(__file__).parents[1] / "config" / "openhip" / "hitgen-hip.conf"
 PEER = "10.77.0.2"
 
 
