@@ -25,7 +25,7 @@ from hipgw.identity.keyfile import load_key_file
 from hipgw.protocol.path import Transport
 
 HERE = Path(__file__).parent
-SAMPLES = HERE / "samples"
+SAMPLES = HERE.parents[1] / "vectors" / "openhip"
 NODES = sorted(file.name.removesuffix(".my.xml") for file in SAMPLES.glob("*.my.xml"))
 needs_endbox = pytest.mark.skipif(
     "mode" not in EndboxConfig.model_fields, reason="[endbox] has no static mode yet"
