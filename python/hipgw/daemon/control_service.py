@@ -438,7 +438,7 @@ class ControlService:
     def _warnings(self) -> list[HealthWarning]:
         infos = self._driver.machine.associations()
         return self._health.warnings(
-            (info.peer_hit for info in infos if info.state in UP_STATES),
+            (self._directory.primary(one.peer_hit) for one in infos if one.state in UP_STATES),
             has_address=bool(self._watch.addresses),
             registrations=self._driver.machine.registrations(),
             failures=self._failures,
