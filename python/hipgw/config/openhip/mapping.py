@@ -55,7 +55,7 @@ def _suite_loss(ids: tuple[int, ...]) -> str:
     if ids == DEFAULT_SUITES:
         return (
             "lists every suite, as OpenHIP does by itself, the weak ones too; only "
-            "AES-128-CBC-SHA1 is taken over, which every OpenHIP has. For more, set the key"
+            "AES-128-CBC-SHA1 is taken over, which OpenHIP has unless told otherwise. For more, set the key"
         )
     if len(ids) > 1 or ids != (1,):
         return "has suites that are weak; they are taken over as they are"
