@@ -150,7 +150,7 @@ def translated(
         raise ConfigError(
             f"{state}: cannot be made: {error.strerror}", hint="run as root, or give --state DIR"
         ) from None
-    save(result, state, force=True)
+    save(result, state, force=True, replace_keys=True)
     return load(state / CONFIG_FILE), state / CONFIG_FILE
 
 
