@@ -165,6 +165,8 @@ def test_every_flag_of_hip(
     assert background
     for flag in ("-r1", "-p", "-nr", "-u"):
         assert f"{flag}: without effect" in result.stderr
+    # The socket of HIPGW_SOCKET, by which hipstatus asks too.
+    assert config.daemon.control_socket == Path("/nonexistent/control.sock")
     assert hip(run, openhip, "-q").exit_code == 0
     assert started[1][0].daemon.log_level is LogLevel.ERROR
 
