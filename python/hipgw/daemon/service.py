@@ -261,7 +261,8 @@ class Service:
                 dataplane.add_esp_socket(esp.fileno())
             for port in relay.port_range if relay is not None else ():
                 # What is relayed may be cut: this host does not know what is behind the path.
-                relayed[version, port] = sock = sockets.open_udp(version, port)
+                sock = sockets.open_udp(version, port, key="relay.first_port")
+                relayed[version, port] = sock
                 if engine is not None:
                     engine.add_relay_socket(sock.fileno())
             if discovers:
