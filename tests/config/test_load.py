@@ -15,6 +15,8 @@ from hipgw.config.names import (
     EspSuiteName,
     HipCipherName,
     HipVersionName,
+    V1DhGroupName,
+    V1SuiteName,
 )
 from hipgw.config.reference import EXAMPLE
 from hipgw.config.schema import Config
@@ -22,6 +24,7 @@ from hipgw.errors import ConfigError, IdentityError
 from hipgw.identity.ciphers import HIP_CIPHERS
 from hipgw.identity.dh import DhGroup
 from hipgw.identity.esp_suites import DEFAULT_ESP_SUITES, ESP_SUITES
+from hipgw.identity.hip_suites import HIP_SUITES
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.keyfile import save_key_file
 from hipgw.platform.source_routes import SourceRouteSettings
@@ -143,6 +146,25 @@ multicast_group = "239.7.7.7"
 multicast_spi = 4660
 multicast_spi_swapped = true
 multicast_key = "group.key"
+[openhip]
+multicast_key = "host.pem"
+[openhip.conf]
+loc_lifetime = "1800"
+hip_sa = ["1", "2"]
+[[openhip.host]]
+hit = "2001:10:5c2a:9d1e:47b0:9e6c:1f2d:3a4b"
+name = "plant b"
+key_file = "host.pem"
+listed = false
+algorithm = 3
+length = 64
+anonymous = true
+incoming = false
+check_address = false
+r1_count = 18446744073709551615
+lsi = "5.0.0.1"
+addresses = ["127.0.0.1"]
+rendezvous = ["192.0.2.8", "::1"]
 [daemon]
 user = "root"
 state_dir = "state"
@@ -209,6 +231,10 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         table = getattr(config, name)
         for model in table[:1] if isinstance(table, tuple) else [table]:
             assert model.model_fields_set == set(type(model).model_fields), name
+    assert config.openhip is not None
+    assert config.openhip.model_fields_set == set(type(config.openhip).model_fields)
+    (host,) = config.openhip.host
+    assert host.model_fields_set == set(type(host).model_fields)
     assert config.hip.v1.model_fields_set == set(type(config.hip.v1).model_fields)
 
 
@@ -262,8 +288,13 @@ def test_defaults_are_those_of_the_machine(tmp_path: Path) -> None:
 
 
 def test_names_and_numbers_are_those_of_identity() -> None:
-    assert {str(name): name.wire_id for name in DhGroupName} == {
-        group.label: group.value for group in DhGroup
+    groups = {group.label: group.value for group in DhGroup}
+    v2_groups = {str(name): name.wire_id for name in DhGroupName}
+    v1_groups = {str(name): name.wire_id for name in V1DhGroupName}
+    assert v2_groups | v1_groups == groups
+    assert set(v2_groups) & set(v1_groups) == {"MODP-1536", "MODP-3072"}
+    assert {name.wire_id: str(name) for name in V1SuiteName} == {
+        suite.id: suite.name for suite in HIP_SUITES.values()
     }
     assert {name.wire_id: str(name) for name in EspSuiteName} == {
         suite.id: suite.name for suite in ESP_SUITES.values()

@@ -844,6 +844,69 @@ class DaemonConfig(_Table):
     )
 
 
+class OpenHipHostConfig(_Table):
+    """What OpenHIP's files say about one host, and nothing else here does."""
+
+    hit: HitV1 = Field(title="HIT", description="Whose: the HIT of a peer, or of this machine.")
+    name: str | None = Field(
+        default=None,
+        max_length=255,
+        description="Its name there, if that is not the name of the peer.",
+    )
+    key_file: FilePath | None = Field(
+        default=None, description="The private key, for an identity of this machine."
+    )
+    listed: Switch = Field(
+        default=True,
+        description="Whether it is among the known hosts; identities of this machine need not be.",
+    )
+    algorithm: Integer = Field(
+        default=5, ge=0, le=255, description="`alg_id`: 3 for DSA, 5 for RSA."
+    )
+    length: Integer = Field(
+        default=128, ge=0, le=65535, json_schema_extra=_OCTETS, description="Of its key."
+    )
+    anonymous: Switch = Field(default=False, description="`anon`.")
+    incoming: Switch = Field(default=True, description="`incoming`, which OpenHIP never looks at.")
+    check_address: Switch = Field(
+        default=True, description="`addrcheck`; hipgw verifies new addresses in any case."
+    )
+    r1_count: Integer = Field(default=0, ge=0, le=2**64 - 1, description="`r1count`.")
+    lsi: IPv4Address | None = Field(
+        default=None, description="Its LSI, if that is none that hipgw can use."
+    )
+    addresses: tuple[IPv4Address | IPv6Address, ...] = Field(
+        default=(),
+        max_length=256,
+        description="Those of this machine, or those of a peer that hipgw cannot use.",
+    )
+    rendezvous: tuple[IPv4Address | IPv6Address, ...] = Field(
+        default=(),
+        max_length=256,
+        description="`RVS`: addresses of rendezvous servers, which are among the peer's addresses.",
+    )
+
+
+class OpenHipConfig(_Table):
+    """What OpenHIP's files say and hipgw has no use for: `hipgw export openhip` writes it again.
+
+    `hipgw import openhip` makes this table. It changes nothing that hipgw does.
+    """
+
+    conf: dict[str, str | tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="The tags of hip.conf with their values, those that keys of this file have "
+        "taken over included; where such a key was changed since, that counts.",
+    )
+    multicast_key: FilePath | None = Field(
+        default=None,
+        description="File with `multicast_key` of hip.conf, if that is not `endbox.multicast_key`.",
+    )
+    host: tuple[OpenHipHostConfig, ...] = Field(
+        default=(), max_length=65536, description="A table for each host."
+    )
+
+
 class Config(_Table):
     """The whole of hipgw.toml."""
 
@@ -857,6 +920,7 @@ class Config(_Table):
     endbox: EndboxConfig | None = None
     relay: RelayConfig | None = None
     daemon: DaemonConfig = Field(default_factory=DaemonConfig)
+    openhip: OpenHipConfig | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -908,6 +972,20 @@ class Config(_Table):
         return HipVersionName.V1 in self.hip.versions or any(
             HipVersionName.V1 in self.versions_of(peer) for peer in self.peers
         )
+
+    @property
+    def spoken(self) -> tuple[HipVersionName, ...]:
+        """The versions of HIP that are spoken to anybody, the preferred one first."""
+        wanted = list(self.hip.versions)
+        for peer in self.peers:
+            wanted += self.versions_of(peer)
+        only_by_default = "versions" not in self.hip.model_fields_set and not any(
+            HipVersionName.V2 in self.versions_of(peer) for peer in self.peers
+        )
+        if only_by_default and HipVersionName.V1 in wanted:
+            # Peers of version 1 alone, and a key that may be good for nothing else.
+            wanted = [HipVersionName.V1]
+        return tuple(dict.fromkeys(wanted))
 
     def transport_of(self, peer: PeerConfig) -> Transport:
         """How a peer is reached."""
