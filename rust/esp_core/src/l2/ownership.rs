@@ -227,7 +227,10 @@ mod tests {
         assert!(!all.is_idle());
         assert_eq!(all.standing(&[1; 16]), Standing::Static(UNLISTED));
         assert!(all.hits(UNLISTED).is_empty());
-        assert!(!all.may_send(Owner::Local, [10, 0, 0, 1]), "all has to be listed");
+        assert!(
+            !all.may_send(Owner::Local, [10, 0, 0, 1]),
+            "all has to be listed"
+        );
     }
 
     #[test]
