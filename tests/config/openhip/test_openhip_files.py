@@ -25,7 +25,7 @@ from hipgw.config.openhip.xml import OpenHipFileError, parse
 from hipgw.identity.lsi import default_lsi
 
 HERE = Path(__file__).parent
-SAMPLES = HERE / "samples"
+SAMPLES = HERE.parents[1] / "vectors" / "openhip"
 MY_FILES = sorted(SAMPLES.glob("*.my.xml"))
 KNOWN_FILES = sorted(SAMPLES.glob("*.known.xml"))
 PREFIX = IPv4Address("1.0.0.0")

@@ -5,7 +5,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
@@ -36,8 +36,8 @@ MY_HOSTS_FILE = "my_host_identities.xml"
 PUBLIC_SUFFIX = "_host_identities.pub.xml"
 CONFIG_FILE = "hipgw.toml"
 
-_PRIVATE = 0o600
-_PUBLIC = 0o644
+PRIVATE = 0o600
+PUBLIC = 0o644
 _KEY_TEXT_MAX = 8192
 _HEADER = """\
 # Made from OpenHIP's files by `hipgw import openhip`; edit it as you like.
@@ -45,28 +45,44 @@ _HEADER = """\
 """
 
 
-def read_directory(folder: Path, conf_file: Path | None = None) -> tuple[HipConf, Hosts, Hosts]:
-    """OpenHIP's files in a folder: hip.conf, the known hosts, the own identities.
-
-    OpenHIP runs without the first two as well. Raises OpenHipFileError.
-    """
-    conf_file = conf_file or folder / CONF_FILE
-    known_file = folder / KNOWN_HOSTS_FILE
-    mine = read_my_hosts(folder / MY_HOSTS_FILE)
-    known = read_known_hosts(known_file) if known_file.exists() else Hosts()
-    conf = read_conf(conf_file) if conf_file.exists() else HipConf()
-    return conf, known, mine
+SYSTEM_FOLDERS = (Path("/usr/local/etc/hip"), Path("/etc/hip"))
+"""Where OpenHIP's files are: as it is built by default, and as packages have it."""
 
 
-def translate_directory(
-    folder: Path, *, conf_file: Path | None = None, ports: Iterable[str] = ()
-) -> Imported:
-    """What OpenHIP's files in a folder come to; nothing is written. Raises OpenHipFileError."""
-    conf, known, mine = read_directory(folder, conf_file)
-    result = translate(conf, known, mine, my_file=folder / MY_HOSTS_FILE, ports=ports)
+@dataclass(frozen=True, slots=True)
+class OpenHipFiles:
+    """Where the three files are; of the first two, none need be there."""
+
+    conf: Path
+    known: Path
+    mine: Path
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> "OpenHipFiles":
+        """Those of one folder."""
+        return cls(folder / CONF_FILE, folder / KNOWN_HOSTS_FILE, folder / MY_HOSTS_FILE)
+
+    @classmethod
+    def located(cls, folders: Iterable[Path]) -> "OpenHipFiles":
+        """Each in the first folder that has it, as OpenHIP looks for them."""
+        places = list(folders)
+
+        def locate(name: str) -> Path:
+            found = (folder / name for folder in places if (folder / name).is_file())
+            return next(found, places[-1] / name)
+
+        return cls(locate(CONF_FILE), locate(KNOWN_HOSTS_FILE), locate(MY_HOSTS_FILE))
+
+
+def translate_files(files: OpenHipFiles, *, ports: Iterable[str] = ()) -> Imported:
+    """What OpenHIP's files come to; nothing is written. Raises OpenHipFileError."""
+    mine = read_my_hosts(files.mine)
+    known = read_known_hosts(files.known) if files.known.exists() else Hosts()
+    conf = read_conf(files.conf) if files.conf.exists() else HipConf()
+    result = translate(conf, known, mine, my_file=files.mine, ports=ports)
     missing = [
-        Note(file.name, "is not there; OpenHIP then takes its defaults")
-        for file in (conf_file or folder / CONF_FILE, folder / KNOWN_HOSTS_FILE)
+        Note(file.name, f"{file} is not there; OpenHIP then takes its defaults")
+        for file in (files.conf, files.known)
         if not file.exists()
     ]
     return replace(result, notes=(*missing, *result.notes))
@@ -80,13 +96,20 @@ def import_directory(
     The new identity for version 2 is made if it is not there. Raises ConfigError if a file cannot
     be read or written, or is in the way: hipgw.toml is replaced with `force`, a key never.
     """
-    result = translate_directory(folder, ports=ports)
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder", hint="name the one with OpenHIP's files")
+    result = translate_files(OpenHipFiles.in_folder(folder), ports=ports)
     save(result, output, force=force)
     return result
 
 
-def save(result: Imported, output: Path, *, force: bool = False) -> None:
-    """Write what was translated; see `import_directory`."""
+def save(
+    result: Imported, output: Path, *, force: bool = False, replace_keys: bool = False
+) -> None:
+    """Write what was translated; see `import_directory`.
+
+    With `replace_keys` a key in the way is replaced too: for folders without anything else in them.
+    """
     config_file = output / CONFIG_FILE
     if config_file.exists() and not force:
         raise ConfigError(
@@ -97,13 +120,13 @@ def save(result: Imported, output: Path, *, force: bool = False) -> None:
     except OSError as error:
         raise ConfigError(f"{output}: cannot be made: {error.strerror}") from None
     for name, key in result.keys.items():
-        _save_key(output / name, key)
+        _save_key(output / name, key, replace_it=replace_keys)
     if not (output / HIPGW_KEY).exists():
         with _config_errors():
             save_key_file(output / HIPGW_KEY, LocalIdentity.generate("ecdsa-p256"))
     for name, octets in result.multicast_keys.items():
-        _write(output / name, f"{octets.hex()}\n".encode(), _PRIVATE)
-    _write(config_file, (_HEADER + toml.emit(result.table)).encode(), _PRIVATE)
+        write_file(output / name, f"{octets.hex()}\n".encode(), PRIVATE)
+    write_file(config_file, (_HEADER + toml.emit(result.table)).encode(), PRIVATE)
 
 
 @contextmanager
@@ -115,15 +138,15 @@ def _config_errors() -> Iterator[None]:
         raise ConfigError(str(error), hint=error.hint) from None
 
 
-def _save_key(file: Path, key: rsa.RSAPrivateKey | dsa.DSAPrivateKey) -> None:
-    if file.exists():
+def _save_key(file: Path, key: rsa.RSAPrivateKey | dsa.DSAPrivateKey, *, replace_it: bool) -> None:
+    if file.exists() and not replace_it:
         if load_key(file).public_only() == KeyNumbers.of(key).public_only():
             return
         raise ConfigError(
             f"{file}: is another key already", hint="choose another --output, or move it away"
         )
     with _config_errors():
-        save_key_file(file, LocalIdentity(key, 1, weak_keys=True))
+        save_key_file(file, LocalIdentity(key, 1, weak_keys=True), overwrite=replace_it)
 
 
 def load_key(file: Path) -> KeyNumbers:
@@ -137,7 +160,7 @@ def load_key(file: Path) -> KeyNumbers:
     return KeyNumbers.of(key)
 
 
-def _write(file: Path, data: bytes, mode: int) -> None:
+def write_file(file: Path, data: bytes, mode: int) -> None:
     """Write a file in one step, so that a crash leaves no half of it."""
     temporary = ""
     try:
@@ -173,35 +196,40 @@ def export_directory(
     private: bool = False,
     name: str = "",
     addresses: Iterable[str] = (),
+    default_addresses: Iterable[str] = (),
 ) -> list[Path]:
     """Write OpenHIP's files for a configuration into a folder; returns them.
 
     The public ones: the known hosts, hip.conf, and this machine's own entry for those of the other
-    machines, with `addresses` if they are given. With `private` also the own identities with
-    their private keys, and the multicast key in hip.conf. Raises ConfigError.
+    machines, with `addresses`, or those that it was imported with, or `default_addresses`. With
+    `private` also the own identities with their private keys, and the multicast key in hip.conf.
+    Raises ConfigError.
     """
     config = load(config_file)
     hit = own_hit(config)
     exported = export_config(config, name=name)
     shown = public_self(exported, hit, tuple(ip_address(text) for text in addresses))
+    if not shown.hosts[0].addresses:
+        own = replace(shown.hosts[0], addresses=tuple(map(ip_address, default_addresses)))
+        shown = Hosts((own,))
     conf = exported.conf
     if not private:
         given = tuple(tag for tag in conf.given if tag != "multicast_key")
         conf = replace(conf, multicast_key=b"", given=given)
     word = re.sub(r"[^A-Za-z0-9_.-]", "-", shown.hosts[0].name).lstrip(".-") or "hipgw"
     files: list[tuple[str, bytes, int]] = [
-        (KNOWN_HOSTS_FILE, emit_known_hosts(exported.known), _PUBLIC),
-        (CONF_FILE, emit_conf(conf), _PRIVATE if private else _PUBLIC),
-        (f"{word}{PUBLIC_SUFFIX}", emit_known_hosts(shown), _PUBLIC),
+        (KNOWN_HOSTS_FILE, emit_known_hosts(exported.known), PUBLIC),
+        (CONF_FILE, emit_conf(conf), PRIVATE if private else PUBLIC),
+        (f"{word}{PUBLIC_SUFFIX}", emit_known_hosts(shown), PUBLIC),
     ]
     if private:
-        files.append((MY_HOSTS_FILE, emit_my_hosts(exported.mine), _PRIVATE))
+        files.append((MY_HOSTS_FILE, emit_my_hosts(exported.mine), PRIVATE))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made: {error.strerror}") from None
     for file, data, mode in files:
-        _write(folder / file, data, mode)
+        write_file(folder / file, data, mode)
     return [folder / file for file, _, _ in files]
 
 

@@ -442,8 +442,8 @@ def _text(value: Any) -> str | list[str]:
 def _word(name: str) -> str:
     """A name in the characters that a peer's name may have."""
     word = re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:55].lstrip("_.-")
-    # What reads as an address cannot be a peer's name.
-    return f"host-{word}" if re.fullmatch(r"[\d.]+", word) else word
+    # What reads as an address cannot be a peer's name, and SELF is this machine.
+    return f"host-{word}" if word == SELF or re.fullmatch(r"[\d.]+", word) else word
 
 
 def _unique(name: str, taken: set[str], suffix: str = "") -> str:

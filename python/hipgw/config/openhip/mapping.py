@@ -54,8 +54,8 @@ def _suite_names(ids: tuple[int, ...]) -> list[str] | None:
 def _suite_loss(ids: tuple[int, ...]) -> str:
     if ids == DEFAULT_SUITES:
         return (
-            "lists every suite, as OpenHIP does by itself, the weak ones too; only "
-            "AES-128-CBC-SHA1 is taken over, which every OpenHIP has. For more, set the key"
+            "lists every suite, as OpenHIP does by itself, the weak ones too; taken over is only "
+            "AES-128-CBC-SHA1, which OpenHIP has unless told otherwise. For more, set the key"
         )
     if len(ids) > 1 or ids != (1,):
         return "has suites that are weak; they are taken over as they are"

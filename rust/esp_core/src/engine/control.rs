@@ -114,7 +114,7 @@ impl Inner {
     }
 
     /// The index of a numbered segment; 0 is none.
-    fn segment(&self, number: u32) -> Result<Option<usize>, EngineError> {
+    pub(super) fn segment(&self, number: u32) -> Result<Option<usize>, EngineError> {
         if number == 0 {
             return Ok(None);
         }
@@ -153,13 +153,17 @@ impl Engine {
                 let path = inner.outbound_path(&sa.path)?;
                 let sealer = Sealer::with_format(suite, format, sa.spi, keys.0, keys.1)?;
                 let (peer, counters) = inner.registry.add_sa(sa)?;
-                let sa = OutboundSa::new(sealer, sa, peer, segment, path, counters);
+                let standing = inner.standing(segment, &sa.peer_hit);
+                let mut sa = OutboundSa::new(sealer, sa, peer, segment, path, counters);
+                sa.standing = standing;
                 self.egress.send(EgressCommand::AddSa(Box::new(sa)));
             }
             Direction::In => {
                 let opener = Opener::with_format(suite, format, sa.spi, keys.0, keys.1)?;
                 let (peer, counters) = inner.registry.add_sa(sa)?;
-                let sa = InboundSa::new(opener, sa, peer, segment, counters);
+                let standing = inner.standing(segment, &sa.peer_hit);
+                let mut sa = InboundSa::new(opener, sa, peer, segment, counters);
+                sa.standing = standing;
                 self.ingress.send(IngressCommand::AddSa(Box::new(sa)));
             }
         }
@@ -344,9 +348,6 @@ impl Engine {
 
 impl Inner {
     fn macs(&self, number: u32) -> Result<&Arc<crate::l2::mac_table::MacTable>, EngineError> {
-        let index = self.segment(number)?;
-        index
-            .map(|index| &self.segments[index].macs)
-            .ok_or_else(|| EngineError::Invalid("segments are numbered from 1".into()))
+        Ok(&self.segments[self.index_of(number)?].macs)
     }
 }

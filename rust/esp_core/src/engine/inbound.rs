@@ -8,8 +8,14 @@ use super::{
     SaParameters,
 };
 use crate::{
-    beet::Hit, drops::DropReason, error::Error, esp::Opener, fragment::reassembly::Reassembler,
-    l2::framing::Framing, replay::ReplayWindow, spi_table::SpiTable,
+    beet::Hit,
+    drops::DropReason,
+    error::Error,
+    esp::Opener,
+    fragment::reassembly::Reassembler,
+    l2::{framing::Framing, ownership::Standing},
+    replay::ReplayWindow,
+    spi_table::SpiTable,
 };
 
 /// One inbound security association. Belongs to the receiving thread.
@@ -27,6 +33,8 @@ pub(super) struct InboundSa {
     pub local_hit: Hit,
     /// Index of the segment whose frames it carries.
     pub segment: Option<usize>,
+    /// How its peer takes part in that segment.
+    pub standing: Standing,
     counters: Arc<SaCounters>,
     /// Pieces of payloads that wait for the rest.
     pub reassembler: Reassembler,
@@ -66,6 +74,7 @@ impl InboundSa {
             peer,
             local_hit: sa.local_hit,
             segment,
+            standing: Standing::Learning,
             counters,
             reassembler: Reassembler::default(),
             looked_after: false,

@@ -18,6 +18,7 @@ mod error;
 mod hold;
 mod inbound;
 mod ingress;
+mod lan;
 mod outbound;
 mod outbox;
 mod peer;
@@ -42,6 +43,7 @@ pub use self::{
     capabilities::capabilities,
     control::{MacLine, SaLine},
     error::EngineError,
+    lan::{ElectionLine, ElectionParameters},
     peer::SaNumbers,
     registry::Direction,
     relay::{Permission, PortKey},
@@ -63,7 +65,9 @@ use crate::{
     events::EventQueue,
     l2::{
         framing::Framing,
+        hello::Election,
         mac_table::{MacLearner, MacTable},
+        ownership::Ownership,
     },
     layout::Format,
     stats::Counters,
@@ -166,6 +170,8 @@ struct Segment {
     macs: Arc<MacTable>,
     /// Handed to the receiving thread at the start.
     learner: Option<MacLearner>,
+    ownership: Arc<Ownership>,
+    election: Option<Arc<Election>>,
 }
 
 struct Tun {
