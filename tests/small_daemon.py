@@ -64,7 +64,9 @@ class SmallDaemon:
             "uptime_s": 93784.5,
             "config_file": "/etc/hipgw/hipgw.toml",
             "roles": ["host", "endbox"],
-            "identities": [{"hit": HIT_A, "algorithm": "ECDSA P-256", "lsi": "1.0.0.1"}],
+            "identities": [
+                {"hit": HIT_A, "version": 2, "algorithm": "ECDSA P-256", "lsi": "1.0.0.1"}
+            ],
             "transport": "udp",
             "port": 10500,
             "counts": {
@@ -74,6 +76,7 @@ class SmallDaemon:
                 "security_associations": 2,
                 "macs": 1,
             },
+            "profiles": {},
             "health": self.warnings,
         }
 
@@ -83,6 +86,8 @@ class SmallDaemon:
                 "name": "plant-b",
                 "hit": HIT_B,
                 "lsi": "1.0.0.2",
+                "version": 2,
+                "compat": "none",
                 "addresses": ["192.0.2.2", "2001:db8::2"],
                 "relays": ["hub"],
                 "transport": "udp",
@@ -108,6 +113,8 @@ class SmallDaemon:
                 "initiator": True,
                 "age_s": 12.5,
                 "exchange_s": 0.0215,
+                "version": 2,
+                "compat": "none",
                 "peer_identity": "ECDSA P-256",
                 "dh_group": "P-384",
                 "hip_cipher": "AES-256-CBC",
