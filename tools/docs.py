@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hipgw.cli import reference as cli
 from hipgw.config import reference as configuration
+from hipgw.config.openhip import reference as openhip_tags
 from hipgw.control import reference as control
 from hipgw.protocol import transitions
 from hipgw.protocol.drops import DropReason
@@ -37,10 +38,19 @@ The states of an association are those of RFC 7401 §4.4.2. Packets that change 
 """
 
 
+def openhip() -> str:
+    """docs/openhip.md as it is, with the table of tags made anew."""
+    text = (DOCS / "openhip.md").read_text()
+    start, _, rest = text.partition(openhip_tags.START)
+    _, _, end = rest.partition(openhip_tags.END)
+    return start + openhip_tags.START + openhip_tags.table() + openhip_tags.END + end
+
+
 DOCUMENTS = {
     "cli.md": cli.render,
     "configuration.md": configuration.render,
     "control-api.md": control.render,
+    "openhip.md": openhip,
     "state-machine.md": state_machine,
 }
 

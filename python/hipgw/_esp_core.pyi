@@ -133,6 +133,11 @@ class EngineStatistics(TypedDict):
     counters: dict[str, int]
     """"tun_rx_packets", "tun_tx_packets", "net_rx_packets", "net_tx_packets", … and syscalls."""
 
+class Election(TypedDict):
+    passive: bool
+    winner: bytes | None
+    heard: int
+
 @final
 class Engine:
     """Threads, queues and tables of the data plane. Thread-safe.
@@ -152,6 +157,31 @@ class Engine:
         The engine receives on it, so nobody else may; anybody may send. Without `gso` or `gro` it
         does without UDP_SEGMENT or UDP_GRO, even if the kernel has them.
         """
+    def set_lan(
+        self,
+        segment: int,
+        *,
+        local: list[bytes],
+        local_default: bool,
+        peers: list[tuple[list[bytes], list[bytes], bool]],
+        all_static: bool,
+        source_filter: bool,
+        group: bytes | None = None,
+        hello_hit: bytes | None = None,
+        hello_s: int = 0,
+        mac: bytes | None = None,
+        standby: bool = False,
+    ) -> None:
+        """Whom the IPv4 addresses of a segment belong to, and its election; before `start`.
+
+        `peers`: HITs, addresses, and whether it takes what nobody owns. `group`: the HIT that
+        stands for the static multicast group. An election needs `hello_hit`, `hello_s` and the
+        TAP's `mac`.
+        """
+    def say_hello(self, segment: int) -> None: ...
+    def election(self, segment: int) -> Election: ...
+    def pulse(self) -> tuple[bool, bool]:
+        """Whether the sending and the receiving direction took a turn since the last call."""
     def add_relay_socket(self, fd: int) -> None:
         """Have a UDP socket whose port may be lent to a client of the data relay."""
     def open_relay_port(self, *, v6: bool, port: int, octets_per_s: int = 0) -> None: ...

@@ -12,6 +12,8 @@ HIT_B = "2001:22:5c2a:9d1e:47b0:9e6c:1f2d:3a4b"
 HIT_C = "2001:21:1111:2222:3333:4444:5555:6666"
 PEER_B = f'[[peer]]\nname = "b"\nhit = "{HIT_B}"\n'
 PEER_C = f'[[peer]]\nname = "c"\nhit = "{HIT_C}"\n'
+HIT_V1 = "2001:11:1111:2222:3333:4444:5555:6666"
+PEER_V1 = f'[[peer]]\nname = "d"\nhit = "{HIT_V1}"\n'
 HOST = "[host]\n"
 
 MISTAKES = [
@@ -169,7 +171,32 @@ MISTAKES = [
         "2001:20::/28",
         "hipgw id",
     ),
-    (HOST + '[[peer]]\nname = "b"\nhit = "2001:10::1"\n', "peer[0].hit", "not a HIT", "version 1"),
+    (HOST + PEER_B + f'hit_v1 = "{HIT_C}"\n', "peer[0].hit_v1", "of HIP version 2", "under 'hit'"),
+    (
+        HOST + PEER_V1 + f'hit_v1 = "{HIT_V1}"\n',
+        "peer[0].hit_v1",
+        "stands beside a hit of",
+        "leave one",
+    ),
+    (HOST + PEER_V1 + 'versions = ["v2"]\n', "peer[0].versions[0]", "'v2'", "under 'hit'"),
+    (HOST + PEER_B + 'versions = ["v2", "v1"]\n', "peer[0].versions[1]", "'v1'", "'hit_v1'"),
+    (HOST + PEER_B + "versions = []\n", "peer[0].versions", "is empty", "Versions"),
+    (HOST + PEER_B + 'versions = ["1"]\n', "peer[0].versions[0]", "'v2', 'v1'", "'v1'"),
+    (HOST + PEER_B + 'compat = "openhip"\n', "peer[0].compat", "speaks v1 only", "other HIT"),
+    (HOST + PEER_V1 + 'compat = "cutehip"\n', "peer[0].compat", "speaks v2 only", "other HIT"),
+    (HOST + PEER_B + 'compat = "openhit"\n', "peer[0].compat", "not one of", "'openhip'"),
+    (
+        HOST + PEER_B + f'hit_v1 = "{HIT_V1}"\n' + PEER_V1.replace('"d"', '"c"'),
+        "peer[0].hit_v1",
+        f"{HIT_V1} is that of peer[1] (c) already",
+        "",
+    ),
+    (HOST + '[hip.v1]\ncompat = "cutehip"\n', "hip.v1.compat", "not speak version 1", "'openhip'"),
+    (HOST + '[hip.v1]\nesp_suites = ["AES"]\n', "hip.v1.esp_suites[0]", "AES-128-CBC-SHA1", ""),
+    (HOST + '[hip.v1]\ndh_groups = ["P-384"]\n', "hip.v1.dh_groups[0]", "'MODP-384'", "MODP-"),
+    (HOST + "[hip.v1]\nretries = 1\n", "hip.v1.retries", "unknown key", "[hip]"),
+    (HOST + "[hip]\nweak_keys = true\n", "hip.weak_keys", "unknown key", "[hip.v1]"),
+    (HOST + '[esp]\nbackend = "kernel"\n' + PEER_V1, "esp.backend", "version 1", "'engine'"),
     (HOST + '[[peer]]\nname = "b"\nhit = "plant"\n', "peer[0].hit", "not a HIT", "hipgw id"),
     (HOST + '[[peer]]\nname = "b"\nhit = "1.2.3.4"\n', "peer[0].hit", "not a HIT", "hipgw id"),
     (

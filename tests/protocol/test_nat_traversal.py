@@ -180,7 +180,7 @@ def test_only_checks_decide_on_a_first_path(listed: bool) -> None:
     pair, association = works(), core.associations[a.hit, b.hit]
     assert pair is not None
     assert association.session is not None
-    parameters: list[Parameter] = [reachability.gratuitous(association.session)]
+    parameters: list[Parameter] = reachability.gratuitous(association.session)
     if listed:
         entry = Locator(PlainLocator(ip_address("198.51.100.1")), 100, preferred=True)
         parameters.append(LocatorSet((entry,)))

@@ -190,6 +190,9 @@ def _unknown_key_hint(location: Location) -> str:
     tables = {home: _table_at((home,)) for home in _fields(Config)}
     if name in tables:
         return f"{_header(name)} is a table of its own"
+    for home, model in list(tables.items()):
+        for key in _fields(model) if model is not None else ():
+            tables[f"{home}.{key}"] = _table_at((home, key))
     homes = [home for home, model in tables.items() if model and name in _fields(model)]
     if homes:
         return "it belongs to " + " or ".join(_header(home) for home in homes)

@@ -16,7 +16,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from hipgw.identity.hit import HIT_PREFIX, is_hit
+from hipgw.identity.hit import HIT_PREFIX, HIT_PREFIX_V1, is_hit
 from hipgw.identity.lsi import LSI_PREFIX, is_lsi
 from hipgw.wire.stun import DEFAULT_PORT
 
@@ -108,7 +108,7 @@ def parse_network(value: object) -> IPNetwork:
 
 
 def parse_hit(value: object) -> IPv6Address:
-    """Parse a Host Identity Tag (an ORCHIDv2, RFC 7401 §3.1)."""
+    """Parse a Host Identity Tag of either version (RFC 7401 §3.1, RFC 5201 §3.1)."""
     text = _text(value)
     try:
         address = IPv6Address(text)
@@ -117,10 +117,19 @@ def parse_hit(value: object) -> IPv6Address:
             f"{text!r} is not a HIT", hint="`hipgw id` on the peer shows its HIT (2001:2…)"
         ) from None
     if not is_hit(address) or address.scope_id:
-        hint = "`hipgw id` on the peer shows its HIT"
-        if address in IPv6Network("2001:10::/28"):
-            hint = "this is a HIT of HIP version 1 (RFC 4843); " + hint
-        raise InvalidValueError(f"{text} is not a HIT: HITs start with {HIT_PREFIX}", hint=hint)
+        raise InvalidValueError(
+            f"{text} is not a HIT: HITs start with {HIT_PREFIX}, "
+            f"those of HIP version 1 with {HIT_PREFIX_V1}",
+            hint="`hipgw id` on the peer shows its HIT",
+        )
+    return address
+
+
+def parse_hit_v1(value: object) -> IPv6Address:
+    """Parse a Host Identity Tag of HIP version 1 (RFC 4843, RFC 5201 §3.1)."""
+    address = parse_hit(value)
+    if address not in HIT_PREFIX_V1:
+        raise InvalidValueError(f"{address} is a HIT of HIP version 2", hint="put it under 'hit'")
     return address
 
 
@@ -241,6 +250,7 @@ def parse_stun_server(value: object) -> StunServer:
 Address = Annotated[IPAddress, BeforeValidator(parse_address)]
 StunServerAddress = Annotated[StunServer, BeforeValidator(parse_stun_server)]
 Hit = Annotated[IPv6Address, BeforeValidator(parse_hit)]
+HitV1 = Annotated[IPv6Address, BeforeValidator(parse_hit_v1)]
 Lsi = Annotated[IPv4Address, BeforeValidator(parse_lsi)]
 Network = Annotated[IPNetwork, BeforeValidator(parse_network)]
 InterfacePattern = Annotated[str, AfterValidator(_interface_pattern)]

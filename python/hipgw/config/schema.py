@@ -4,6 +4,7 @@ The models are the only place that knows defaults and ranges; docs/configuration
 them (`tools/docs.py`). A model that exists has passed every check.
 """
 
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -14,6 +15,7 @@ from hipgw.config.consistency import (
     check_config,
     check_endbox,
     check_hip,
+    check_hip_v1,
     check_lifetimes,
     check_peer,
     check_relay,
@@ -22,6 +24,7 @@ from hipgw.config.fields import (
     Address,
     FilePath,
     Hit,
+    HitV1,
     Integer,
     InterfaceName,
     InterfacePattern,
@@ -37,15 +40,20 @@ from hipgw.config.fields import (
 from hipgw.config.names import (
     Accept,
     Announce,
+    CompatName,
     DhGroupName,
     EspBackend,
     EspSuiteName,
     HipCipherName,
+    HipVersionName,
     LogFormat,
     LogLevel,
     NatModeName,
     RelayServiceName,
+    V1DhGroupName,
+    V1SuiteName,
 )
+from hipgw.identity.hit import hit_version
 from hipgw.protocol.nat.stun_client import SERVERS_MAX
 from hipgw.protocol.path import HIP_UDP_PORT, Transport
 
@@ -66,6 +74,51 @@ class IdentityConfig(_Table):
         description="The private key of the Host Identity, in PEM, readable by its owner only. "
         "`hipgw keygen` makes one. A relative path starts from the folder of this file.",
     )
+    key_file_v1: FilePath | None = Field(
+        default=None,
+        description="The private key, RSA or DSA, that this machine has towards peers that speak "
+        "HIP version 1; default: `key_file`, if that is RSA or DSA. One key has another HIT in "
+        "each version.",
+    )
+
+
+class HipV1Config(_Table):
+    """HIP version 1 (RFC 5201, RFC 5202), for the peers that speak nothing newer.
+
+    Its algorithms are old: SHA-1 throughout. What is not on by default is weaker still.
+    """
+
+    hip_suites: Annotated[tuple[V1SuiteName, ...], NoRepeats] = Field(
+        default=(V1SuiteName.AES_128_CBC_SHA1,),
+        min_length=1,
+        description="Suites for HIP's own packets, the preferred one first (RFC 5201 §5.2.7).",
+    )
+    esp_suites: Annotated[tuple[V1SuiteName, ...], NoRepeats] = Field(
+        default=(V1SuiteName.AES_128_CBC_SHA1,),
+        min_length=1,
+        description="Suites for the traffic, the preferred one first (RFC 5202 §5.1.2). Those with "
+        "`NULL` encrypt nothing.",
+    )
+    dh_groups: Annotated[tuple[V1DhGroupName, ...], NoRepeats] = Field(
+        default=(V1DhGroupName.MODP_1536, V1DhGroupName.MODP_3072),
+        min_length=1,
+        description="Diffie-Hellman groups, the preferred one first (RFC 5201 §5.2.6). `MODP-384` "
+        "and `MODP-768` (OAKLEY well-known group 1) can be broken.",
+    )
+    compat: CompatName = Field(
+        default=CompatName.OPENHIP,
+        description="What is expected of version 1 peers that do not say otherwise: OpenHIP with "
+        'its deviations, or what the RFCs say (`"none"`).',
+    )
+    weak_keys: Switch = Field(
+        default=False,
+        description="Accept RSA and DSA keys below 1024 bits, of peers and of this machine.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_hip_v1(self)
+        return self
 
 
 class HipConfig(_Table):
@@ -82,6 +135,16 @@ class HipConfig(_Table):
         description="How peers are reached that do not say otherwise: HIP and ESP inside UDP, "
         "or `raw`, by IP protocols 139 and 50.",
     )
+    versions: Annotated[tuple[HipVersionName, ...], NoRepeats] = Field(
+        default=(HipVersionName.V2,),
+        min_length=1,
+        description="Versions of HIP, the preferred one first, for peers that do not say "
+        'otherwise: `["v2", "v1"]` tries version 1 where version 2 is not answered. Whoever can '
+        "suppress packets can then bring both sides down to version 1.",
+    )
+    v1: HipV1Config = Field(
+        default_factory=HipV1Config, description="Version 1: the table `[hip.v1]`."
+    )
     opportunistic: Switch = Field(
         default=False,
         description="Begin exchanges with machines whose HIT is not known beforehand "
@@ -90,7 +153,7 @@ class HipConfig(_Table):
     accept: Accept = Field(
         default=Accept.PEERS,
         description="Whose base exchanges are answered: those of the configured `peers`, "
-        "or of `any` machine.",
+        "or of `any` machine, in one of `versions`.",
     )
     dh_groups: Annotated[tuple[DhGroupName, ...], NoRepeats] = Field(
         default=(
@@ -326,7 +389,26 @@ class PeerConfig(_Table):
 
     name: PeerName = Field(description="What logs, tables and commands call it.")
     hit: Hit = Field(
-        title="HIT", description="Its Host Identity Tag, as `hipgw id` shows it there."
+        title="HIT",
+        description="Its Host Identity Tag, as `hipgw id` shows it there. The HIT tells the "
+        "version of HIP: those of version 2 begin with 2001:2, those of version 1 with 2001:1.",
+    )
+    hit_v1: HitV1 | None = Field(
+        default=None,
+        title="HIT",
+        description="The HIT that the same peer has in version 1, if it speaks both.",
+    )
+    versions: Annotated[tuple[HipVersionName, ...], NoRepeats] | None = Field(
+        default=None,
+        min_length=1,
+        description="Versions of HIP that it is talked to in, the preferred one first; default: "
+        "those of `hip.versions` that it has a HIT for, or that of its only HIT.",
+    )
+    compat: CompatName | None = Field(
+        default=None,
+        description="The implementation that it runs, if that deviates from the RFCs so far that "
+        'nothing else works; default: `hip.v1.compat` in version 1 and `"none"` in version 2. Only '
+        "for a peer known to need it: deviations are weaknesses.",
     )
     addresses: Annotated[tuple[Address, ...], NoRepeats] = Field(
         default=(),
@@ -352,6 +434,15 @@ class PeerConfig(_Table):
         description="Its Local Scope Identifier, an alias in 1.0.0.0/8 for IPv4 programs on this "
         "machine; default: derived from its HIT.",
     )
+
+    @property
+    def hits(self) -> dict[HipVersionName, IPv6Address]:
+        """Its HIT in each version that it has one for."""
+        first = HipVersionName.V1 if hit_version(self.hit) == 1 else HipVersionName.V2
+        hits = {first: self.hit}
+        if self.hit_v1 is not None:
+            hits[HipVersionName.V1] = self.hit_v1
+        return hits
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -614,6 +705,69 @@ class DaemonConfig(_Table):
     )
 
 
+class OpenHipHostConfig(_Table):
+    """What OpenHIP's files say about one host, and nothing else here does."""
+
+    hit: HitV1 = Field(title="HIT", description="Whose: the HIT of a peer, or of this machine.")
+    name: str | None = Field(
+        default=None,
+        max_length=255,
+        description="Its name there, if that is not the name of the peer.",
+    )
+    key_file: FilePath | None = Field(
+        default=None, description="The private key, for an identity of this machine."
+    )
+    listed: Switch = Field(
+        default=True,
+        description="Whether it is among the known hosts; identities of this machine need not be.",
+    )
+    algorithm: Integer = Field(
+        default=5, ge=0, le=255, description="`alg_id`: 3 for DSA, 5 for RSA."
+    )
+    length: Integer = Field(
+        default=128, ge=0, le=65535, json_schema_extra=_OCTETS, description="Of its key."
+    )
+    anonymous: Switch = Field(default=False, description="`anon`.")
+    incoming: Switch = Field(default=True, description="`incoming`, which OpenHIP never looks at.")
+    check_address: Switch = Field(
+        default=True, description="`addrcheck`; hipgw verifies new addresses in any case."
+    )
+    r1_count: Integer = Field(default=0, ge=0, le=2**64 - 1, description="`r1count`.")
+    lsi: IPv4Address | None = Field(
+        default=None, description="Its LSI, if that is none that hipgw can use."
+    )
+    addresses: tuple[IPv4Address | IPv6Address, ...] = Field(
+        default=(),
+        max_length=256,
+        description="Those of this machine, or those of a peer that hipgw cannot use.",
+    )
+    rendezvous: tuple[IPv4Address | IPv6Address, ...] = Field(
+        default=(),
+        max_length=256,
+        description="`RVS`: addresses of rendezvous servers, which are among the peer's addresses.",
+    )
+
+
+class OpenHipConfig(_Table):
+    """What OpenHIP's files say and hipgw has no use for: `hipgw export openhip` writes it again.
+
+    `hipgw import openhip` makes this table. It changes nothing that hipgw does.
+    """
+
+    conf: dict[str, str | tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="The tags of hip.conf with their values, those that keys of this file have "
+        "taken over included; where such a key was changed since, that counts.",
+    )
+    multicast_key: FilePath | None = Field(
+        default=None,
+        description="File with `multicast_key` of hip.conf, if that is not `endbox.multicast_key`.",
+    )
+    host: tuple[OpenHipHostConfig, ...] = Field(
+        default=(), max_length=65536, description="A table for each host."
+    )
+
+
 class Config(_Table):
     """The whole of hipgw.toml."""
 
@@ -627,6 +781,7 @@ class Config(_Table):
     endbox: EndboxConfig | None = None
     relay: RelayConfig | None = None
     daemon: DaemonConfig = Field(default_factory=DaemonConfig)
+    openhip: OpenHipConfig | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -656,6 +811,42 @@ class Config(_Table):
     def relays_of(self, peer: PeerConfig) -> tuple[PeerConfig, ...]:
         """The relays that a peer is called by."""
         return tuple(other for other in self.peers if other.name in peer.relays)
+
+    def versions_of(self, peer: PeerConfig) -> tuple[HipVersionName, ...]:
+        """The versions of HIP that a peer is talked to in, the preferred one first."""
+        if peer.versions is not None:
+            return peer.versions
+        if len(peer.hits) == 1:
+            return tuple(peer.hits)
+        return tuple(version for version in self.hip.versions if version in peer.hits)
+
+    def compat_of(self, peer: PeerConfig, version: HipVersionName) -> CompatName:
+        """The implementation whose deviations are expected of a peer in one version."""
+        wanted = peer.compat
+        if wanted is not None and wanted.version in (None, version):
+            return wanted
+        return self.hip.v1.compat if version is HipVersionName.V1 else CompatName.NONE
+
+    @property
+    def speaks_v1(self) -> bool:
+        """Whether version 1 is spoken to anybody, so that a HIT of that version is needed."""
+        return HipVersionName.V1 in self.hip.versions or any(
+            HipVersionName.V1 in self.versions_of(peer) for peer in self.peers
+        )
+
+    @property
+    def spoken(self) -> tuple[HipVersionName, ...]:
+        """The versions of HIP that are spoken to anybody, the preferred one first."""
+        wanted = list(self.hip.versions)
+        for peer in self.peers:
+            wanted += self.versions_of(peer)
+        only_by_default = "versions" not in self.hip.model_fields_set and not any(
+            HipVersionName.V2 in self.versions_of(peer) for peer in self.peers
+        )
+        if only_by_default and HipVersionName.V1 in wanted:
+            # Peers of version 1 alone, and a key that may be good for nothing else.
+            wanted = [HipVersionName.V1]
+        return tuple(dict.fromkeys(wanted))
 
     def transport_of(self, peer: PeerConfig) -> Transport:
         """How a peer is reached."""

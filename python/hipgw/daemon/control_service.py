@@ -4,12 +4,19 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from importlib.metadata import version
 from ipaddress import IPv6Address
 from pathlib import Path as FilePath
 
-from hipgw.config.names import DhGroupName, EspBackend, EspSuiteName, HipCipherName
+from hipgw.config.names import (
+    DhGroupName,
+    EspBackend,
+    EspSuiteName,
+    HipCipherName,
+    V1DhGroupName,
+    V1SuiteName,
+)
 from hipgw.config.schema import Config
 from hipgw.control.api import (
     AddressesAnswer,
@@ -37,6 +44,7 @@ from hipgw.daemon.health import Health
 from hipgw.daemon.registration_answers import registration_answers
 from hipgw.dataplane.backend import DataPlane, SecurityAssociation
 from hipgw.errors import LocalProtocolError
+from hipgw.identity.hit import hit_version
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.platform.address_watch import AddressWatch
@@ -52,6 +60,9 @@ VERSION = version("hipgw")
 UP_STATES = frozenset({State.ESTABLISHED, State.R2_SENT})
 
 
+_Named = DhGroupName | HipCipherName | EspSuiteName | V1DhGroupName | V1SuiteName
+
+
 class ControlService:
     """Reads everything it answers from the rooms themselves; keeps only what nobody else does."""
 
@@ -59,7 +70,7 @@ class ControlService:
         self,
         config: Config,
         config_file: FilePath,
-        identity: LocalIdentity,
+        identities: Sequence[LocalIdentity],
         driver: HipDriver,
         dataplane: DataPlane,
         directory: PeerDirectory,
@@ -68,15 +79,17 @@ class ControlService:
     ) -> None:
         self._config = config
         self._config_file = config_file
-        self._identity = identity
+        self._identities = identities
+        self._identity = identities[0]
         self._driver = driver
         self._dataplane = dataplane
         self._directory = directory
         self._watch = watch
         self._request_stop = request_stop
         self._health = Health(config, directory)
-        self._relay_names = {entry.hit: list(entry.relays) for entry in config.peers}
-        self._endbox_hits = {entry.hit for entry in config.endbox_peers}
+        self._relay_names = {entry.name: list(entry.relays) for entry in config.peers}
+        members = {entry.name for entry in config.endbox_peers}
+        self._endbox_hits = {peer.hit for peer in directory if peer.name in members}
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._waiting: dict[IPv6Address, set[asyncio.Future[Effect]]] = {}
@@ -92,12 +105,12 @@ class ControlService:
         self._health.handle_event(event)
         match event:
             case PingReply(peer_hit=hit, request=request, rtt=rtt):
-                self._rtts[hit] = rtt
+                self._rtts[self._directory.primary(hit)] = rtt
                 if waiting := self._pings.pop(request, None):
                     waiting.set_result(event)
             case Established(peer_hit=hit):
-                self._attempts.pop(hit, None)
-                self._failures.pop(hit, None)
+                self._attempts.pop(self._directory.primary(hit), None)
+                self._failures.pop(self._directory.primary(hit), None)
                 self._wake(hit, event)
             case Rekeyed(peer_hit=hit):
                 self._wake(hit, event)
@@ -106,8 +119,8 @@ class ControlService:
                 self._wake(hit, event)
             case Failed(peer_hit=IPv6Address() as hit, reason=reason):
                 self._note_failure(hit, reason)
-                if self._directory.by_hit(hit) is not None:
-                    self._attempts[hit] = self._attempts.get(hit, 0) + 1
+                if (peer := self._directory.by_hit(hit)) is not None:
+                    self._attempts[peer.hit] = self._attempts.get(peer.hit, 0) + 1
                 self._wake(hit, event)
             case _:
                 pass
@@ -123,18 +136,22 @@ class ControlService:
         infos = self._driver.machine.associations()
         has_lsi = config.host is not None and config.esp.backend is EspBackend.ENGINE
         lsi = str(self._own_lsi()) if has_lsi else None
-        identity: LocalHitAnswer = {
-            "hit": str(self._identity.hit),
-            "algorithm": self._identity.public.describe(),
-            "lsi": lsi,
-        }
+        identities: list[LocalHitAnswer] = [
+            {
+                "hit": str(identity.hit),
+                "version": identity.version,
+                "algorithm": identity.public.describe(),
+                "lsi": lsi,
+            }
+            for identity in self._identities
+        ]
         return {
             "version": VERSION,
             "pid": os.getpid(),
             "uptime_s": time.monotonic() - self._began,
             "config_file": str(self._config_file),
             "roles": list(config.roles),
-            "identities": [identity],
+            "identities": identities,
             "transport": config.hip.transport.value,
             "port": config.hip.port,
             "counts": {
@@ -150,7 +167,10 @@ class ControlService:
     def peers(self) -> list[PeerAnswer]:
         infos = {info.peer_hit: info for info in self._driver.machine.associations()}
         strangers = [hit for hit in infos if self._directory.by_hit(hit) is None]
-        configured = [self._peer(peer, infos.get(peer.hit)) for peer in self._directory]
+        configured = [
+            self._peer(peer, infos.get(self._driver.active_hit(peer.hit)))
+            for peer in self._directory
+        ]
         return configured + [self._stranger(infos[hit]) for hit in strangers]
 
     def associations(self) -> list[AssociationAnswer]:
@@ -166,9 +186,13 @@ class ControlService:
                 "age_s": None if info.established_at is None else now - info.established_at,
                 "exchange_s": info.exchange_s,
                 "peer_identity": info.peer_identity or None,
-                "dh_group": _name_by_id(DhGroupName, info.dh_group),
-                "hip_cipher": _name_by_id(HipCipherName, info.cipher),
-                "esp_suite": _name_by_id(EspSuiteName, info.esp_suite),
+                "version": info.version,
+                "compat": info.compat,
+                "dh_group": _name_by_id((DhGroupName, V1DhGroupName), info.dh_group),
+                "hip_cipher": _name_by_id(
+                    (V1SuiteName,) if info.version == 1 else (HipCipherName,), info.cipher
+                ),
+                "esp_suite": _name_by_id((EspSuiteName, V1SuiteName), info.esp_suite),
                 "inbound_spi": info.inbound_spi or None,
                 "outbound_spi": info.outbound_spi or None,
                 "path_mtu": None if mtu is None else mtu.mtu,
@@ -311,7 +335,7 @@ class ControlService:
 
     def _hit(self, text: str) -> IPv6Address:
         if peer := self._directory.find(text):
-            return peer.hit
+            return self._driver.active_hit(peer.hit)
         for info in self._driver.machine.associations():
             if text == str(info.peer_hit):
                 return info.peer_hit
@@ -334,8 +358,11 @@ class ControlService:
         answer = self._common(peer.hit, info)
         answer["name"] = peer.name
         answer["addresses"] = [str(address) for address in peer.addresses]
-        answer["relays"] = self._relay_names.get(peer.hit, [])
+        answer["relays"] = self._relay_names.get(peer.name, [])
         answer["transport"] = "udp" if peer.udp else "raw"
+        if info is None:
+            answer["version"] = hit_version(peer.hit)
+            answer["compat"] = peer.compat(peer.hit)
         answer["roles"] = roles
         return answer
 
@@ -352,6 +379,8 @@ class ControlService:
             "name": None,
             "hit": str(hit),
             "lsi": str(self._directory.lsi_of(hit)),
+            "version": info.version if info else 2,
+            "compat": info.compat if info else "none",
             "addresses": [],
             "relays": [],
             "transport": Transport.UDP.value,
@@ -369,7 +398,7 @@ class ControlService:
         return {
             "spi": entry.spi,
             "direction": "in" if entry.direction == "in" else "out",
-            "suite": _name_by_id(EspSuiteName, entry.suite) or str(entry.suite),
+            "suite": _name_by_id((EspSuiteName, V1SuiteName), entry.suite) or str(entry.suite),
             "peer": self._name(entry.peer_hit),
             "local_hit": str(entry.local_hit),
             "peer_hit": str(entry.peer_hit),
@@ -409,7 +438,7 @@ class ControlService:
     def _warnings(self) -> list[HealthWarning]:
         infos = self._driver.machine.associations()
         return self._health.warnings(
-            (info.peer_hit for info in infos if info.state in UP_STATES),
+            (self._directory.primary(one.peer_hit) for one in infos if one.state in UP_STATES),
             has_address=bool(self._watch.addresses),
             registrations=self._driver.machine.registrations(),
             failures=self._failures,
@@ -417,17 +446,18 @@ class ControlService:
 
     def _note_failure(self, hit: IPv6Address, reason: str) -> None:
         # Bounded: strangers' failures are nobody's question.
-        if self._directory.by_hit(hit) is not None:
-            self._failures[hit] = reason
+        if (peer := self._directory.by_hit(hit)) is not None:
+            self._failures[peer.hit] = reason
 
     def _wake(self, hit: IPv6Address, event: Effect) -> None:
-        for waiting in self._waiting.get(hit, ()):
+        for waiting in self._waiting.get(self._directory.primary(hit), ()):
             if not waiting.done():
                 waiting.set_result(event)
 
     @contextlib.contextmanager
     def _wait_for(self, hit: IPv6Address) -> Iterator[asyncio.Future[Effect]]:
         waiting: asyncio.Future[Effect] = self._loop.create_future()
+        hit = self._directory.primary(hit)
         group = self._waiting.setdefault(hit, set())
         group.add(waiting)
         try:
@@ -442,7 +472,5 @@ def _optional_path(path: Path | None) -> PathAnswer | None:
     return None if path is None else path_answer(path)
 
 
-def _name_by_id(
-    names: "type[DhGroupName] | type[HipCipherName] | type[EspSuiteName]", number: int
-) -> str | None:
-    return next((str(name) for name in names if name.wire_id == number), None)
+def _name_by_id(kinds: "Sequence[type[_Named]]", number: int) -> str | None:
+    return next((str(name) for names in kinds for name in names if name.wire_id == number), None)

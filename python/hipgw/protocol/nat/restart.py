@@ -98,7 +98,7 @@ def received(
     if checks is None or packet.get(Encrypted) is None or packet.get(EspInfo) is None:
         return None
     key = session.hip_keys.incoming_encryption
-    locators = checking.told_locators(packet, session.cipher, key)
+    locators = checking.told_locators(packet, session.version, session.choice, key)
     nonce = core.random(NONCE_OCTETS)
 
     def confirmed(
@@ -116,7 +116,7 @@ def received(
         core,
         association,
         session,
-        [reachability.gratuitous(session), *answer, EchoRequestSigned(nonce)],
+        [*reachability.gratuitous(session), *answer, EchoRequestSigned(nonce)],
         [path],
         now,
         acknowledged=confirmed,
@@ -141,8 +141,8 @@ def _tell(core: Core, association: Association, checks: Checks, now: float) -> N
         association,
         session,
         [
-            reachability.gratuitous(session),
-            checking.encrypted(core, session.cipher, key, locators),
+            *reachability.gratuitous(session),
+            checking.encrypted(core, session.version, session.choice, key, locators),
         ],
         ways,
         now,

@@ -114,7 +114,7 @@ impl Inner {
     }
 
     /// The index of a numbered segment; 0 is none.
-    fn segment(&self, number: u32) -> Result<Option<usize>, EngineError> {
+    pub(super) fn segment(&self, number: u32) -> Result<Option<usize>, EngineError> {
         if number == 0 {
             return Ok(None);
         }
@@ -146,13 +146,17 @@ impl Engine {
                 let path = inner.outbound_path(&sa.path)?;
                 let sealer = Sealer::new(suite, sa.spi, sa.encryption_key, sa.authentication_key)?;
                 let (peer, counters) = inner.registry.add_sa(sa)?;
-                let sa = OutboundSa::new(sealer, peer, sa.local_hit, segment, path, counters);
+                let standing = inner.standing(segment, &sa.peer_hit);
+                let mut sa = OutboundSa::new(sealer, peer, sa.local_hit, segment, path, counters);
+                sa.standing = standing;
                 self.egress.send(EgressCommand::AddSa(Box::new(sa)));
             }
             Direction::In => {
                 let opener = Opener::new(suite, sa.spi, sa.encryption_key, sa.authentication_key)?;
                 let (peer, counters) = inner.registry.add_sa(sa)?;
-                let sa = InboundSa::new(opener, sa, peer, segment, counters);
+                let standing = inner.standing(segment, &sa.peer_hit);
+                let mut sa = InboundSa::new(opener, sa, peer, segment, counters);
+                sa.standing = standing;
                 self.ingress.send(IngressCommand::AddSa(Box::new(sa)));
             }
         }
@@ -337,9 +341,6 @@ impl Engine {
 
 impl Inner {
     fn macs(&self, number: u32) -> Result<&Arc<crate::l2::mac_table::MacTable>, EngineError> {
-        let index = self.segment(number)?;
-        index
-            .map(|index| &self.segments[index].macs)
-            .ok_or_else(|| EngineError::Invalid("segments are numbered from 1".into()))
+        Ok(&self.segments[self.index_of(number)?].macs)
     }
 }

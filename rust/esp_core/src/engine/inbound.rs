@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     beet::Hit, drops::DropReason, esp::Opener, fragment::reassembly::Reassembler,
-    replay::ReplayWindow, spi_table::SpiTable,
+    l2::ownership::Standing, replay::ReplayWindow, spi_table::SpiTable,
 };
 
 /// One inbound security association. Belongs to the receiving thread.
@@ -21,6 +21,8 @@ pub(super) struct InboundSa {
     pub local_hit: Hit,
     /// Index of the segment whose frames it carries.
     pub segment: Option<usize>,
+    /// How its peer takes part in that segment.
+    pub standing: Standing,
     counters: Arc<SaCounters>,
     /// Pieces of payloads that wait for the rest.
     pub reassembler: Reassembler,
@@ -57,6 +59,7 @@ impl InboundSa {
             peer,
             local_hit: sa.local_hit,
             segment,
+            standing: Standing::Learning,
             counters,
             reassembler: Reassembler::default(),
             looked_after: false,

@@ -18,6 +18,7 @@ mod error;
 mod hold;
 mod inbound;
 mod ingress;
+mod lan;
 mod outbound;
 mod outbox;
 mod peer;
@@ -42,6 +43,7 @@ pub use self::{
     capabilities::capabilities,
     control::{MacLine, SaLine},
     error::EngineError,
+    lan::{ElectionLine, ElectionParameters},
     peer::SaNumbers,
     registry::Direction,
     relay::{Permission, PortKey},
@@ -61,7 +63,11 @@ use crate::{
     beet::{Hit, Lsi},
     ecn::MarkPolicy,
     events::EventQueue,
-    l2::mac_table::{MacLearner, MacTable},
+    l2::{
+        hello::Election,
+        mac_table::{MacLearner, MacTable},
+        ownership::Ownership,
+    },
     stats::Counters,
 };
 
@@ -139,6 +145,8 @@ struct Segment {
     macs: Arc<MacTable>,
     /// Handed to the receiving thread at the start.
     learner: Option<MacLearner>,
+    ownership: Arc<Ownership>,
+    election: Option<Arc<Election>>,
 }
 
 struct Tun {

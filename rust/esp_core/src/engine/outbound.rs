@@ -8,7 +8,7 @@ use crate::{
     drops::DropReason,
     esp::{Sealer, Unsealed},
     etherip,
-    l2::mac_table::PeerId,
+    l2::{hello::Hello, mac_table::PeerId, ownership::Standing},
     sys::send::Route,
 };
 
@@ -37,6 +37,8 @@ pub(super) struct OutboundSa {
     pub local_hit: Hit,
     /// Index of the segment whose frames it carries.
     pub segment: Option<usize>,
+    /// How its peer takes part in that segment.
+    pub standing: Standing,
     path: OutboundPath,
     counters: Arc<SaCounters>,
 }
@@ -59,6 +61,7 @@ impl OutboundSa {
             peer,
             local_hit,
             segment,
+            standing: Standing::Learning,
             path,
             counters,
         }
@@ -156,7 +159,7 @@ pub(super) struct OutboundPeer {
     pub id: PeerId,
     hit: Hit,
     sas: Vec<OutboundSa>,
-    /// The segment whose frames it takes, and its index among those that do.
+    /// The list of those that take a segment's frames, and its index there.
     member: Option<(usize, usize)>,
 }
 
@@ -172,7 +175,8 @@ impl OutboundPeer {
 pub(super) struct OutboundPeers {
     places: Vec<Option<OutboundPeer>>,
     by_hit: HashMap<Hit, usize>,
-    /// For each segment the places of the peers that take its frames.
+    /// For each segment the places of the learning peers that take its frames, then of the static
+    /// ones.
     members: Vec<Vec<usize>>,
 }
 
@@ -180,7 +184,7 @@ impl OutboundPeers {
     #[must_use]
     pub(super) fn new(segments: usize) -> Self {
         Self {
-            members: vec![Vec::new(); segments],
+            members: vec![Vec::new(); segments * 2],
             ..Self::default()
         }
     }
@@ -247,10 +251,42 @@ impl OutboundPeers {
         (peer.id == id).then_some(place)
     }
 
-    /// The peers that take the frames of a segment.
+    /// The learning peers that take the frames of a segment.
     #[must_use]
     pub(super) fn members(&self, segment: usize) -> &[usize] {
-        &self.members[segment]
+        &self.members[segment * 2]
+    }
+
+    /// The static peers that take the frames of a segment.
+    #[must_use]
+    pub(super) fn static_members(&self, segment: usize) -> &[usize] {
+        &self.members[segment * 2 + 1]
+    }
+
+    /// Whether the peer at a place is none that learns.
+    #[must_use]
+    pub(super) fn is_static(&self, place: usize) -> bool {
+        self.newest(place)
+            .is_some_and(|sa| sa.standing != Standing::Learning)
+    }
+
+    /// Whether the peer at a place was heard on this host's own LAN.
+    #[must_use]
+    pub(super) fn is_on_lan(&self, place: usize, now_ms: u64) -> bool {
+        self.newest(place)
+            .is_some_and(|sa| sa.peer.is_on_lan(now_ms))
+    }
+
+    /// A peer says that it is on this host's own LAN.
+    pub(super) fn heard_on_lan(&self, hello: &Hello, now_ms: u64) {
+        let place = self.find_hit(&hello.hit);
+        if let Some(sa) = place.and_then(|place| self.newest(place)) {
+            sa.peer.heard_on_lan(hello, now_ms);
+        }
+    }
+
+    fn newest(&self, place: usize) -> Option<&OutboundSa> {
+        self.places.get(place)?.as_ref()?.sas.last()
     }
 
     /// The security association that carries the traffic of the peer at a place.
@@ -270,19 +306,24 @@ impl OutboundPeers {
         let Some(peer) = self.places.get_mut(place).and_then(Option::as_mut) else {
             return;
         };
-        let member = peer.member.map(|(segment, _)| segment);
+        let member = peer.member.map(|(list, _)| list);
         let Some(current) = peer.current() else {
             return;
         };
         current.peer.set_frame_room(current.frame_room());
-        let segment = current.segment;
-        if member == segment {
+        let list = current.segment.and_then(|segment| match current.standing {
+            Standing::Learning => Some(segment * 2),
+            Standing::Static(_) => Some(segment * 2 + 1),
+            // Nothing is flooded to it.
+            Standing::Group => None,
+        });
+        if member == list {
             return;
         }
         self.leave(place);
-        if let (Some(segment), Some(peer)) = (segment, &mut self.places[place]) {
-            let members = &mut self.members[segment];
-            peer.member = Some((segment, members.len()));
+        if let (Some(list), Some(peer)) = (list, &mut self.places[place]) {
+            let members = &mut self.members[list];
+            peer.member = Some((list, members.len()));
             members.push(place);
         }
     }
@@ -290,16 +331,16 @@ impl OutboundPeers {
     /// Have a peer take no segment's frames, at a cost that does not grow with their number.
     fn leave(&mut self, place: usize) {
         let peer = self.places[place].as_mut();
-        let Some((segment, index)) = peer.and_then(|peer| peer.member.take()) else {
+        let Some((list, index)) = peer.and_then(|peer| peer.member.take()) else {
             return;
         };
-        let members = &mut self.members[segment];
+        let members = &mut self.members[list];
         members.swap_remove(index);
         let moved = members
             .get(index)
             .and_then(|moved| self.places[*moved].as_mut());
         if let Some(moved) = moved {
-            moved.member = Some((segment, index));
+            moved.member = Some((list, index));
         }
     }
 }

@@ -110,6 +110,8 @@ impl Engine {
             marks: tap.marks,
             macs: learner.table().clone(),
             learner: Some(learner),
+            ownership: Arc::default(),
+            election: None,
         });
         Ok(())
     }
@@ -266,6 +268,8 @@ fn egress_segment(segment: &Segment) -> EgressSegment {
         macs: segment.macs.clone(),
         mss_clamp: segment.mss_clamp,
         marks: segment.marks,
+        ownership: segment.ownership.clone(),
+        election: segment.election.clone(),
     }
 }
 
@@ -275,6 +279,8 @@ fn ingress_segment(segment: &mut Segment) -> Option<IngressSegment> {
         segment.device.clone(),
         learner,
         segment.mss_clamp,
+        segment.ownership.clone(),
+        segment.election.clone(),
     ))
 }
 

@@ -17,10 +17,14 @@ use crate::{
     drops::DropReason,
     ecn::MarkPolicy,
     engine::{
-        self, Direction, EngineError, SaParameters, SaPath, TapParameters, ThreadOptions,
-        TunParameters, UdpOffloads,
+        self, Direction, ElectionParameters, EngineError, SaParameters, SaPath, TapParameters,
+        ThreadOptions, TunParameters, UdpOffloads,
     },
     events::Event,
+    l2::{
+        hello::Extent,
+        ownership::{OwnershipParameters, StaticPeer},
+    },
     stats::Counter,
 };
 
@@ -181,6 +185,78 @@ impl Engine {
                 ecn,
             },
         })?)
+    }
+
+    #[pyo3(signature = (
+        segment, *, local, local_default, peers, all_static, source_filter, group = None,
+        hello_hit = None, hello_s = 0, mac = None, standby = false
+    ))]
+    #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
+    fn set_lan(
+        &self,
+        segment: u32,
+        local: Vec<Vec<u8>>,
+        local_default: bool,
+        peers: Vec<(Vec<Vec<u8>>, Vec<Vec<u8>>, bool)>,
+        all_static: bool,
+        source_filter: bool,
+        group: Option<&[u8]>,
+        hello_hit: Option<&[u8]>,
+        hello_s: u32,
+        mac: Option<&[u8]>,
+        standby: bool,
+    ) -> PyResult<()> {
+        let peers = peers.iter().map(|(hits, addresses, default)| {
+            Ok(StaticPeer {
+                hits: hits
+                    .iter()
+                    .map(|hit| self::hit(hit))
+                    .collect::<PyResult<_>>()?,
+                addresses: owned(addresses)?,
+                default: *default,
+            })
+        });
+        let ownership = OwnershipParameters {
+            local: owned(&local)?,
+            local_default,
+            peers: peers.collect::<PyResult<_>>()?,
+            all_static,
+            filter: source_filter,
+            group: group.map(hit).transpose()?,
+        };
+        let election = match (hello_hit, mac) {
+            (Some(hit), Some(mac)) if hello_s > 0 => Some(ElectionParameters {
+                hit: self::hit(hit)?,
+                interval_s: hello_s,
+                mac: mac.try_into().or_else(|_| {
+                    refuse(format!("a MAC address has 6 octets, not {}", mac.len()))
+                })?,
+                extent: if standby {
+                    Extent::Everything
+                } else {
+                    Extent::Multicast
+                },
+            }),
+            _ => None,
+        };
+        Ok(self.0.set_lan(segment, ownership, election)?)
+    }
+
+    fn say_hello(&self, segment: u32) -> PyResult<()> {
+        Ok(self.0.say_hello(segment)?)
+    }
+
+    fn election<'py>(&self, py: Python<'py>, segment: u32) -> PyResult<Bound<'py, PyDict>> {
+        let line = self.0.election(segment)?;
+        let dict = PyDict::new(py);
+        dict.set_item("passive", line.passive)?;
+        dict.set_item("winner", line.winner.map(|hit| PyBytes::new(py, &hit)))?;
+        dict.set_item("heard", line.heard)?;
+        Ok(dict)
+    }
+
+    fn pulse(&self) -> (bool, bool) {
+        self.0.pulse()
     }
 
     #[pyo3(signature = (*, busy_poll_us = 0, realtime = false))]
@@ -498,6 +574,14 @@ fn hit(octets: &[u8]) -> PyResult<Hit> {
     octets
         .try_into()
         .or_else(|_| refuse(format!("a HIT has 16 octets, not {}", octets.len())))
+}
+
+fn owned(addresses: &[Vec<u8>]) -> PyResult<Vec<[u8; 4]>> {
+    let addresses = addresses.iter().map(|octets| match octets[..] {
+        [a, b, c, d] => Ok([a, b, c, d]),
+        _ => refuse("only IPv4 addresses are owned"),
+    });
+    addresses.collect()
 }
 
 fn lsi(octets: &[u8]) -> PyResult<Lsi> {

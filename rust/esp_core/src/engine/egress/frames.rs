@@ -5,10 +5,7 @@ use std::ops::Range;
 use super::{seal_fragments, Egress};
 use crate::{
     drops::DropReason,
-    engine::{
-        clock::seconds,
-        outbox::{Marks, Run},
-    },
+    engine::outbox::{Marks, Run},
     etherip,
     fragment::FragmentHeader,
     l2::mss,
@@ -49,9 +46,10 @@ impl Egress {
         if vnet.kind == GsoKind::None {
             vnet.complete_checksum(frame)?;
         }
-        self.choose_targets(segment, &header, targets);
+        self.choose_targets(segment, range.clone(), &header, targets)?;
         match targets[..] {
-            [] => return Err(DropReason::NoPeer),
+            // It was for this endbox itself.
+            [] => return Ok(()),
             [_] => {}
             // Replicated at this end, as nothing between the peers could.
             _ => self.counters.add(Counter::FloodedFrames, targets.len()),
@@ -74,25 +72,6 @@ impl Egress {
             self.send_super_frame(*place, range.clone(), whole, marks);
         }
         Ok(())
-    }
-
-    /// The peer behind which the destination was heard, or all of the segment.
-    fn choose_targets(&self, segment: usize, header: &Header, targets: &mut Vec<usize>) {
-        let macs = &self.segments[segment].macs;
-        if !macs.is_empty() {
-            // What sends here is here, whatever was heard before.
-            macs.forget(&header.source, header.vlan);
-            if !ethernet::is_group(&header.destination) {
-                let found = macs
-                    .lookup(&header.destination, header.vlan, seconds(self.now_ms))
-                    .and_then(|id| self.peers.find_id(id));
-                if let Some(place) = found {
-                    targets.push(place);
-                    return;
-                }
-            }
-        }
-        targets.extend_from_slice(self.peers.members(segment));
     }
 
     fn send_frame(

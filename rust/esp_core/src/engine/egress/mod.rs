@@ -3,6 +3,7 @@
 mod frames;
 mod inner_fragments;
 mod packets;
+mod targets;
 
 use std::{
     collections::HashMap,
@@ -29,7 +30,7 @@ use crate::{
     ecn::MarkPolicy,
     events::EventQueue,
     fragment::{piece_len, FragmentHeader, MAX_PAYLOAD},
-    l2::mac_table::MacTable,
+    l2::{hello::Election, mac_table::MacTable, ownership::Ownership},
     offload::GsoKind,
     packet::{ip::FRAGMENT_HEADER_LEN, protocol},
     stages::{Lap, Stage},
@@ -45,6 +46,9 @@ pub(super) struct EgressSegment {
     pub macs: Arc<MacTable>,
     pub mss_clamp: bool,
     pub marks: MarkPolicy,
+    /// Which addresses are behind whom, where that is configured.
+    pub ownership: Arc<Ownership>,
+    pub election: Option<Arc<Election>>,
 }
 
 /// The host's TUN as this thread sees it.

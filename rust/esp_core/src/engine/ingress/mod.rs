@@ -28,6 +28,7 @@ use crate::{
     drops::DropReason,
     events::{Event, EventQueue},
     fragment::reassembly::Pool,
+    l2::ownership::Standing,
     offload::coalesce::Place,
     packet::{be32, ip, protocol},
     stages::{Lap, Stage},
@@ -376,7 +377,8 @@ impl Ingress {
             .credit
             .earn(outer.overhead + range.len(), self.now_ms);
         // A late packet from the old path says nothing about the new one.
-        if opened.newest && self.source_seen != spi {
+        // Nor is there one path that many senders share.
+        if opened.newest && self.source_seen != spi && sa.standing != Standing::Group {
             self.source_seen = spi;
             let tell = || report::source_changed(&self.events, &self.counters, spi, outer);
             sa.source.came_from(outer.source(), self.now_ms, tell);
@@ -444,7 +446,7 @@ impl Ingress {
             segments,
             tun: tun.as_mut(),
             counters,
-            now_s: seconds(*now_ms),
+            now_ms: *now_ms,
         };
         delivery.deliver(sa, payload.next_header, data, place, &outer.received)
     }
@@ -483,7 +485,7 @@ impl Ingress {
             segments,
             tun: tun.as_mut(),
             counters,
-            now_s: seconds(*now_ms),
+            now_ms: *now_ms,
         };
         let received = Received {
             traffic_class: whole.traffic_class,
