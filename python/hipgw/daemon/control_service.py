@@ -25,6 +25,7 @@ from hipgw.control.api import (
     CloseAnswer,
     ConnectAnswer,
     CountersAnswer,
+    EndboxAnswer,
     EventAnswer,
     HealthWarning,
     LocalHitAnswer,
@@ -40,6 +41,8 @@ from hipgw.control.api import (
 from hipgw.control.errors import UnknownPeerError
 from hipgw.daemon.address_answers import addresses_answer
 from hipgw.daemon.driver import HipDriver
+from hipgw.daemon.endbox import allowed_peers
+from hipgw.daemon.endbox_answers import election_answer, endbox_answer, multicast_answer
 from hipgw.daemon.events import event_answer, path_answer
 from hipgw.daemon.health import Health
 from hipgw.daemon.registration_answers import registration_answers
@@ -55,6 +58,8 @@ from hipgw.protocol.effects import Closed, Effect, Established, Failed, PingRepl
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.states import State
 from hipgw.roles.endbox import SEGMENT
+from hipgw.roles.hello import Election
+from hipgw.roles.multicast_group import MulticastGroup
 
 VERSION = version("hipgw")
 """Read here, because the files it stands in may be out of reach once privileges are dropped."""
@@ -90,8 +95,9 @@ class ControlService:
         self._request_stop = request_stop
         self._health = Health(config, directory)
         self._relay_names = {entry.name: list(entry.relays) for entry in config.peers}
-        members = {entry.name for entry in config.endbox_peers}
-        self._endbox_hits = {peer.hit for peer in directory if peer.name in members}
+        hits = [identity.hit for identity in identities]
+        self._allowed = frozenset(peer.name for peer in allowed_peers(config, hits))
+        self._endbox_hits = {peer.hit for peer in directory if peer.name in self._allowed}
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._waiting: dict[IPv6Address, set[asyncio.Future[Effect]]] = {}
@@ -99,6 +105,10 @@ class ControlService:
         self._rtts: dict[IPv6Address, float] = {}
         self._attempts: dict[IPv6Address, int] = {}
         self._failures: dict[IPv6Address, str] = {}
+        self.election: Election | None = None
+        """Set once there is one on the LAN."""
+        self.multicast: MulticastGroup | None = None
+        """Set once there is one."""
 
     # -- news --------------------------------------------------------------------------------
 
@@ -219,6 +229,20 @@ class ControlService:
     def registrations(self) -> list[RegistrationAnswer]:
         infos = self._driver.machine.registrations()
         return registration_answers(infos, self._directory, time.monotonic())
+
+    def endbox(self) -> EndboxAnswer | None:
+        endbox = self._config.endbox
+        if endbox is None:
+            return None
+        learned = self._dataplane.mac_table(SEGMENT)
+        macs = Counter(entry.peer_hit for entry in learned)
+        is_up = self._driver.is_up
+        answer = endbox_answer(self._config, endbox, self._allowed, macs, is_up)
+        if self.election is not None:
+            answer["election"] = election_answer(endbox, self.election, self._directory)
+        if self.multicast is not None:
+            answer["multicast"] = multicast_answer(self.multicast)
+        return answer
 
     def counters(self) -> CountersAnswer:
         control = self._driver.machine.statistics()
