@@ -15,6 +15,7 @@ from hipgw.control.api import (
     CloseAnswer,
     ConnectAnswer,
     CountersAnswer,
+    EndboxAnswer,
     MacAnswer,
     PathAnswer,
     PeerAnswer,
@@ -148,6 +149,37 @@ class SmallDaemon:
                 "age_s": 3.0,
             }
         ]
+
+    def endbox(self) -> EndboxAnswer | None:
+        if not self.established:
+            return None
+        return {
+            "mode": "learning",
+            "legacy_nodes": [],
+            "default_endbox": False,
+            "source_filter": True,
+            "election": {
+                "hello_s": 10,
+                "extent": "everything",
+                "delivers": False,
+                "winner": "plant-b",
+                "hellos_heard": 3,
+            },
+            "multicast": {"group": "239.7.7.7", "spi": 0x34120000, "local": "192.0.2.1"},
+            "peers": [
+                {
+                    "peer": "plant-b",
+                    "peer_hit": HIT_B,
+                    "allowed": True,
+                    "mode": "static",
+                    "frames": "ethernet",
+                    "legacy_nodes": [f"10.0.0.{n}" for n in range(1, 7)],
+                    "default_endbox": True,
+                    "established": True,
+                    "macs": 2,
+                }
+            ],
+        }
 
     def registrations(self) -> list[RegistrationAnswer]:
         if not self.established:

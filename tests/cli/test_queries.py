@@ -124,6 +124,20 @@ def test_text_from_a_peer_cannot_drive_the_terminal(
     assert len(result.stdout.splitlines()) == 2
 
 
+def test_endbox(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) -> None:
+    text = ask("endbox").stdout
+    for part in (
+        "plant-b delivers everything; 3 hellos heard",
+        "239.7.7.7, SPI 0x34120000, from 192.0.2.1",
+        "static",
+        "10.0.0.4, and 2 more, all others",
+    ):
+        assert part in text
+    assert ask_json("endbox")["peers"][0]["macs"] == 2
+    daemon.api.established = False
+    assert "[endbox]" in ask("endbox").stdout
+
+
 def test_registrations(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) -> None:
     text = ask("registrations").stdout
     for part in ("plant-b", "client", "RELAY_UDP_ESP", "198.51.100.1:4711", "192.0.2.2:30000"):

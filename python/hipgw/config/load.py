@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from hipgw.config.complaints import problems_of
-from hipgw.config.consistency import Problem
 from hipgw.config.fields import BASE_DIRECTORY
+from hipgw.config.problems import Problem
 from hipgw.config.schema import Config
 from hipgw.errors import ConfigError
 from hipgw.identity.host_identity import LocalIdentity

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from importlib.metadata import version
 from ipaddress import IPv6Address
@@ -17,6 +18,7 @@ from hipgw.control.api import (
     CloseAnswer,
     ConnectAnswer,
     CountersAnswer,
+    EndboxAnswer,
     EventAnswer,
     HealthWarning,
     LocalHitAnswer,
@@ -32,6 +34,8 @@ from hipgw.control.api import (
 from hipgw.control.errors import UnknownPeerError
 from hipgw.daemon.address_answers import addresses_answer
 from hipgw.daemon.driver import HipDriver
+from hipgw.daemon.endbox import allowed_peers
+from hipgw.daemon.endbox_answers import election_answer, endbox_answer, multicast_answer
 from hipgw.daemon.events import event_answer, path_answer
 from hipgw.daemon.registration_answers import registration_answers
 from hipgw.dataplane.backend import DataPlane, SecurityAssociation
@@ -44,6 +48,8 @@ from hipgw.protocol.effects import Closed, Effect, Established, Failed, PingRepl
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.states import State
 from hipgw.roles.endbox import SEGMENT
+from hipgw.roles.hello import Election
+from hipgw.roles.multicast_group import MulticastGroup
 
 VERSION = version("hipgw")
 """Read here, because the files it stands in may be out of reach once privileges are dropped."""
@@ -73,7 +79,7 @@ class ControlService:
         self._directory = directory
         self._watch = watch
         self._request_stop = request_stop
-        self._endbox_hits = {entry.hit for entry in config.endbox_peers}
+        self._endbox_hits = {entry.hit for entry in allowed_peers(config, [identity.hit])}
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._waiting: dict[IPv6Address, set[asyncio.Future[Effect]]] = {}
@@ -81,6 +87,12 @@ class ControlService:
         self._rtts: dict[IPv6Address, float] = {}
         self._attempts: dict[IPv6Address, int] = {}
         self._failures: dict[IPv6Address, str] = {}
+        allowed = allowed_peers(config, [identity.hit])
+        self._allowed = frozenset(peer.name for peer in allowed)
+        self.election: Election | None = None
+        """Set once there is one on the LAN."""
+        self.multicast: MulticastGroup | None = None
+        """Set once there is one."""
 
     # -- news --------------------------------------------------------------------------------
 
@@ -188,6 +200,20 @@ class ControlService:
     def registrations(self) -> list[RegistrationAnswer]:
         infos = self._driver.machine.registrations()
         return registration_answers(infos, self._directory, time.monotonic())
+
+    def endbox(self) -> EndboxAnswer | None:
+        endbox = self._config.endbox
+        if endbox is None:
+            return None
+        learned = self._dataplane.mac_table(SEGMENT)
+        macs = Counter(entry.peer_hit for entry in learned)
+        is_up = self._driver.is_up
+        answer = endbox_answer(self._config, endbox, self._allowed, macs, is_up)
+        if self.election is not None:
+            answer["election"] = election_answer(endbox, self.election, self._directory)
+        if self.multicast is not None:
+            answer["multicast"] = multicast_answer(self.multicast)
+        return answer
 
     def counters(self) -> CountersAnswer:
         control = self._driver.machine.statistics()

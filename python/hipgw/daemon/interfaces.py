@@ -6,6 +6,8 @@ from ipaddress import IPv4Address, IPv6Address
 from hipgw.config.names import EspBackend
 from hipgw.config.schema import Config, EndboxConfig, EspConfig, HostConfig
 from hipgw.dataplane.backend import DataPlane
+from hipgw.dataplane.esp_core import EspCoreDataPlane
+from hipgw.dataplane.lan import LanSettings
 from hipgw.errors import PlatformError
 from hipgw.identity.hit import HIT_PREFIX
 from hipgw.identity.lsi import LSI_PREFIX
@@ -69,7 +71,11 @@ def open_host(
 
 
 def open_endbox(
-    config: EndboxConfig, dataplane: DataPlane, journal: Journal, esp: EspConfig
+    config: EndboxConfig,
+    dataplane: DataPlane,
+    journal: Journal,
+    esp: EspConfig,
+    lan: LanSettings,
 ) -> tuntap.TunDevice:
     """Make the TAP and join it with the LAN ports in the bridge. Raises PlatformError."""
     device = tuntap.open_tap(config.interface)
@@ -99,6 +105,8 @@ def open_endbox(
         copy_dscp=esp.copy_dscp,
         ecn=esp.ecn,
     )
+    if isinstance(dataplane, EspCoreDataPlane):  # no other carries Ethernet
+        dataplane.set_lan(SEGMENT, lan, links.mac_of(device.name))
     _log.info(
         "endbox interface is up",
         extra={

@@ -13,7 +13,7 @@ from pathlib import Path as FilePath
 from hipgw.config.names import Accept, Announce
 from hipgw.config.schema import Config
 from hipgw.control.server import ControlServer
-from hipgw.daemon import interfaces
+from hipgw.daemon import endbox, interfaces
 from hipgw.daemon.backends import make_dataplane, usable_suites
 from hipgw.daemon.control_service import ControlService
 from hipgw.daemon.driver import HipDriver
@@ -32,12 +32,13 @@ from hipgw.dataplane.backend import (
     UnknownSpi,
 )
 from hipgw.dataplane.esp_core import EspCoreDataPlane
+from hipgw.dataplane.lan import GROUP_HIT
 from hipgw.errors import HipgwError
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.lsi import LsiTable
 from hipgw.logs import packet_path_logger
 from hipgw.naming.peers import Peer, PeerDirectory
-from hipgw.platform import privileges, sockets
+from hipgw.platform import multicast, privileges, sockets
 from hipgw.platform.address_watch import AddressWatch
 from hipgw.platform.instance import InstanceLock
 from hipgw.platform.journal import Journal
@@ -61,6 +62,7 @@ from hipgw.roles.dead_peers import LOOK_S, DeadPeerDetection, look_interval
 from hipgw.roles.endbox import EndboxRole
 from hipgw.roles.host import HostRole
 from hipgw.roles.lifetimes import Limits, worn
+from hipgw.roles.multicast_group import MulticastGroup
 from hipgw.roles.relay import RelayRole
 from hipgw.roles.relay_client import RelayClientRole
 from hipgw.roles.role import Role
@@ -88,8 +90,10 @@ class Service:
         self._roles: list[Role] = []
         self._dead_peers = DeadPeerDetection()
         self._stun: StunRunner | None = None
+        self._multicast: MulticastGroup | None = None
         self._limits = Limits(config.esp.rekey_packets, config.esp.rekey_bytes)
         self._names = {str(peer.hit): peer.name for peer in config.peers}
+        self._allowed = endbox.allowed_peers(config, [identity.hit])
 
     async def run(self) -> int:
         """Run until told to stop (SIGTERM, SIGINT or `hipgw stop`); returns the exit status.
@@ -135,8 +139,17 @@ class Service:
             )
             stack.callback(device.close)
         if config.endbox is not None:
-            device = interfaces.open_endbox(config.endbox, dataplane, journal, config.esp)
+            lan = endbox.lan_settings(config, config.endbox, identity.hit)
+            device = interfaces.open_endbox(config.endbox, dataplane, journal, config.esp, lan)
             stack.callback(device.close)
+        heartbeat = endbox.heartbeat_files(config)
+        if heartbeat is not None:
+            stack.callback(heartbeat.close)
+
+        group = endbox.multicast_group(config, dataplane, identity.hit, mtu)
+        if group is not None:
+            self._multicast, membership = group
+            stack.callback(membership.close)
 
         server_slot = contextlib.AsyncExitStack()
         await stack.enter_async_context(server_slot)
@@ -189,6 +202,11 @@ class Service:
         looking = loop.create_task(self._look_at_traffic())
         stack.callback(looking.cancel)
 
+        if config.endbox is not None and isinstance(dataplane, EspCoreDataPlane):
+            timers = endbox.EndboxTimers(config.endbox, dataplane, heartbeat, directory.name_of)
+            stack.callback(timers.stop)
+            self._control.election = timers.election
+            self._control.multicast = self._multicast
         self._start_roles(directory)
         _log.info(
             "hipgw is running", extra={"hit": str(identity.hit), "roles": ",".join(config.roles)}
@@ -232,6 +250,8 @@ class Service:
             dataplane.add_udp_socket(udp[version].fileno())
             raw[version] = sockets.open_raw(version, sockets.HIP_PROTOCOL)
             with sockets.open_raw(version, sockets.ESP_PROTOCOL, dont_fragment=discovers) as esp:
+                if version == 4 and self._config.endbox and self._config.endbox.multicast_group:
+                    multicast.prepare_to_send(esp)
                 dataplane.add_esp_socket(esp.fileno())
             for port in relay.port_range if relay is not None else ():
                 # What is relayed may be cut: this host does not know what is behind the path.
@@ -252,7 +272,14 @@ class Service:
     def _machine_config(self, directory: PeerDirectory) -> MachineConfig:
         hip, esp = self._config.hip, self._config.esp
 
+        # Who may exchange no frames is answered only for what else this machine is to it.
+        denied = set(self._config.endbox_peers) - set(self._allowed)
+        others = {"host", "relay"} & set(self._config.roles)
+        refused = set() if others else {hit for peer in denied for hit in peer.hits.values()}
+
         def accept(hit: IPv6Address) -> bool:
+            if hit in refused:
+                return False
             return hip.accept is Accept.ANY or directory.by_hit(hit) is not None
 
         return MachineConfig(
@@ -332,7 +359,7 @@ class Service:
         if config.host is not None:
             self._roles.append(HostRole(directory, self._dataplane, self._driver))
         if config.endbox is not None:
-            members = {entry.hit for entry in config.endbox_peers}
+            members = {entry.hit for entry in self._allowed}
             peers = [peer for peer in directory if peer.hit in members]
             self._endbox = EndboxRole(peers, self._driver, os.urandom)
             self._roles.append(self._endbox)
@@ -369,6 +396,8 @@ class Service:
         self._driver.addresses_changed(addresses)
         if self._stun is not None:
             self._stun.addresses_changed(addresses)
+        if self._multicast is not None:
+            self._multicast.addresses_changed(addresses)
 
     def _dataplane_readable(self) -> None:
         for event in self._dataplane.drain_events():
@@ -509,7 +538,12 @@ class Service:
         interval_s = LOOK_S
         while True:
             await asyncio.sleep(interval_s)
-            associations = self._dataplane.security_associations()
+            # The multicast group is no peer that could be silent, or be asked for new keys.
+            associations = [
+                entry
+                for entry in self._dataplane.security_associations()
+                if entry.peer_hit != GROUP_HIT
+            ]
             interval_s = look_interval(len(associations))
             self._renew_worn(associations)
             flowing = traffic(associations)

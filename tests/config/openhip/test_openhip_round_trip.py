@@ -18,7 +18,7 @@ from hipgw.config.openhip.exporting import Exported
 from hipgw.config.openhip.hosts import Hosts, read_known_hosts, read_my_hosts
 from hipgw.config.openhip.importing import Imported, covered_tags
 from hipgw.config.openhip.mapping import ELSEWHERE, KEPT, TAGS
-from hipgw.config.schema import Config, EndboxConfig
+from hipgw.config.schema import Config
 from hipgw.errors import ConfigError
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.keyfile import load_key_file
@@ -27,11 +27,7 @@ from hipgw.protocol.path import Transport
 HERE = Path(__file__).parent
 SAMPLES = HERE.parents[1] / "vectors" / "openhip"
 NODES = sorted(file.name.removesuffix(".my.xml") for file in SAMPLES.glob("*.my.xml"))
-needs_endbox = pytest.mark.skipif(
-    "mode" not in EndboxConfig.model_fields, reason="[endbox] has no static mode yet"
-)
 ENDBOXES = [node for node in NODES if node.startswith("vpls")]
-ALL_NODES = [pytest.param(node, marks=needs_endbox) if node in ENDBOXES else node for node in NODES]
 
 
 def installation(folder: Path, node: str, conf: Path | None = None) -> Path:
@@ -72,14 +68,14 @@ def same(folder: Path, back: Exported) -> None:
 
 
 @pytest.mark.parametrize("conf", [None, "full-hip.conf", "hitgen-hip.conf"])
-@pytest.mark.parametrize("node", ALL_NODES)
+@pytest.mark.parametrize("node", NODES)
 def test_nothing_is_lost(tmp_path: Path, node: str, conf: str | None) -> None:
     folder = installation(tmp_path / "hip", node, HERE / conf if conf else None)
     _, config = imported(folder, tmp_path)
     same(folder, exported(config))
 
 
-@pytest.mark.parametrize("node", [*ALL_NODES[:60:20], *ALL_NODES[-8:]])
+@pytest.mark.parametrize("node", [*NODES[:60:20], *NODES[-8:]])
 def test_written_files_are_read_again(tmp_path: Path, node: str) -> None:
     folder = installation(tmp_path / "hip", node, HERE / "full-hip.conf")
     imported(folder, tmp_path)
@@ -139,7 +135,6 @@ def test_ipv6_peers_are_called_without_udp(tmp_path: Path) -> None:
     assert config.transport_of(config.peers[0]) is Transport.UDP
 
 
-@needs_endbox
 @pytest.mark.parametrize("node", ENDBOXES)
 def test_endboxes(tmp_path: Path, node: str) -> None:
     folder = installation(tmp_path / "hip", node, HERE / "full-hip.conf")
@@ -175,7 +170,6 @@ def test_every_tag_has_a_key_or_a_reason() -> None:
     assert not (set(TAGS) & set(KEPT) or set(TAGS) & set(ELSEWHERE) or set(KEPT) & set(ELSEWHERE))
 
 
-@needs_endbox
 def test_what_has_no_effect_is_named(tmp_path: Path) -> None:
     result, _ = imported(
         installation(tmp_path / "hip", "vpls-raw.E1", HERE / "full-hip.conf"), tmp_path
@@ -283,7 +277,6 @@ def test_another_key_of_the_same_name_is_not_replaced(tmp_path: Path) -> None:
         directory.import_directory(folder, tmp_path, force=True)
 
 
-@needs_endbox
 def test_private_keys_are_exported_only_if_asked_for(tmp_path: Path) -> None:
     imported(installation(tmp_path / "hip", "vpls-raw.E1", HERE / "full-hip.conf"), tmp_path)
     public = tmp_path / "public"

@@ -249,7 +249,7 @@ def _multicast_key(config: Config) -> bytes:
     """The key of the multicast group, whole if [openhip] has more of it than [endbox]."""
     file = config.openhip.multicast_key if config.openhip is not None else None
     if file is None and config.endbox is not None:
-        file = getattr(config.endbox, "multicast_key", None)
+        file = config.endbox.multicast_key
     if file is None:
         return b""
     try:

@@ -81,7 +81,7 @@ def _peer(peer: PeerConfig, record: OpenHipHostConfig) -> Host:
         name=peer.name if record.name is None else record.name,
         lsi=peer.lsi or record.lsi,
         addresses=(*own, *record.addresses),
-        legacy_nodes=tuple(getattr(peer, "legacy_nodes", ())),
+        legacy_nodes=peer.legacy_nodes,
     )
 
 
@@ -108,7 +108,7 @@ def _shown(config: Config, record: OpenHipHostConfig, own: Host, *, chosen: bool
     """An own identity as the other machines know it."""
     nodes: tuple[IPv4Address, ...] = ()
     if chosen and config.endbox is not None:
-        nodes = tuple(getattr(config.endbox, "legacy_nodes", ()))
+        nodes = config.endbox.legacy_nodes
     return replace(
         own,
         key=None,
@@ -149,7 +149,7 @@ def _pairs(
     if endbox is None:
         return ()
     by_name = {peer.name: hit for hit, peer in peers.items()} | {SELF: own_hit}
-    pairs = getattr(endbox, "allowed_pairs", None)
+    pairs = endbox.allowed_pairs
     if pairs is None:
         # OpenHIP knows no default: every pair has to be written down.
         return tuple((own_hit, hit) for hit in peers)
