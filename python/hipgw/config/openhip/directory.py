@@ -255,7 +255,7 @@ def _multicast_key(config: Config) -> bytes:
     try:
         with file.open("rb") as stream:
             text = stream.read(_KEY_TEXT_MAX)
-        return bytes.fromhex(text.decode("ascii"))
+        return bytes.fromhex(b"".join(text.split()).removeprefix(b"0x").decode("ascii"))
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror or error}") from None
     except ValueError:
