@@ -46,6 +46,7 @@ class SmallDaemon:
     def __init__(self) -> None:
         self.established = True
         self.answers_ping = True
+        self.answers_close = True
         self.hurried = False
         """Pings end soon, however many were asked for."""
         self.warnings: list[Any] = []
@@ -84,6 +85,7 @@ class SmallDaemon:
                 "hit": HIT_B,
                 "lsi": "1.0.0.2",
                 "addresses": ["192.0.2.2", "2001:db8::2"],
+                "relays": ["hub"],
                 "transport": "udp",
                 "roles": ["endbox"],
                 "state": "ESTABLISHED" if self.established else "I1-SENT",
@@ -286,7 +288,8 @@ class SmallDaemon:
         if not self.established:
             raise LocalProtocolError("there is no association to close", hint="connect first")
         self.established = False
-        return {"peer": name, "peer_hit": hit, "state": "UNASSOCIATED", "closed": True}
+        state = "UNASSOCIATED" if self.answers_close else "CLOSING"
+        return {"peer": name, "peer_hit": hit, "state": state, "closed": True}
 
     async def rekey(self, peer: str, *, timeout_s: float) -> RekeyAnswer:
         name, hit = self.identify(peer)

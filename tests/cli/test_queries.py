@@ -52,7 +52,7 @@ def test_peers(ask: Run, daemon: ServedDaemon) -> None:
     assert "1.25 ms" in row
     daemon.api.established = False
     row = ask("peers").stdout.splitlines()[1]
-    assert "192.0.2.2, 2001:db8::2" in row
+    assert "192.0.2.2, 2001:db8::2, by hub" in row
     assert row.endswith("7.0s  no answer to I1")
 
 

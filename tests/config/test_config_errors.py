@@ -68,6 +68,27 @@ MISTAKES = [
         "udp",
     ),
     (HOST + PEER_B + 'relays = ["d"]\n', "peer[0].relays[0]", "no [[peer]] is named", "add a"),
+    (
+        HOST + PEER_B + 'addresses = ["192.0.2.1"]\nrelays = ["b"]\n',
+        "peer[0].relays[0]",
+        "is the peer itself",
+        "registered with",
+    ),
+    (
+        HOST
+        + '[nat]\nrelays = ["b"]\nmodes = ["UDP-ENCAPSULATION"]\n'
+        + PEER_B
+        + 'addresses = ["192.0.2.1"]\n',
+        "nat.relays[0]",
+        "without ICE-HIP-UDP",
+        "add it",
+    ),
+    (
+        HOST + "[nat]\nlifetime_s = 1\n",
+        "nat.lifetime_s",
+        "is 1; it has to lie between 10 and 8",
+        "",
+    ),
     (HOST + '[nat]\nservices = ["date"]\n', "nat.services[0]", "not one of", "'data'"),
     (HOST + '[nat]\nstun_servers = ["a.example"]\n', "nat.stun_servers[0]", "not an IPv4", "192."),
     (HOST + '[nat]\nstun_servers = ["192.0.2.9:0"]\n', "nat.stun_servers[0]", "0 is not", "65535"),

@@ -210,6 +210,18 @@ def test_a_nat_that_forgets(lab: Lab) -> None:
     assert network.reaches()
 
 
+def test_a_nat_that_gives_another_port_under_a_direct_path(lab: Lab) -> None:
+    """Each NAT drops what comes from where nothing was sent to; the relay brings them together."""
+    network = build(lab, NatKind.PORT_RESTRICTED)
+    network.start()
+    assert network.reaches()
+    spi = path_of(network, "outbound_spi")
+    network.a.nat.rebind()
+    assert network.reaches()
+    assert path_of(network, "outbound_spi") == spi, "no new association"
+    assert path(network.a, network.b)["remote"] == "203.0.113.2"
+
+
 def test_a_host_that_moves_to_another_nat(lab: Lab) -> None:
     """A connection lives on: keys and SPIs stay, the path is found anew."""
     network = build(lab, NatKind.PORT_RESTRICTED)

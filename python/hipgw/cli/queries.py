@@ -131,7 +131,7 @@ def peers(as_json: bool, socket_path: Path | None) -> None:
                 peer["hit"],
                 peer["lsi"],
                 peer["state"],
-                output.path(peer["path"]) or ", ".join(peer["addresses"]) or None,
+                output.path(peer["path"]) or _called_at(peer),
                 output.milliseconds(peer["rtt_s"]),
                 output.duration(peer["established_s"]),
                 output.duration(peer["next_attempt_s"]),
@@ -141,6 +141,12 @@ def peers(as_json: bool, socket_path: Path | None) -> None:
         ],
         right=("rtt", "for", "next try"),
     )
+
+
+def _called_at(peer: "PeerAnswer") -> str | None:
+    """Where a peer is called that is not associated."""
+    ways = [*peer["addresses"], *(f"by {relay}" for relay in peer["relays"])]
+    return ", ".join(ways) or None
 
 
 @click.command()

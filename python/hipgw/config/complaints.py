@@ -165,10 +165,16 @@ def _bounds(location: Location) -> str:
         for name in ("ge", "le", "multiple_of"):
             if getattr(item, name, None) is not None:
                 limits[name] = getattr(item, name)
-    text = f"it has to lie between {limits.get('ge')} and {limits.get('le')}"
+    least, most = (_plain(limits.get(name)) for name in ("ge", "le"))
+    text = f"it has to lie between {least} and {most}"
     if "multiple_of" in limits:
         text += f" and be a multiple of {limits['multiple_of']}"
     return text
+
+
+def _plain(number: Any) -> Any:
+    """A number as one writes it: the limits of a key that takes fractions need not have any."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 def _header(table: str) -> str:

@@ -332,7 +332,23 @@ def _relays(config: "Config") -> list[Problem]:
         for index, name in enumerate(clients)
         if name not in by_name
     ]
-    problems = []
+    problems = [
+        Problem(
+            f"peer[{number}].relays[{peer.relays.index(peer.name)}]",
+            "is the peer itself",
+            "name the relay that it is registered with, or leave it out",
+        )
+        for number, peer in enumerate(config.peers)
+        if peer.name in peer.relays
+    ]
+    if NatModeName.ICE_HIP_UDP not in config.nat.modes:
+        # A relay passes on nothing else (RFC 9028 §4.7.2).
+        what = "is of no use without ICE-HIP-UDP in nat.modes"
+        problems += [
+            Problem(key, what, "add it, or leave the relay out")
+            for key, _ in named
+            if not key.startswith("relay.")
+        ]
     for key, name in named:
         peer = by_name.get(name)
         if peer is None:

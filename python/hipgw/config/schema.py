@@ -973,6 +973,20 @@ class Config(_Table):
             HipVersionName.V1 in self.versions_of(peer) for peer in self.peers
         )
 
+    @property
+    def spoken(self) -> tuple[HipVersionName, ...]:
+        """The versions of HIP that are spoken to anybody, the preferred one first."""
+        wanted = list(self.hip.versions)
+        for peer in self.peers:
+            wanted += self.versions_of(peer)
+        only_by_default = "versions" not in self.hip.model_fields_set and not any(
+            HipVersionName.V2 in self.versions_of(peer) for peer in self.peers
+        )
+        if only_by_default and HipVersionName.V1 in wanted:
+            # Peers of version 1 alone, and a key that may be good for nothing else.
+            wanted = [HipVersionName.V1]
+        return tuple(dict.fromkeys(wanted))
+
     def transport_of(self, peer: PeerConfig) -> Transport:
         """How a peer is reached."""
         return peer.transport or self.hip.transport

@@ -26,7 +26,7 @@ class HealthWarning(TypedDict):
     """Something that keeps the daemon from working as it should."""
 
     code: str
-    """For scripts, such as `no_udp_gso` or `peer_down`."""
+    """For scripts, such as `peer_down`, `no_address` or `not_registered`."""
     severity: Literal["notice", "warning", "error"]
     message: str
     hint: str
@@ -37,6 +37,8 @@ class LocalHitAnswer(TypedDict):
     """A Host Identity of this machine."""
 
     hit: str
+    version: int
+    """Of HIP: each key has another HIT in each."""
     algorithm: str
     """Such as `ECDSA P-256`."""
     lsi: str | None
@@ -79,7 +81,13 @@ class PeerAnswer(TypedDict):
     """Null for a stranger."""
     hit: str
     lsi: str | None
+    version: int
+    """Of HIP: the one spoken, or preferred while none is."""
+    compat: str
+    """The profile of its deviations from the RFCs: `none`, `openhip`, …"""
     addresses: list[str]
+    relays: list[str]
+    """Names of the relays that it is called by, besides its addresses."""
     transport: Literal["udp", "raw"]
     roles: list[str]
     """The roles that it takes part in."""
@@ -112,6 +120,10 @@ class AssociationAnswer(TypedDict):
     """Since it was established."""
     exchange_s: float | None
     """How long the base exchange took."""
+    version: int
+    """Of HIP."""
+    compat: str
+    """The profile of the peer's deviations that are gone along with; `none` without any."""
     peer_identity: str | None
     """Kind of the peer's key, such as `ECDSA P-256`."""
     dh_group: str | None

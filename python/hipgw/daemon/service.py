@@ -7,11 +7,12 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path as FilePath
 
 from hipgw.config.names import Accept, Announce
-from hipgw.config.schema import Config
+from hipgw.config.schema import Config, PeerConfig
 from hipgw.control.server import ControlServer
 from hipgw.daemon import endbox, interfaces
 from hipgw.daemon.backends import make_dataplane, usable_suites
@@ -34,6 +35,7 @@ from hipgw.dataplane.backend import (
 from hipgw.dataplane.esp_core import EspCoreDataPlane
 from hipgw.dataplane.lan import GROUP_HIT
 from hipgw.errors import HipgwError
+from hipgw.identity.hit import hit_version, is_hit
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.lsi import LsiTable
 from hipgw.logs import packet_path_logger
@@ -42,7 +44,8 @@ from hipgw.platform import multicast, privileges, sockets
 from hipgw.platform.address_watch import AddressWatch
 from hipgw.platform.instance import InstanceLock
 from hipgw.platform.journal import Journal
-from hipgw.protocol.config import MachineConfig
+from hipgw.protocol.compat import PROFILES, RFC, Compat
+from hipgw.protocol.config import MachineConfig, V1Config
 from hipgw.protocol.effects import (
     Closed,
     Effect,
@@ -67,6 +70,7 @@ from hipgw.roles.relay import RelayRole
 from hipgw.roles.relay_client import RelayClientRole
 from hipgw.roles.role import Role
 from hipgw.roles.security_associations import SecurityAssociations, traffic
+from hipgw.roles.versions import VersionPolicy
 
 ANY_V4, ANY_V6 = IPv4Address(0), IPv6Address(0)
 STUN_REFRESH_S = 20.0
@@ -81,10 +85,14 @@ _packet_log = packet_path_logger(__name__ + ".packets")
 class Service:
     """The composition root. `run` does everything, on the running event loop."""
 
-    def __init__(self, config: Config, config_file: FilePath, identity: LocalIdentity) -> None:
+    def __init__(
+        self, config: Config, config_file: FilePath, identities: Sequence[LocalIdentity]
+    ) -> None:
+        """*identities*: one for each version of HIP that is spoken, the preferred one first."""
         self._config = config
         self._config_file = config_file
-        self._identity = identity
+        self._identities = identities
+        self._identity = identities[0]
         self._stop = asyncio.Event()
         self._status = 0
         self._roles: list[Role] = []
@@ -92,8 +100,8 @@ class Service:
         self._stun: StunRunner | None = None
         self._multicast: MulticastGroup | None = None
         self._limits = Limits(config.esp.rekey_packets, config.esp.rekey_bytes)
-        self._names = {str(peer.hit): peer.name for peer in config.peers}
-        self._allowed = endbox.allowed_peers(config, [identity.hit])
+        self._names = {str(hit): peer.name for peer in config.peers for hit in peer.hits.values()}
+        self._allowed = endbox.allowed_peers(config, [identity.hit for identity in identities])
 
     async def run(self) -> int:
         """Run until told to stop (SIGTERM, SIGINT or `hipgw stop`); returns the exit status.
@@ -135,7 +143,13 @@ class Service:
         mtu = interfaces.smallest_path_mtu(config)
         if config.host is not None:
             device = interfaces.open_host(
-                config.host, dataplane, identity.hit, own_lsi, mtu, config.esp, journal
+                config.host,
+                dataplane,
+                [one.hit for one in self._identities],
+                own_lsi,
+                mtu,
+                config.esp,
+                journal,
             )
             stack.callback(device.close)
         if config.endbox is not None:
@@ -153,8 +167,10 @@ class Service:
 
         server_slot = contextlib.AsyncExitStack()
         await stack.enter_async_context(server_slot)
+        self._versions = VersionPolicy(directory, config.daemon.state_dir / "heard-in-v2.json")
+        machine_config = self._machine_config(directory)
         self._driver = driver = HipDriver(
-            HipMachine(self._machine_config(directory), [identity], os.urandom, time.monotonic()),
+            HipMachine(machine_config, self._identities, os.urandom, time.monotonic()),
             transport,
             SecurityAssociations(
                 dataplane,
@@ -166,6 +182,7 @@ class Service:
             ),
             directory,
             self._handle_event,
+            self._versions,
         )
         stack.callback(driver.stop)
         if config.nat.stun_servers:
@@ -174,7 +191,7 @@ class Service:
         self._control = ControlService(
             config,
             self._config_file,
-            identity,
+            self._identities,
             driver,
             dataplane,
             directory,
@@ -216,15 +233,20 @@ class Service:
         """The configured peers, each with an LSI; those that are set go first."""
         lsis = LsiTable()
         for entry in sorted(self._config.peers, key=lambda peer: peer.lsi is None):
-            lsis.assign(entry.hit, entry.lsi)
+            lsis.assign(self._hits_of(entry)[0], entry.lsi)
         peers = [
             Peer(
                 name=entry.name,
-                hit=entry.hit,
+                hit=self._hits_of(entry)[0],
+                other_hits=self._hits_of(entry)[1:],
+                compats=tuple(
+                    self._config.compat_of(entry, version).value
+                    for version in self._config.versions_of(entry)
+                ),
                 addresses=entry.addresses,
                 udp=self._config.transport_of(entry) is Transport.UDP,
                 port=entry.port,
-                lsi=lsis.assign(entry.hit),
+                lsi=lsis.assign(self._hits_of(entry)[0]),
                 relays=tuple(
                     (address, relay.port)
                     for relay in self._config.relays_of(entry)
@@ -234,6 +256,10 @@ class Service:
             for entry in self._config.peers
         ]
         return PeerDirectory(peers, lsis), lsis
+
+    def _hits_of(self, entry: PeerConfig) -> tuple[IPv6Address, ...]:
+        """The HITs that a peer is talked to by, the preferred one first."""
+        return tuple(entry.hits[version] for version in self._config.versions_of(entry))
 
     def _open_sockets(self, dataplane: DataPlane) -> ControlTransport:
         """All sockets, IPv4 and IPv6, UDP and raw: who calls chooses how (RFC 9028 §4.5)."""
@@ -255,7 +281,8 @@ class Service:
                 dataplane.add_esp_socket(esp.fileno())
             for port in relay.port_range if relay is not None else ():
                 # What is relayed may be cut: this host does not know what is behind the path.
-                relayed[version, port] = sock = sockets.open_udp(version, port)
+                sock = sockets.open_udp(version, port, key="relay.first_port")
+                relayed[version, port] = sock
                 if engine is not None:
                     engine.add_relay_socket(sock.fileno())
             if discovers:
@@ -276,17 +303,34 @@ class Service:
         denied = set(self._config.endbox_peers) - set(self._allowed)
         others = {"host", "relay"} & set(self._config.roles)
         refused = set() if others else {hit for peer in denied for hit in peer.hits.values()}
+        spoken = {version.wire_id for version in hip.versions}
 
         def accept(hit: IPv6Address) -> bool:
             if hit in refused:
                 return False
-            return hip.accept is Accept.ANY or directory.by_hit(hit) is not None
+            if directory.by_hit(hit) is not None:
+                return self._versions.allows(hit)
+            return hip.accept is Accept.ANY and is_hit(hit) and hit_version(hit) in spoken
+
+        def compat(hit: IPv6Address) -> Compat:
+            peer = directory.by_hit(hit)
+            if peer is not None:
+                return PROFILES[peer.compat(hit)]
+            old = is_hit(hit) and hit_version(hit) == 1
+            return PROFILES[hip.v1.compat.value] if old else RFC
 
         return MachineConfig(
             dh_groups=tuple(name.wire_id for name in hip.dh_groups),
             hip_ciphers=tuple(name.wire_id for name in hip.hip_ciphers),
             esp_suites=tuple(name.wire_id for name in self._suites),
             accept=accept,
+            compat=compat,
+            v1=V1Config(
+                dh_groups=tuple(name.wire_id for name in hip.v1.dh_groups),
+                hip_suites=tuple(name.wire_id for name in hip.v1.hip_suites),
+                esp_suites=tuple(name.wire_id for name in hip.v1.esp_suites),
+                weak_keys=hip.v1.weak_keys,
+            ),
             opportunistic=hip.opportunistic,
             puzzle_difficulty=hip.puzzle_difficulty,
             puzzle_difficulty_max=hip.puzzle_difficulty_max,
@@ -359,8 +403,8 @@ class Service:
         if config.host is not None:
             self._roles.append(HostRole(directory, self._dataplane, self._driver))
         if config.endbox is not None:
-            members = {entry.hit for entry in self._allowed}
-            peers = [peer for peer in directory if peer.hit in members]
+            members = {entry.name for entry in self._allowed}
+            peers = [peer for peer in directory if peer.name in members]
             self._endbox = EndboxRole(peers, self._driver, os.urandom)
             self._roles.append(self._endbox)
         if config.relay is not None and isinstance(self._dataplane, EspCoreDataPlane):

@@ -75,6 +75,11 @@ def hit_version(hit: IPv6Address) -> int:
     )
 
 
+def prefix_of(hit: IPv6Address) -> IPv6Network:
+    """Return the prefix of all HITs of the same version; raises IdentityError for no HIT."""
+    return HIT_PREFIX if hit_version(hit) == 2 else HIT_PREFIX_V1
+
+
 def hit_suite_of(hit: IPv6Address) -> int:
     """Return the HIT Suite ID inside a HIT (the OGA ID, RFC 7343 §2).
 

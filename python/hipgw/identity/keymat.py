@@ -27,6 +27,11 @@ class AnyKeymat(ABC):
         self._material = b""
         self.index = 0
 
+    @property
+    def limit(self) -> int:
+        """Octets that there are in all."""
+        return self._limit
+
     def draw(self, length: int) -> bytes:
         """Return the next `length` octets; IdentityError once KEYMAT is used up."""
         drawn = self.at(self.index, length)

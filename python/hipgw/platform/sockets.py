@@ -46,12 +46,14 @@ _IN_PKTINFO = struct.Struct("@I4s4s")
 _IN6_PKTINFO = struct.Struct("@16sI")
 
 
-def open_udp(version: int, port: int, *, dont_fragment: bool = False) -> socket.socket:
+def open_udp(
+    version: int, port: int, *, dont_fragment: bool = False, key: str = "hip.port"
+) -> socket.socket:
     """A UDP socket on a port of every own address, IPv4 (4) or IPv6 only (6).
 
     It tells which own address each packet came to. With *dont_fragment* nobody cuts what is sent
     by it, also not this host, whatever it was told of the path; what `send_hip` sends may be cut
-    all the same. Raises PlatformError.
+    all the same. *key* of the configuration chooses the port. Raises PlatformError.
     """
     sock = _socket(version, socket.SOCK_DGRAM, 0)
     try:
@@ -63,7 +65,7 @@ def open_udp(version: int, port: int, *, dont_fragment: bool = False) -> socket.
             raise PlatformError(
                 f"UDP port {port} is in use by another program.",
                 hint="Is another hipgw running? `ss -ulpn` shows who has it;"
-                " `hip.port` chooses another.",
+                f" `{key}` chooses another.",
             ) from None
         raise PlatformError(f"UDP port {port} cannot be opened: {error.strerror}.") from error
     return sock
