@@ -67,6 +67,8 @@ pub struct Ownership {
     /// Sorted by HIT, with the peer's index.
     by_hit: Box<[(Hit, OwnerId)]>,
     default: Option<Owner>,
+    /// Anybody is static, or owns anything.
+    active: bool,
     has_local: bool,
     all_static: bool,
     filter: bool,
@@ -119,6 +121,7 @@ impl Ownership {
             return Err("a peer is listed twice".into());
         }
         Ok(Self {
+            active: !owned.is_empty() || !parameters.peers.is_empty() || parameters.all_static,
             owned: owned.into(),
             hits: parameters
                 .peers
@@ -137,7 +140,7 @@ impl Ownership {
     /// Whether every peer learns, and so nothing here has a say.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.owned.is_empty() && self.hits.is_empty() && !self.all_static
+        !self.active
     }
 
     /// How a peer takes part.
