@@ -101,8 +101,7 @@ class Service:
         self._multicast: MulticastGroup | None = None
         self._limits = Limits(config.esp.rekey_packets, config.esp.rekey_bytes)
         self._names = {str(hit): peer.name for peer in config.peers for hit in peer.hits.values()}
-        own = [identity.hit for identity in identities]
-        self._allowed = endbox.allowed_peers(config, own)
+        self._allowed = endbox.allowed_peers(config, [identity.hit for identity in identities])
 
     async def run(self) -> int:
         """Run until told to stop (SIGTERM, SIGINT or `hipgw stop`); returns the exit status.
@@ -304,7 +303,6 @@ class Service:
         denied = set(self._config.endbox_peers) - set(self._allowed)
         others = {"host", "relay"} & set(self._config.roles)
         refused = set() if others else {hit for peer in denied for hit in peer.hits.values()}
-
         spoken = {version.wire_id for version in hip.versions}
 
         def accept(hit: IPv6Address) -> bool:
