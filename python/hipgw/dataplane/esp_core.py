@@ -23,6 +23,7 @@ from hipgw.dataplane.backend import (
 )
 from hipgw.dataplane.lan import GROUP_HIT, ElectionState, LanSettings, Pulse
 from hipgw.errors import DataPlaneError
+from hipgw.identity.esp_format import DEFAULT_ESP_FORMAT, EspFormat
 
 Direction = Literal["in", "out"]
 
@@ -60,6 +61,7 @@ class EspCoreDataPlane:
         vnet_hdr: bool,
         copy_dscp: bool = True,
         ecn: bool = True,
+        second_hit: IPv6Address | None = None,
     ) -> None:
         self._engine.set_tun(
             fd,
@@ -69,6 +71,7 @@ class EspCoreDataPlane:
             vnet_hdr=vnet_hdr,
             copy_dscp=copy_dscp,
             ecn=ecn,
+            second_hit=None if second_hit is None else second_hit.packed,
         )
 
     def add_tap(
@@ -214,6 +217,7 @@ class EspCoreDataPlane:
         replay_window: int = DEFAULT_REPLAY_WINDOW,
         interface: int = 0,
         verified: bool = True,
+        format: EspFormat = DEFAULT_ESP_FORMAT,
     ) -> None:
         self._engine.add_sa(
             direction=_direction(direction),
@@ -233,6 +237,12 @@ class EspCoreDataPlane:
             replay_window=replay_window,
             interface=interface,
             verified=verified,
+            esn=format.esn,
+            icv_length=format.icv_length,
+            null_iv=format.null_iv,
+            alignment=format.alignment,
+            frames=format.frames.value,
+            replay=format.replay,
         )
 
     def move_sa(
