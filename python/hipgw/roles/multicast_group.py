@@ -92,7 +92,7 @@ class MulticastGroup:
             )
             return
         for direction in ("in", "out"):
-            self._dataplane.add_sa(
+            self._dataplane.add_sa(  # type: ignore[call-arg]
                 direction=direction,
                 spi=self.spi,
                 suite=SUITE,

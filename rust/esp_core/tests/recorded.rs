@@ -95,13 +95,12 @@ fn esp_packets(file: &str) -> Vec<Vec<u8>> {
         };
         match protocol {
             50 => found.push(payload),
-            17 if payload[..4]
-                .windows(2)
-                .any(|port| port == 10500u16.to_be_bytes()) =>
+            17 if payload[8..12] != [0; 4]
+                && payload[..4]
+                    .windows(2)
+                    .any(|port| port == 10500u16.to_be_bytes()) =>
             {
-                if payload[8..12] != [0; 4] {
-                    found.push(payload[8..].to_vec());
-                }
+                found.push(payload[8..].to_vec());
             }
             _ => {}
         }
