@@ -92,11 +92,10 @@ class ControlService:
         self._directory = directory
         self._watch = watch
         self._request_stop = request_stop
-        self._health = Health(config, directory)
+        allowed = allowed_peers(config, [identity.hit for identity in identities])
+        self._health = Health(config, directory, endboxes=allowed)
         self._relay_names = {entry.name: list(entry.relays) for entry in config.peers}
-        own_hits = [identity.hit for identity in identities]
-        allowed = allowed_peers(config, own_hits)
-        self._allowed = frozenset(entry.name for entry in allowed)
+        self._allowed = frozenset(peer.name for peer in allowed)
         self._endbox_hits = {peer.hit for peer in directory if peer.name in self._allowed}
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()

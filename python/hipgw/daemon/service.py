@@ -101,7 +101,8 @@ class Service:
         self._multicast: MulticastGroup | None = None
         self._limits = Limits(config.esp.rekey_packets, config.esp.rekey_bytes)
         self._names = {str(hit): peer.name for peer in config.peers for hit in peer.hits.values()}
-        self._allowed = endbox.allowed_peers(config, [identity.hit for identity in identities])
+        own = [identity.hit for identity in identities]
+        self._allowed = endbox.allowed_peers(config, own)
 
     async def run(self) -> int:
         """Run until told to stop (SIGTERM, SIGINT or `hipgw stop`); returns the exit status.
@@ -299,17 +300,17 @@ class Service:
     def _machine_config(self, directory: PeerDirectory) -> MachineConfig:
         hip, esp = self._config.hip, self._config.esp
 
-        # Who may exchange no frames is answered only for what else this machine is to it.
-        denied = set(self._config.endbox_peers) - set(self._allowed)
-        others = {"host", "relay"} & set(self._config.roles)
-        refused = set() if others else {hit for peer in denied for hit in peer.hits.values()}
         spoken = {version.wire_id for version in hip.versions}
+        # Who may exchange no frames is answered only for what else this machine is to it.
+        denied = {peer.name for peer in self._config.endbox_peers}
+        denied -= {peer.name for peer in self._allowed}
+        if {"host", "relay"} & set(self._config.roles):
+            denied = set()
 
         def accept(hit: IPv6Address) -> bool:
-            if hit in refused:
-                return False
-            if directory.by_hit(hit) is not None:
-                return self._versions.allows(hit)
+            peer = directory.by_hit(hit)
+            if peer is not None:
+                return peer.name not in denied and self._versions.allows(hit)
             return hip.accept is Accept.ANY and is_hit(hit) and hit_version(hit) in spoken
 
         def compat(hit: IPv6Address) -> Compat:
