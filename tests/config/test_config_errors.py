@@ -275,12 +275,6 @@ MISTAKES = [
     ),
     (HOST + '[daemon]\nlog_level = "trace"\n', "daemon.log_level", "'error', 'warning'", ""),
     ("host = 3\n", "identity.host", "unknown key", "[host] is a table"),
-    (
-        PEER_B + '[endbox]\nmode = "static"\n',
-        "endbox.legacy_nodes",
-        "is empty",
-        "default_endbox",
-    ),
     (PEER_B + '[endbox]\nmode = "learn"\n', "endbox.mode", "is not one of", "learning"),
     (
         PEER_B + '[endbox]\nlegacy_nodes = ["10.0.0.0/24"]\n',

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from hipgw.config.names import EndboxMode
 from hipgw.config.problems import Problem, did_you_mean
 
 if TYPE_CHECKING:
@@ -30,11 +29,6 @@ def static_problems(endbox: "EndboxConfig") -> list[Problem]:
     if 0 < endbox.heartbeat_s < _HEARTBEAT_MIN_S:
         what = f"is {endbox.heartbeat_s:g}; it has to be 0 or at least {_HEARTBEAT_MIN_S:g}"
         problems.append(Problem("heartbeat_s", what, "0 turns it off"))
-    if endbox.mode is EndboxMode.STATIC and not (endbox.nodes or endbox.is_default_endbox):
-        hint = "list the IPv4 addresses of the hosts here, or set default_endbox"
-        problems.append(
-            Problem("legacy_nodes", "is empty, so that nobody here may send", hint),
-        )
     return problems
 
 

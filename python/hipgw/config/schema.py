@@ -703,7 +703,7 @@ class EndboxConfig(_Table):
         title="IPv4 address",
         description="IPv4 addresses of the hosts on the LAN here: nobody else may send to peers "
         "with `legacy_nodes`. `0.0.0.0` is the same as `default_endbox`. Without any, every host "
-        "may that has no address of a peer's.",
+        "may that has no address of a peer's; in `static` mode nobody may.",
     )
     default_endbox: Switch = Field(
         default=False,

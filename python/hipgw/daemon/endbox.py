@@ -49,6 +49,8 @@ def allowed_peers(config: Config, own_hits: Collection[IPv6Address]) -> tuple[Pe
 
 def lan_settings(config: Config, endbox: EndboxConfig, own_hit: IPv6Address) -> LanSettings:
     """What the data plane is told about the LAN."""
+    if endbox.mode is EndboxMode.STATIC and not (endbox.nodes or endbox.is_default_endbox):
+        _log.warning("endbox.legacy_nodes is empty: in static mode nobody here may send")
     hello = None
     if endbox.hello_s:
         standby = endbox.election_extent is ElectionExtent.EVERYTHING

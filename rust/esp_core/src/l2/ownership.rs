@@ -69,6 +69,7 @@ pub struct Ownership {
     default: Option<Owner>,
     /// Anybody is static, or owns anything.
     active: bool,
+    /// It was told what is here, be it nothing.
     has_local: bool,
     all_static: bool,
     filter: bool,
@@ -130,7 +131,9 @@ impl Ownership {
                 .collect(),
             by_hit: by_hit.into(),
             default,
-            has_local: !parameters.local.is_empty() || parameters.local_default,
+            has_local: !parameters.local.is_empty()
+                || parameters.local_default
+                || parameters.all_static,
             all_static: parameters.all_static,
             filter: parameters.filter,
             group: parameters.group,
@@ -224,6 +227,7 @@ mod tests {
         assert!(!all.is_idle());
         assert_eq!(all.standing(&[1; 16]), Standing::Static(UNLISTED));
         assert!(all.hits(UNLISTED).is_empty());
+        assert!(!all.may_send(Owner::Local, [10, 0, 0, 1]), "all has to be listed");
     }
 
     #[test]
