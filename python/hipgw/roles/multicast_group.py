@@ -92,7 +92,7 @@ class MulticastGroup:
             )
             return
         for direction in ("in", "out"):
-            self._dataplane.add_sa(  # type: ignore[call-arg]
+            self._dataplane.add_sa(
                 direction=direction,
                 spi=self.spi,
                 suite=SUITE,
