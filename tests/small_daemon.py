@@ -65,7 +65,9 @@ class SmallDaemon:
             "uptime_s": 93784.5,
             "config_file": "/etc/hipgw/hipgw.toml",
             "roles": ["host", "endbox"],
-            "identities": [{"hit": HIT_A, "algorithm": "ECDSA P-256", "lsi": "1.0.0.1"}],
+            "identities": [
+                {"hit": HIT_A, "version": 2, "algorithm": "ECDSA P-256", "lsi": "1.0.0.1"}
+            ],
             "transport": "udp",
             "port": 10500,
             "counts": {
@@ -75,6 +77,7 @@ class SmallDaemon:
                 "security_associations": 2,
                 "macs": 1,
             },
+            "profiles": {},
             "health": self.warnings,
         }
 
@@ -84,6 +87,8 @@ class SmallDaemon:
                 "name": "plant-b",
                 "hit": HIT_B,
                 "lsi": "1.0.0.2",
+                "version": 2,
+                "compat": "none",
                 "addresses": ["192.0.2.2", "2001:db8::2"],
                 "relays": ["hub"],
                 "transport": "udp",
@@ -109,6 +114,8 @@ class SmallDaemon:
                 "initiator": True,
                 "age_s": 12.5,
                 "exchange_s": 0.0215,
+                "version": 2,
+                "compat": "none",
                 "peer_identity": "ECDSA P-256",
                 "dh_group": "P-384",
                 "hip_cipher": "AES-256-CBC",

@@ -47,8 +47,9 @@ def test_status_check_of_an_unknown_peer_is_a_usage_error(ask: Run) -> None:
 
 def test_peers(ask: Run, daemon: ServedDaemon) -> None:
     heading, row = ask("peers").stdout.splitlines()
-    assert heading.split()[:4] == ["NAME", "HIT", "LSI", "STATE"]
-    assert row.split()[:5] == ["plant-b", HIT_B, "1.0.0.2", "ESTABLISHED", "192.0.2.2:10500/udp"]
+    assert heading.split()[:5] == ["NAME", "HIT", "HIP", "LSI", "STATE"]
+    assert row.split()[:4] == ["plant-b", HIT_B, "v2", "1.0.0.2"]
+    assert row.split()[4:6] == ["ESTABLISHED", "192.0.2.2:10500/udp"]
     assert "1.25 ms" in row
     daemon.api.established = False
     row = ask("peers").stdout.splitlines()[1]

@@ -3,15 +3,22 @@
 import itertools
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 
+from hipgw.identity.keyfile import load_key_file
 from hipgw.lab import Lab, read_pcap, wait_until
 from hipgw.lab.host import Host
-from hipgw.lab.topologies import GatewayNetwork, Site, endboxes, underlay_address
+from hipgw.lab.topologies import (
+    UP_TIMEOUT_S,
+    GatewayNetwork,
+    Site,
+    endboxes,
+    underlay_address,
+)
 from system.traffic import transfer
 
 pytestmark = pytest.mark.system
@@ -73,10 +80,49 @@ def mixed(lab: Lab) -> GatewayNetwork:
     return network
 
 
-def test_a_mixed_lan_carries_everything_and_has_no_loop(lab: Lab) -> None:
-    network = mixed(lab)
-    network.start()
+def mixed_versions(lab: Lab) -> GatewayNetwork:
+    """The same, and site 3 speaks HIPv1, with all that deviates in OpenHIP."""
+    network = endboxes(lab, 3, key_kind="rsa2048")
     one, two, three = network.sites
+    old = [
+        {"hit": str(load_key_file(site.daemon.directory / "key.pem", 1).hit)}
+        for site in network.sites
+    ]
+    third = {**behind(three), **old[2]}
+    configure(one, [(two, {}), (three, third)], **behind(one))
+    configure(two, [(one, {}), (three, third)], **behind(two))
+    configure(
+        three,
+        [(one, {**behind(one), **old[0]}), (two, {**behind(two), **old[1]})],
+        mode="static",
+        **behind(three),
+    )
+    return network
+
+
+def wait_up(network: GatewayNetwork) -> None:
+    for site in network.sites:
+        wait_until(
+            lambda site=site: site.daemon.request("status")["counts"]["established"] == 2,
+            UP_TIMEOUT_S,
+            what=f"both associations of {site.gateway.name}",
+        )
+
+
+@pytest.mark.parametrize("lan", [mixed, mixed_versions], ids=["v2", "v2-and-v1"])
+def test_a_mixed_lan_carries_everything_and_has_no_loop(
+    lab: Lab, lan: Callable[[Lab], GatewayNetwork]
+) -> None:
+    network = lan(lab)
+    network.start(wait=False)
+    wait_up(network)
+    one, two, three = network.sites
+    if lan is mixed_versions:
+        spoken = {
+            entry["peer"]: (entry["version"], entry["compat"])
+            for entry in one.daemon.request("associations")
+        }
+        assert spoken == {"e2": (2, "none"), "e3": (1, "openhip")}
     captures = [site.lan.capture("eth0") for site in network.sites]
     for here, there in itertools.permutations(network.sites, 2):
         result = here.lan.ping(there.lan4, count=3, interval_s=0.05)

@@ -70,6 +70,8 @@ class StatusAnswer(TypedDict):
     transport: Literal["udp", "raw"]
     port: int
     counts: StatusCounts
+    profiles: dict[str, int]
+    """How many configured peers have which profile of deviations (`openhip`, …); of none, none."""
     health: list[HealthWarning]
     """Empty when all is well."""
 

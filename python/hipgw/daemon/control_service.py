@@ -53,6 +53,7 @@ from hipgw.identity.host_identity import LocalIdentity
 from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.platform.address_watch import AddressWatch
 from hipgw.protocol.association import AssociationInfo
+from hipgw.protocol.compat import RFC
 from hipgw.protocol.effects import Closed, Effect, Established, Failed, PingReply, Rekeyed
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.states import State
@@ -172,6 +173,7 @@ class ControlService:
                 "security_associations": len(self._dataplane.security_associations()),
                 "macs": len(self._macs()),
             },
+            "profiles": self._profiles(),
             "health": self._warnings(),
         }
 
@@ -468,6 +470,11 @@ class ControlService:
             registrations=self._driver.machine.registrations(),
             failures=self._failures,
         )
+
+    def _profiles(self) -> dict[str, int]:
+        names = (peer.compat(self._driver.active_hit(peer.hit)) for peer in self._directory)
+        counted = Counter(name for name in names if name != RFC.name)
+        return dict(sorted(counted.items()))
 
     def _note_failure(self, hit: IPv6Address, reason: str) -> None:
         # Bounded: strangers' failures are nobody's question.

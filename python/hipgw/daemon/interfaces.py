@@ -65,6 +65,7 @@ def open_host(
         mtu=mtu,
         local_hit=hit,
         local_lsi=lsi,
+        second_hit=next(iter(hits[1:]), None),
         vnet_hdr=device.vnet_hdr,
         copy_dscp=esp.copy_dscp,
         ecn=esp.ecn,

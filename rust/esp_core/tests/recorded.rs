@@ -95,11 +95,10 @@ fn esp_packets(file: &str) -> Vec<Vec<u8>> {
         };
         match protocol {
             50 => found.push(payload),
-            // What begins with zeros is a HIP packet (RFC 9028 §5.1).
-            17 if payload[..4]
-                .windows(2)
-                .any(|port| port == 10500u16.to_be_bytes())
-                && payload[8..12] != [0; 4] =>
+            17 if payload[8..12] != [0; 4]
+                && payload[..4]
+                    .windows(2)
+                    .any(|port| port == 10500u16.to_be_bytes()) =>
             {
                 found.push(payload[8..].to_vec());
             }
