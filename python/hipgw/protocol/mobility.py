@@ -118,10 +118,24 @@ def _leave_lost_address(core: Core, association: Association) -> None:
     mobility, path = association.mobility, association.path
     if path is None or path.local in core.own_addresses:
         return
+    _remember_home(core, association)
     best = next(iter(paths.pairs(core, association)), None)
     if best is not None:
         paths.move(core, association, best, "the own address is gone")
         mobility.moved, mobility.moving_to, mobility.preferred = True, None, best.local
+
+
+def _remember_home(core: Core, association: Association) -> None:
+    """Where no address that the peer has told can be reached, it may be where else it was called.
+
+    Whether it is there is asked, once it is heard from there.
+    """
+    if paths.pairs(core, association):
+        return
+    locators = association.mobility.locators
+    for path in _home(core, association):
+        if locators.get(path.remote, path.locator_port) is None:
+            locators.candidate(path.remote, path.locator_port)
 
 
 def announce(
