@@ -20,9 +20,15 @@ def capabilities() -> dict[str, bool]:
 
 @final
 class PuzzleSolver:
-    """A cancellable search for J (RFC 7401 §6.3)."""
+    """A cancellable search for J (RFC 7401 §6.3); `bits`: "lowest", "openhip" or "both"."""
     def __new__(
-        cls, hash_name: str, prefix: bytes, length: int, difficulty: int, start: bytes
+        cls,
+        hash_name: str,
+        prefix: bytes,
+        length: int,
+        difficulty: int,
+        start: bytes,
+        bits: str = "lowest",
     ) -> PuzzleSolver: ...
     def run(self, timeout_s: float) -> bytes | None:
         """Search with the GIL released; None when cancelled or out of time."""
@@ -179,6 +185,8 @@ class Engine:
         TAP's `mac`.
         """
     def say_hello(self, segment: int) -> None: ...
+    def announce_macs(self, segment: int) -> int:
+        """Have the LAN's switches find here what was learned from peers; returns how many."""
     def election(self, segment: int) -> Election: ...
     def pulse(self) -> tuple[bool, bool]:
         """Whether the sending and the receiving direction took a turn since the last call."""
@@ -223,8 +231,12 @@ class Engine:
         vnet_hdr: bool,
         copy_dscp: bool = True,
         ecn: bool = True,
+        second_hit: bytes | None = None,
     ) -> None:
-        """The host role's TUN (IFF_NO_PI), at most one; before `start`."""
+        """The host role's TUN (IFF_NO_PI), at most one; before `start`.
+
+        `second_hit` is this host's HIT of the other version of HIP.
+        """
     def add_tap(
         self,
         fd: int,
@@ -262,6 +274,12 @@ class Engine:
         replay_window: int = 8192,
         interface: int = 0,
         verified: bool = True,
+        esn: bool = True,
+        icv_length: int | None = None,
+        null_iv: bool = False,
+        alignment: int | None = None,
+        frames: str = "etherip-fragments",
+        replay: bool = True,
     ) -> None:
         """Install or replace a security association; packets held for the peer leave at once.
 

@@ -21,6 +21,7 @@ from hipgw.config.openhip.hosts import read_known_hosts, read_my_hosts
 from hipgw.config.openhip.values import Place
 from hipgw.config.schema import Config
 from hipgw.identity.host_identity import LocalIdentity
+from hipgw.identity.keyfile import load_key_file
 
 Run = Callable[..., Result]
 SAMPLES = Path(__file__).parents[1] / "vectors" / "openhip"
@@ -136,10 +137,16 @@ def test_hip_runs_with_openhips_files(
     assert not background
     state = openhip.parent / "state"
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
-    # Read anew at each start.
+    # Read anew at each start, another key of the same name included.
     (openhip / "known_host_identities.xml").unlink()
+    other = (SAMPLES / "v4-raw.A.my.xml").read_bytes()
+    (openhip / "my_host_identities.xml").write_bytes(other)
     assert hip(run, openhip).exit_code == 0
     assert started[1][0].peers == ()
+    key_file = started[1][0].identity.key_file_v1
+    assert key_file is not None
+    expected = read_my_hosts(openhip / "my_host_identities.xml").hosts[0].hit
+    assert load_key_file(key_file, 1).hit == expected
 
 
 def test_every_flag_of_hip(
@@ -158,6 +165,8 @@ def test_every_flag_of_hip(
     assert background
     for flag in ("-r1", "-p", "-nr", "-u"):
         assert f"{flag}: without effect" in result.stderr
+    # The socket of HIPGW_SOCKET, by which hipstatus asks too.
+    assert config.daemon.control_socket == Path("/nonexistent/control.sock")
     assert hip(run, openhip, "-q").exit_code == 0
     assert started[1][0].daemon.log_level is LogLevel.ERROR
 

@@ -11,6 +11,7 @@ def test_the_default_is_what_the_rfcs_say() -> None:
         esn=True,
         icv_length=None,
         null_iv=False,
+        alignment=None,
         frames=FrameFormat.ETHERIP_FRAGMENTS,
         replay=True,
     )

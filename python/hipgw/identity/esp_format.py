@@ -19,7 +19,7 @@ class FrameFormat(Enum):
     ETHERIP = "etherip"
     """EtherIP, next header 97, always whole: IP cuts what is too long. As hip-vpls does it."""
     ETHERNET = "ethernet"
-    """The frame alone, next header 0, always whole: IP cuts what is too long. OpenHIP's."""
+    """The frame alone, next header 0, always whole, likewise. As OpenHIP does it."""
 
 
 _SEQUENCE_LIMITS = {False: (1 << 32) - 1, True: (1 << 64) - 1}
@@ -39,6 +39,9 @@ class EspFormat:
     """Octets of the ICV; None for those of the suite (see `icv_octets`)."""
     null_iv: bool = False
     """Sixteen octets without meaning in front of the payload, if the suite has no cipher."""
+    alignment: int | None = None
+    """What payload, padding and trailer together are a multiple of: a power of two up to 16; None
+    for what the suite asks for (RFC 4303 §2.4)."""
     frames: FrameFormat = FrameFormat.ETHERIP_FRAGMENTS
     replay: bool = True
     """Whether each sequence number is taken once only. Not for several senders with one key, whose
@@ -68,3 +71,6 @@ class EspFormat:
 
 
 _SHORTEST_ICV = 12
+
+DEFAULT_ESP_FORMAT = EspFormat()
+"""What the RFCs say."""

@@ -97,16 +97,20 @@ def puzzle_solver(
     length: int,
     difficulty: int,
     random: Callable[[int], bytes],
+    *,
+    bits: PuzzleBits = PuzzleBits.LOWEST,
 ) -> "PuzzleSolver":
     """Return a cancellable search in Rust that begins at a random J.
 
-    Call its `run(timeout_s)` in a worker thread, where it runs without the interpreter's lock,
-    and its `cancel()` from any other.
+    `EITHER` is for those who verify: who searches takes the rule of the RFCs then. Call its
+    `run(timeout_s)` in a worker thread, where it runs without the interpreter's lock, and its
+    `cancel()` from any other.
     """
     # Imported here so that everything else of this room works without the compiled data plane.
     from hipgw._esp_core import PuzzleSolver
 
-    return PuzzleSolver(hash_name, prefix, length, difficulty, random(length))
+    rule = PuzzleBits.LOWEST if bits is PuzzleBits.EITHER else bits
+    return PuzzleSolver(hash_name, prefix, length, difficulty, random(length), rule.value)
 
 
 def _solves(function: Rhash, difficulty: int, data: bytes, bits: PuzzleBits) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv6Address
 
-from hipgw.identity.esp_format import EspFormat
+from hipgw.identity.esp_format import DEFAULT_ESP_FORMAT, EspFormat
 from hipgw.identity.puzzle import PuzzleBits
 from hipgw.protocol.path import IPAddress, Path
 from hipgw.protocol.path_mtu import MtuSource
@@ -45,7 +45,7 @@ class InstallSA:
     path: Path = field()
     verified: bool = True
     """As in `MoveSA`."""
-    format: EspFormat = field(default_factory=EspFormat)
+    format: EspFormat = DEFAULT_ESP_FORMAT
 
 
 @dataclass(frozen=True, slots=True)

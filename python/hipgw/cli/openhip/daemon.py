@@ -12,6 +12,7 @@ import click
 
 from hipgw.cli.openhip.options import HELP, folder_option, folders
 from hipgw.cli.openhip.transfer import show_notes
+from hipgw.cli.options import socket_option
 from hipgw.cli.shown import ErrorsShown
 from hipgw.errors import ConfigError, ControlError, HipgwError, IdentityError, PlatformError
 
@@ -71,6 +72,7 @@ MISSING_ROLES = {"-rvs": "rendezvous server (RFC 5204)", "-mr": "mobile router"}
     metavar="DIR",
     help="Folder for hipgw.toml and key files, made anew from OpenHIP's files at each start.",
 )
+@socket_option
 @folder_option
 @click.pass_context
 def hip(
@@ -91,6 +93,7 @@ def hip(
     udp: bool,
     ports: tuple[str, ...],
     state: Path,
+    socket_path: Path | None,
     folder: Path | None,
 ) -> None:
     """Run the daemon with OpenHIP's files and options, until SIGTERM or Ctrl-C.
@@ -110,6 +113,12 @@ def hip(
     settings: dict[str, dict[str, Any]] = {"daemon": {}, "hip": {}, "mobility": {}}
     if verbose or quiet:
         settings["daemon"]["log_level"] = "debug" if verbose else "error"
+    if socket_path is not None:
+        socket_path = socket_path.absolute()
+        settings["daemon"] |= {
+            "control_socket": str(socket_path),
+            "state_dir": str(socket_path.parent),
+        }
     if opportunistic:
         settings["hip"]["opportunistic"] = True
     if allow_any:
@@ -150,7 +159,7 @@ def translated(
         raise ConfigError(
             f"{state}: cannot be made: {error.strerror}", hint="run as root, or give --state DIR"
         ) from None
-    save(result, state, force=True)
+    save(result, state, force=True, replace_keys=True)
     return load(state / CONFIG_FILE), state / CONFIG_FILE
 
 

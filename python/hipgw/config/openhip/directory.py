@@ -103,8 +103,13 @@ def import_directory(
     return result
 
 
-def save(result: Imported, output: Path, *, force: bool = False) -> None:
-    """Write what was translated; see `import_directory`."""
+def save(
+    result: Imported, output: Path, *, force: bool = False, replace_keys: bool = False
+) -> None:
+    """Write what was translated; see `import_directory`.
+
+    With `replace_keys` a key in the way is replaced too: for folders without anything else in them.
+    """
     config_file = output / CONFIG_FILE
     if config_file.exists() and not force:
         raise ConfigError(
@@ -115,7 +120,7 @@ def save(result: Imported, output: Path, *, force: bool = False) -> None:
     except OSError as error:
         raise ConfigError(f"{output}: cannot be made: {error.strerror}") from None
     for name, key in result.keys.items():
-        _save_key(output / name, key)
+        _save_key(output / name, key, replace_it=replace_keys)
     if not (output / HIPGW_KEY).exists():
         with _config_errors():
             save_key_file(output / HIPGW_KEY, LocalIdentity.generate("ecdsa-p256"))
@@ -133,15 +138,15 @@ def _config_errors() -> Iterator[None]:
         raise ConfigError(str(error), hint=error.hint) from None
 
 
-def _save_key(file: Path, key: rsa.RSAPrivateKey | dsa.DSAPrivateKey) -> None:
-    if file.exists():
+def _save_key(file: Path, key: rsa.RSAPrivateKey | dsa.DSAPrivateKey, *, replace_it: bool) -> None:
+    if file.exists() and not replace_it:
         if load_key(file).public_only() == KeyNumbers.of(key).public_only():
             return
         raise ConfigError(
             f"{file}: is another key already", hint="choose another --output, or move it away"
         )
     with _config_errors():
-        save_key_file(file, LocalIdentity(key, 1, weak_keys=True))
+        save_key_file(file, LocalIdentity(key, 1, weak_keys=True), overwrite=replace_it)
 
 
 def load_key(file: Path) -> KeyNumbers:
@@ -244,13 +249,13 @@ def _multicast_key(config: Config) -> bytes:
     """The key of the multicast group, whole if [openhip] has more of it than [endbox]."""
     file = config.openhip.multicast_key if config.openhip is not None else None
     if file is None and config.endbox is not None:
-        file = getattr(config.endbox, "multicast_key", None)
+        file = config.endbox.multicast_key
     if file is None:
         return b""
     try:
         with file.open("rb") as stream:
             text = stream.read(_KEY_TEXT_MAX)
-        return bytes.fromhex(text.decode("ascii"))
+        return bytes.fromhex(b"".join(text.split()).removeprefix(b"0x").decode("ascii"))
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror or error}") from None
     except ValueError:

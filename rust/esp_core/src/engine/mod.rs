@@ -60,14 +60,16 @@ use self::{
     socket::Socket,
 };
 use crate::{
-    beet::{Hit, Lsi},
+    beet::{Hit, LocalHits, Lsi},
     ecn::MarkPolicy,
     events::EventQueue,
     l2::{
+        framing::Framing,
         hello::Election,
         mac_table::{MacLearner, MacTable},
         ownership::Ownership,
     },
+    layout::Format,
     stats::Counters,
 };
 
@@ -95,6 +97,26 @@ pub struct SaPath {
     pub verified: bool,
 }
 
+/// How the packets of a security association look, beside what its suite says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketForm {
+    pub format: Format,
+    pub framing: Framing,
+    /// Each sequence number is taken once only. Not where several senders have one key, whose
+    /// numbers are their own; without ESN only, as nothing tells the high half then.
+    pub replay: bool,
+}
+
+impl Default for PacketForm {
+    fn default() -> Self {
+        Self {
+            format: Format::default(),
+            framing: Framing::default(),
+            replay: true,
+        }
+    }
+}
+
 /// A security association to install.
 pub struct SaParameters<'a> {
     pub direction: Direction,
@@ -108,6 +130,7 @@ pub struct SaParameters<'a> {
     /// The segment whose frames it carries, 0 for none.
     pub segment: u32,
     pub replay_window: u32,
+    pub form: PacketForm,
 }
 
 /// A TAP to carry.
@@ -132,6 +155,8 @@ pub struct TunParameters {
     /// Octets of the largest packet.
     pub mtu: usize,
     pub local_hit: Hit,
+    /// This host's HIT of the other version of HIP, if it has both.
+    pub second_hit: Option<Hit>,
     pub local_lsi: Lsi,
     pub vnet_hdr: bool,
     pub marks: MarkPolicy,
@@ -151,7 +176,7 @@ struct Segment {
 
 struct Tun {
     device: Arc<Device>,
-    local_hit: Hit,
+    local_hits: LocalHits,
     local_lsi: Lsi,
     marks: MarkPolicy,
 }

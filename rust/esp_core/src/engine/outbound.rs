@@ -2,13 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::peer::{self, Peer, SaCounters};
+use super::{
+    peer::{self, Peer, SaCounters},
+    SaParameters,
+};
 use crate::{
     beet::Hit,
     drops::DropReason,
     esp::{Sealer, Unsealed},
-    etherip,
-    l2::{hello::Hello, mac_table::PeerId, ownership::Standing},
+    l2::{framing::Framing, hello::Hello, mac_table::PeerId, ownership::Standing},
     sys::send::Route,
 };
 
@@ -31,8 +33,11 @@ pub(super) struct OutboundSa {
     /// Boxed, so that moving this leaves no copy of the keys behind.
     sealer: Box<Sealer>,
     next_sequence: u64,
+    last_sequence: u64,
     next_fragment: u32,
     max_payload: usize,
+    /// How it carries frames.
+    pub framing: Framing,
     pub peer: Arc<Peer>,
     pub local_hit: Hit,
     /// Index of the segment whose frames it carries.
@@ -47,8 +52,8 @@ impl OutboundSa {
     #[must_use]
     pub(super) fn new(
         sealer: Sealer,
+        sa: &SaParameters<'_>,
         peer: Arc<Peer>,
-        local_hit: Hit,
         segment: Option<usize>,
         path: OutboundPath,
         counters: Arc<SaCounters>,
@@ -57,9 +62,11 @@ impl OutboundSa {
             max_payload: sealer.max_payload(path.room),
             sealer: Box::new(sealer),
             next_sequence: 1,
+            last_sequence: sa.form.format.last_sequence(),
             next_fragment: 1,
+            framing: sa.form.framing,
             peer,
-            local_hit,
+            local_hit: sa.local_hit,
             segment,
             standing: Standing::Learning,
             path,
@@ -103,7 +110,7 @@ impl OutboundSa {
     /// Octets of the largest Ethernet frame that fits the path in one piece.
     #[must_use]
     pub(super) fn frame_room(&self) -> usize {
-        self.max_payload.saturating_sub(etherip::HEADER_LEN)
+        self.max_payload.saturating_sub(self.framing.header().len())
     }
 
     /// A number for the pieces of one payload.
@@ -132,6 +139,7 @@ impl OutboundSa {
         // The numbers are used up whatever happens: none may ever come twice.
         self.next_sequence = first
             .checked_add(N as u64)
+            .filter(|next| *next - 1 <= self.last_sequence)
             .ok_or(DropReason::SequenceExhausted)?;
         let mut sequence = first;
         let mut octets = 0;
@@ -350,10 +358,24 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::suite::Suite;
+    use crate::{
+        engine::{Direction, PacketForm, SaPath},
+        layout::Format,
+        suite::Suite,
+    };
 
-    fn sa(peer: &Arc<Peer>, spi: u32, segment: Option<usize>) -> OutboundSa {
-        let sealer = Sealer::new(Suite::AesGcm16, spi, &[7; 20], &[]).unwrap();
+    fn sa_of(
+        peer: &Arc<Peer>,
+        spi: u32,
+        segment: Option<usize>,
+        suite: Suite,
+        form: PacketForm,
+    ) -> OutboundSa {
+        let (enc_key, auth_key) = (
+            vec![7; suite.encryption_key_len()],
+            vec![8; suite.authentication_key_len()],
+        );
+        let sealer = Sealer::with_format(suite, &form.format, spi, &enc_key, &auth_key).unwrap();
         let path = OutboundPath {
             socket: 0,
             route: Route {
@@ -368,8 +390,34 @@ mod tests {
             overhead: 28,
             verified: true,
         };
+        let parameters = SaParameters {
+            direction: Direction::Out,
+            spi,
+            suite: suite.id(),
+            encryption_key: &enc_key,
+            authentication_key: &auth_key,
+            local_hit: [1; 16],
+            peer_hit: peer.hit,
+            path: SaPath {
+                local: None,
+                remote: Ipv4Addr::LOCALHOST.into(),
+                udp: true,
+                local_port: 10500,
+                remote_port: 10500,
+                mtu: 1500,
+                interface: 0,
+                verified: true,
+            },
+            segment: 0,
+            replay_window: 64,
+            form,
+        };
         let peer = peer.clone();
-        OutboundSa::new(sealer, peer, [1; 16], segment, path, Arc::default())
+        OutboundSa::new(sealer, &parameters, peer, segment, path, Arc::default())
+    }
+
+    fn sa(peer: &Arc<Peer>, spi: u32, segment: Option<usize>) -> OutboundSa {
+        sa_of(peer, spi, segment, Suite::AesGcm16, PacketForm::default())
     }
 
     fn peer(place: usize, tenant: u32) -> Arc<Peer> {
@@ -406,6 +454,27 @@ mod tests {
                 Err(DropReason::SequenceExhausted)
             );
         }
+    }
+
+    #[test]
+    fn without_esn_it_stops_before_its_32_bits_wrap() {
+        let form = PacketForm {
+            format: Format {
+                esn: false,
+                ..Format::default()
+            },
+            ..PacketForm::default()
+        };
+        let mut sa = sa_of(&peer(0, 1), 300, None, Suite::Aes128CbcSha1, form);
+        sa.next_sequence = u64::from(u32::MAX) - 1;
+        let (mut a, mut b) = ([0; 200], [0; 200]);
+        sa.seal(97, [(&mut a, 100), (&mut b, 100)], 0).unwrap();
+        assert_eq!(b[4..8], [0xff; 4]);
+        for _ in 0..3 {
+            let refused = sa.seal(97, [(&mut a, 100)], 0);
+            assert_eq!(refused, Err(DropReason::SequenceExhausted));
+        }
+        assert_eq!(sa.counters.read().sequence, u64::from(u32::MAX));
     }
 
     #[test]

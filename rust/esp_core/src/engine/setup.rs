@@ -19,7 +19,7 @@ use super::{
     Engine, Inner, Phase, Segment, TapParameters, Tun, TunParameters, MAX_SEGMENTS, MTU_RANGE,
 };
 use crate::{
-    beet::flows::FlowMemory,
+    beet::{flows::FlowMemory, LocalHits},
     events::{Event, EventQueue},
     l2::mac_table::MacLearner,
 };
@@ -74,7 +74,7 @@ impl Engine {
         check_mtu(tun.mtu)?;
         inner.tun = Some(Tun {
             device: Arc::new(Device::open(tun.fd, tun.vnet_hdr)?),
-            local_hit: tun.local_hit,
+            local_hits: LocalHits::new(tun.local_hit, tun.second_hit),
             local_lsi: tun.local_lsi,
             marks: tun.marks,
         });
@@ -132,7 +132,7 @@ impl Engine {
             segments: inner.segments.iter().map(egress_segment).collect(),
             tun: inner.tun.as_ref().map(|tun| EgressTun {
                 device: tun.device.clone(),
-                local_hit: tun.local_hit,
+                local_hits: tun.local_hits,
                 local_lsi: tun.local_lsi,
                 marks: tun.marks,
                 flows: flows.clone(),
@@ -150,7 +150,7 @@ impl Engine {
                 .filter_map(ingress_segment)
                 .collect(),
             tun: inner.tun.as_ref().map(|tun| {
-                let names = (tun.local_hit, tun.local_lsi);
+                let names = (tun.local_hits, tun.local_lsi);
                 IngressTun::new(tun.device.clone(), names, tun.marks, flows)
             }),
             sockets: sockets.clone(),

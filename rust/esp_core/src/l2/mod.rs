@@ -2,6 +2,7 @@
 //! may be.
 
 pub mod forwarding;
+pub mod framing;
 pub mod hello;
 pub mod mac_table;
 pub mod mss;

@@ -17,14 +17,16 @@ use crate::{
     drops::DropReason,
     ecn::MarkPolicy,
     engine::{
-        self, Direction, ElectionParameters, EngineError, SaParameters, SaPath, TapParameters,
-        ThreadOptions, TunParameters, UdpOffloads,
+        self, Direction, ElectionParameters, EngineError, PacketForm, SaParameters, SaPath,
+        TapParameters, ThreadOptions, TunParameters, UdpOffloads,
     },
     events::Event,
     l2::{
+        framing::Framing,
         hello::Extent,
         ownership::{OwnershipParameters, StaticPeer},
     },
+    layout::Format,
     stats::Counter,
 };
 
@@ -129,7 +131,7 @@ impl Engine {
     }
 
     #[pyo3(signature = (
-        fd, *, mtu, local_hit, local_lsi, vnet_hdr, copy_dscp = true, ecn = true
+        fd, *, mtu, local_hit, local_lsi, vnet_hdr, copy_dscp = true, ecn = true, second_hit = None
     ))]
     #[allow(clippy::too_many_arguments)]
     fn set_tun(
@@ -141,11 +143,13 @@ impl Engine {
         vnet_hdr: bool,
         copy_dscp: bool,
         ecn: bool,
+        second_hit: Option<&[u8]>,
     ) -> PyResult<()> {
         Ok(self.0.set_tun(&TunParameters {
             fd,
             mtu,
             local_hit: hit(local_hit)?,
+            second_hit: second_hit.map(hit).transpose()?,
             local_lsi: lsi(local_lsi)?,
             vnet_hdr,
             marks: MarkPolicy {
@@ -246,6 +250,10 @@ impl Engine {
         Ok(self.0.say_hello(segment)?)
     }
 
+    fn announce_macs(&self, segment: u32) -> PyResult<usize> {
+        Ok(self.0.announce_macs(segment)?)
+    }
+
     fn election<'py>(&self, py: Python<'py>, segment: u32) -> PyResult<Bound<'py, PyDict>> {
         let line = self.0.election(segment)?;
         let dict = PyDict::new(py);
@@ -274,7 +282,8 @@ impl Engine {
     #[pyo3(signature = (
         *, direction, spi, suite, encryption_key, authentication_key, local_hit, peer_hit, local,
         remote, udp, local_port, remote_port, segment = 0, path_mtu = 1500, replay_window = 8192,
-        interface = 0, verified = true
+        interface = 0, verified = true, esn = true, icv_length = None, null_iv = false,
+        alignment = None, frames = "etherip-fragments", replay = true
     ))]
     #[allow(clippy::too_many_arguments)]
     fn add_sa(
@@ -296,11 +305,20 @@ impl Engine {
         replay_window: u32,
         interface: u32,
         verified: bool,
+        esn: bool,
+        icv_length: Option<usize>,
+        null_iv: bool,
+        alignment: Option<usize>,
+        frames: &str,
+        replay: bool,
     ) -> PyResult<()> {
         let path = SaPath {
             interface,
             verified,
             ..path(local, remote, udp, (local_port, remote_port), path_mtu)?
+        };
+        let Some(framing) = Framing::from_name(frames) else {
+            return refuse(format!("there is no frame format {frames:?}"));
         };
         Ok(self.0.add_sa(&SaParameters {
             direction: parse_direction(direction)?,
@@ -313,6 +331,16 @@ impl Engine {
             path,
             segment,
             replay_window,
+            form: PacketForm {
+                format: Format {
+                    esn,
+                    icv_len: icv_length,
+                    null_iv,
+                    alignment,
+                },
+                framing,
+                replay,
+            },
         })?)
     }
 

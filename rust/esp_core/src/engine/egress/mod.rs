@@ -25,7 +25,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    beet::{flows::FlowMemory, Hit, Lsi},
+    beet::{flows::FlowMemory, LocalHits, Lsi},
     drops::DropReason,
     ecn::MarkPolicy,
     events::EventQueue,
@@ -54,7 +54,7 @@ pub(super) struct EgressSegment {
 /// The host's TUN as this thread sees it.
 pub(super) struct EgressTun {
     pub device: Arc<Device>,
-    pub local_hit: Hit,
+    pub local_hits: LocalHits,
     pub local_lsi: Lsi,
     pub marks: MarkPolicy,
     pub flows: Arc<FlowMemory>,

@@ -6,12 +6,11 @@ use crate::{
     beet::{
         flows::{Flow, FlowMemory},
         input::{ambiguous_ports, rebuild, Endpoints},
-        Hit, Lsi,
+        LocalHits, Lsi,
     },
     drops::DropReason,
     ecn::{self, MarkPolicy},
     engine::{clock::seconds, device::Device, inbound::InboundSa},
-    etherip,
     l2::{
         forwarding::Kind,
         hello::{Election, Extent},
@@ -20,10 +19,7 @@ use crate::{
         ownership::{Ownership, Standing},
     },
     offload::coalesce::{Coalescer, Link, Place},
-    packet::{
-        ethernet::{self, Header, TYPE_EXPERIMENTAL},
-        protocol,
-    },
+    packet::ethernet::{self, Header, TYPE_EXPERIMENTAL},
     stages::{Lap, Stage},
     stats::{Counter, Counters},
     sys::control_message::Received,
@@ -100,8 +96,7 @@ impl IngressSegment {
         now_ms: u64,
         counters: &Counters,
     ) -> Result<(), DropReason> {
-        etherip::decapsulate(&buffer[place.range.clone()])?;
-        place.range.start += etherip::HEADER_LEN;
+        place.range.start += sa.framing.frame_start(&buffer[place.range.clone()])?;
         let frame = &mut buffer[place.range.clone()];
         let header = Header::parse(frame).ok_or(DropReason::FrameTooShort)?;
         if ethernet::is_link_local(&header.destination) {
@@ -115,8 +110,13 @@ impl IngressSegment {
         } else {
             self.ownership.admit(sa.standing, frame, &header)?
         };
-        if let Some(election) = &self.election {
-            elected(election, sa, &header, kind, now_ms)?;
+        let elected = match &self.election {
+            Some(election) => elected(election, sa, &header, kind, now_ms),
+            None => Ok(()),
+        };
+        // Who stands by learns as well, for when it delivers.
+        if !matches!(elected, Ok(()) | Err(DropReason::ElectionLost)) {
+            return elected;
         }
         let learned = self
             .macs
@@ -127,6 +127,7 @@ impl IngressSegment {
             Learned::Moved => counters.add(Counter::MacsMoved, 1),
             Learned::TableFull => counters.add(Counter::MacTableFull, 1),
         }
+        elected?;
         if self.mss_clamp {
             let room = sa.peer.frame_room();
             let clamped =
@@ -184,7 +185,7 @@ fn elected(
 pub(crate) struct IngressTun {
     device: Arc<Device>,
     local_lsi: Lsi,
-    local_hit: Hit,
+    local_hits: LocalHits,
     marks: MarkPolicy,
     flows: Arc<FlowMemory>,
     queue: Coalescer,
@@ -195,7 +196,7 @@ impl IngressTun {
     #[must_use]
     pub(crate) fn new(
         device: Arc<Device>,
-        (local_hit, local_lsi): (Hit, Lsi),
+        (local_hits, local_lsi): (LocalHits, Lsi),
         marks: MarkPolicy,
         flows: Arc<FlowMemory>,
     ) -> Self {
@@ -203,7 +204,7 @@ impl IngressTun {
         Self {
             device,
             local_lsi,
-            local_hit,
+            local_hits,
             marks,
             flows,
             queue,
@@ -238,7 +239,7 @@ impl IngressTun {
         received: &Received,
         now_s: u32,
     ) -> Result<(), DropReason> {
-        if sa.local_hit != self.local_hit {
+        if !self.local_hits.contains(&sa.local_hit) {
             return Err(DropReason::NoTun);
         }
         let endpoints = Endpoints {
@@ -289,7 +290,7 @@ impl Delivery<'_> {
         place: Place,
         received: &Received,
     ) -> Result<(), DropReason> {
-        if next_header == protocol::ETHERIP {
+        if next_header == sa.framing.next_header() {
             let segment = sa.segment.and_then(|index| self.segments.get_mut(index));
             let segment = segment.ok_or(DropReason::NoSegment)?;
             return segment.deliver(sa, buffer, place, received, self.now_ms, self.counters);
