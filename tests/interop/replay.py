@@ -298,7 +298,6 @@ class Replay:
             r1_counter_start=counter.counter if counter else 1,
             rekey_s=0.0,
             keepalive_s=0.0,
-            announce_all=False,
             compat=lambda hit: self.conversation.compat if hit == self.peer_hit else RFC,
             v1=V1Config(
                 dh_groups=(self._group,),

@@ -38,6 +38,7 @@ NEEDED = {
     (OPENHIP, "moves_with_rekey"): "mob-ifconfig-raw",
     (OPENHIP, "echo_acknowledges"): "mob-v4v6-raw",
     (OPENHIP, "unnumbered_locators"): "multihoming-mh-raw",
+    (OPENHIP, "one_locator"): "multihoming-mh-raw",
     (OPENHIP, "foreign_services"): "mr-raw-mn",
     (OPENHIP, "registers_once"): "rvs-raw",
     (CUTEHIP, "puzzle_responder_first"): "c1-outer",

@@ -316,19 +316,47 @@ def test_a_peer_that_tells_no_address_is_found_where_else_it_was_called(
 ) -> None:
     """OpenHIP lists none before it moves, so this host knows no other than what it was told."""
     quiet = replace(config, announce_all=False)
-    network, a, b = pair(quiet, transport=Transport.RAW)
-    network.readdress(a, "192.0.2.1", "2001:db8::1")
-    network.readdress(b, "198.51.100.2", "2001:db8::2")
-    ways = [
-        Path(ip_address(local), ip_address(remote), Transport.RAW)
-        for local, remote in (("192.0.2.1", "198.51.100.2"), ("2001:db8::1", "2001:db8::2"))
-    ]
-    network.perform(a, a.machine.connect(b.hit, ways, network.now))
-    network.until(lambda: a.state(b) is b.state(a) is State.ESTABLISHED)
-    assert a.path_to(b) == ways[0]
+    network, a, b, ways = called_in_both_families(quiet, Transport.RAW)
     network.readdress(a, "2001:db8::1")
     network.run(70.0)
     assert a.path_to(b) == ways[1]
     assert b.path_to(a).remote == ways[1].local
     assert a.machine.associations(b.hit)[0].path_verified
     assert_joined(a, b)
+
+
+def test_what_was_called_in_another_way_is_not_mixed_up() -> None:
+    """OpenHIP has no UDP over IPv6, so it is called there by plain IP; an association has one."""
+    network, a, b, ways = called_in_both_families(AS_OPENHIP, Transport.UDP)
+    network.readdress(a, "2001:db8::1")
+    network.run(10.0)
+    assert a.path_to(b) == ways[0]
+    assert known(a, b) == {"198.51.100.2"}
+
+
+def test_openhip_is_told_the_preferred_address_alone() -> None:
+    network, a, b, _ways = called_in_both_families(AS_OPENHIP, Transport.RAW)
+    network.run(5.0)
+    assert not sent(a, PacketType.UPDATE)
+    network.readdress(a, "192.0.2.7", "192.0.2.8", "2001:db8::1")
+    network.run(5.0)
+    listed = [one.get(LocatorSet) for one in sent(a, PacketType.UPDATE)]
+    assert [len(one.locators) for one in listed if one is not None] == [1]
+    assert str(b.path_to(a).remote) == "192.0.2.7"
+
+
+def called_in_both_families(
+    config: MachineConfig, first: Transport
+) -> tuple[Network, Node, Node, list[Path]]:
+    """Two hosts with addresses of both IP versions; the one of IPv6 is called by plain IP."""
+    network, a, b = pair(config, transport=first)
+    network.readdress(a, "192.0.2.1", "2001:db8::1")
+    network.readdress(b, "198.51.100.2", "2001:db8::2")
+    ways = [
+        Path(ip_address("192.0.2.1"), ip_address("198.51.100.2"), first),
+        Path(ip_address("2001:db8::1"), ip_address("2001:db8::2"), Transport.RAW),
+    ]
+    network.perform(a, a.machine.connect(b.hit, ways, network.now))
+    network.until(lambda: a.state(b) is b.state(a) is State.ESTABLISHED)
+    assert a.path_to(b) == ways[0]
+    return network, a, b, ways

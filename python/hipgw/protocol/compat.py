@@ -82,6 +82,9 @@ class Compat:
     to IPv6 answers without ACK (recorded once)."""
     unnumbered_locators: bool = False
     """The first UPDATE may list addresses without SEQ: OpenHIP with several (recorded once)."""
+    one_locator: bool = False
+    """Only the preferred address is announced: OpenHIP answers to one that it has not verified
+    (recorded), to the last of several and nowhere else (read), which may lead nowhere."""
     keepalive_notify: bool = True
     """Whether NATs are kept in mind by NOTIFY with NAT_KEEPALIVE (RFC 5770 §5.3): OpenHIP means
     loss of packets by that number (read)."""
@@ -145,6 +148,7 @@ OPENHIP = Compat(
     moves_with_rekey=True,
     echo_acknowledges=True,
     unnumbered_locators=True,
+    one_locator=True,
     keepalive_notify=False,
     keymat_octets=760,
     probes=False,
