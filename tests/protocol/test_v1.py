@@ -244,7 +244,10 @@ def test_data_on_the_new_keys_does_not_end_the_check_of_the_new_address() -> Non
 
 
 def test_addresses_that_are_listed_without_a_number_are_verified() -> None:
-    network, a, b = joined()
+    network, a, b = pair(AS_OPENHIP)
+    network.connect(a, b)
+    network.until(lambda: a.state(b) is State.ESTABLISHED)
+    assert b.state(a) is State.R2_SENT
     a.others = [ip_address("192.0.2.77")]
     network.nodes[a.others[0]] = a
     network.deliver(b, update(a, b, locators("192.0.2.1", "192.0.2.77")), a.address)
@@ -256,6 +259,7 @@ def test_addresses_that_are_listed_without_a_number_are_verified() -> None:
         "192.0.2.77": LocatorState.ACTIVE,
     }
     assert not b.drops()
+    assert b.state(a) is State.ESTABLISHED
 
 
 def test_nothing_is_listed_without_a_number_once_there_was_one() -> None:

@@ -271,6 +271,7 @@ def _verify_listed(
     """Take the addresses that an UPDATE without SEQ lists; there is nothing to acknowledge."""
     if not core.locators_limit.allow(association.peer_hit, now):
         raise Dropped(DropReason.RATE_LIMIT)
+    confirmed(core, association, "UPDATE came in", now)
     before = session.highest_update_id
     for locator_set in packet.all(LocatorSet)[:1]:
         for locator in mobility.received(core, association, locator_set, before, path, now):
