@@ -2,14 +2,8 @@
 
 from hipgw.config.schema import Config, PeerConfig
 from hipgw.identity.esp_format import FrameFormat
-from hipgw.protocol.compat import PROFILES, Compat
-
-
-def frame_format(compat: Compat) -> FrameFormat:
-    """How frames lie in ESP with a peer that deviates so."""
-    if compat.bare_frames:
-        return FrameFormat.ETHERNET
-    return FrameFormat.ETHERIP if compat.etherip_whole else FrameFormat.ETHERIP_FRAGMENTS
+from hipgw.protocol.compat import PROFILES
+from hipgw.protocol.esp_formats import frame_format
 
 
 def frame_formats(config: Config, peer: PeerConfig) -> frozenset[FrameFormat]:

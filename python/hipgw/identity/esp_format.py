@@ -19,7 +19,7 @@ class FrameFormat(Enum):
     ETHERIP = "etherip"
     """EtherIP, next header 97, always whole: IP cuts what is too long. As hip-vpls does it."""
     ETHERNET = "ethernet"
-    """The frame alone, next header 0, always whole, likewise. As OpenHIP does it."""
+    """The frame alone, next header 0, always whole: IP cuts what is too long. OpenHIP's."""
 
 
 _SEQUENCE_LIMITS = {False: (1 << 32) - 1, True: (1 << 64) - 1}

@@ -95,10 +95,11 @@ fn esp_packets(file: &str) -> Vec<Vec<u8>> {
         };
         match protocol {
             50 => found.push(payload),
-            17 if payload[8..12] != [0; 4]
-                && payload[..4]
-                    .windows(2)
-                    .any(|port| port == 10500u16.to_be_bytes()) =>
+            // What begins with zeros is a HIP packet (RFC 9028 §5.1).
+            17 if payload[..4]
+                .windows(2)
+                .any(|port| port == 10500u16.to_be_bytes())
+                && payload[8..12] != [0; 4] =>
             {
                 found.push(payload[8..].to_vec());
             }
