@@ -54,6 +54,9 @@ class HipgwDaemon:
         """Write hipgw.toml from tables by name; identity and daemon are filled in."""
         if self.version == 1:
             tables = {**tables, "hip": {"versions": ["v1"], **tables.get("hip", {})}}
+            if "endbox" in tables:
+                # OpenHIP's endboxes do not learn; these are hipgw's own.
+                tables = {"hip.v1": {"compat": "none"}, **tables}
         complete: dict[str, Mapping[str, Any]] = {
             "identity": {"key_file": "key.pem"},
             **tables,
