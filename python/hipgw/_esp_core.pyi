@@ -185,6 +185,8 @@ class Engine:
         TAP's `mac`.
         """
     def say_hello(self, segment: int) -> None: ...
+    def announce_macs(self, segment: int) -> int:
+        """Have the LAN's switches find here what was learned from peers; returns how many."""
     def election(self, segment: int) -> Election: ...
     def pulse(self) -> tuple[bool, bool]:
         """Whether the sending and the receiving direction took a turn since the last call."""

@@ -275,6 +275,92 @@ MISTAKES = [
     ),
     (HOST + '[daemon]\nlog_level = "trace"\n', "daemon.log_level", "'error', 'warning'", ""),
     ("host = 3\n", "identity.host", "unknown key", "[host] is a table"),
+    (PEER_B + '[endbox]\nmode = "learn"\n', "endbox.mode", "is not one of", "learning"),
+    (
+        PEER_B + '[endbox]\nlegacy_nodes = ["10.0.0.0/24"]\n',
+        "endbox.legacy_nodes[0]",
+        "is not an IPv4 address",
+        "one host",
+    ),
+    (
+        PEER_B + '[endbox]\nlegacy_nodes = ["224.0.0.1"]\n',
+        "endbox.legacy_nodes[0]",
+        "is not the address of one host",
+        "",
+    ),
+    (
+        PEER_B + 'legacy_nodes = ["10.0.0.7"]\n[endbox]\nlegacy_nodes = ["10.0.0.7"]\n',
+        "peer[0].legacy_nodes[0]",
+        "10.0.0.7 is behind endbox already",
+        "",
+    ),
+    (
+        PEER_B + 'legacy_nodes = ["10.0.0.7"]\n[host]\n',
+        "peer[0].legacy_nodes",
+        "there is no [endbox]",
+        "leave it out",
+    ),
+    (
+        PEER_B + 'default_endbox = true\n[endbox]\nlegacy_nodes = ["0.0.0.0"]\n',
+        "peer[0].default_endbox",
+        "another default endbox",
+        "one at most",
+    ),
+    (
+        PEER_B + '[endbox]\nallowed_pairs = [["self", "bb"]]\n',
+        "endbox.allowed_pairs[0][1]",
+        "no [[peer]] is named 'bb'",
+        "'b'",
+    ),
+    (
+        PEER_B + '[endbox]\nallowed_pairs = [["self"]]\n',
+        "endbox.allowed_pairs[0]",
+        "a list of two machines",
+        "two HITs",
+    ),
+    (
+        PEER_B + '[endbox]\nallowed_pairs = [["self", "self"]]\n',
+        "endbox.allowed_pairs[0]",
+        "paired with itself",
+        "",
+    ),
+    (
+        PEER_B + '[endbox]\nelection = "multicast"\n',
+        "endbox.election",
+        "without hello_s",
+        "set it to 10",
+    ),
+    (
+        PEER_B + '[endbox]\nheartbeat_dir = "x"\n',
+        "endbox.heartbeat_dir",
+        "heartbeat_s is 0",
+        "leave",
+    ),
+    (
+        PEER_B + "[endbox]\nheartbeat_s = 0.01\n",
+        "endbox.heartbeat_s",
+        "at least 0.1",
+        "turns it off",
+    ),
+    (
+        PEER_B + '[endbox]\nmulticast_group = "10.0.0.1"\n',
+        "endbox.multicast_group",
+        "is not a multicast group",
+        "239.0.0.0/8",
+    ),
+    (
+        PEER_B + '[endbox]\nmulticast_group = "239.0.0.1"\nmulticast_spi = 256\n',
+        "endbox.multicast_key",
+        "is missing",
+        "belong together",
+    ),
+    (
+        PEER_B + '[mobility]\nenabled = false\n[endbox]\nmulticast_group = "239.0.0.1"\n'
+        'multicast_spi = 256\nmulticast_key = "k"\n',
+        "endbox.multicast_group",
+        "mobility.enabled",
+        "turn it on",
+    ),
 ]
 
 

@@ -89,6 +89,8 @@ transport = "udp"
 port = 4500
 relays = ["relay"]
 lsi = "1.0.0.7"
+legacy_nodes = ["192.168.1.2", "192.168.1.3"]
+default_endbox = false
 [[peer]]
 name = "plant-c"
 hit = "2001:21::1"
@@ -131,6 +133,19 @@ mss_clamp = false
 mtu = 9000
 mac_limit = 1000
 mac_age_s = 60.5
+mode = "static"
+legacy_nodes = ["192.168.1.1", "192.168.1.10"]
+default_endbox = true
+source_filter = false
+allowed_pairs = [["self", "plant-b"], ["2001:22::5", "2001:0021::1"]]
+hello_s = 10
+election = "multicast"
+heartbeat_s = 5
+heartbeat_dir = "beats"
+multicast_group = "239.7.7.7"
+multicast_spi = 4660
+multicast_spi_swapped = true
+multicast_key = "group.key"
 [openhip]
 multicast_key = "host.pem"
 [openhip.conf]
@@ -203,6 +218,14 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
     assert config.transport_of(plant_c) is Transport.RAW
     assert config.roles == ("host", "endbox", "relay")
     assert config.endbox_peers == (plant_b,)
+    assert plant_b.nodes == (IPv4Address("192.168.1.2"), IPv4Address("192.168.1.3"))
+    endbox = config.endbox
+    assert endbox is not None
+    assert endbox.allowed_pairs == (("self", "plant-b"), ("2001:22::5", "2001:21::1"))
+    assert endbox.is_default_endbox
+    assert endbox.wire_multicast_spi == 0x34120000
+    assert endbox.heartbeat_dir == tmp_path / "beats"
+    assert endbox.multicast_key == tmp_path / "group.key"
     # No key of the schema is forgotten above: all were given, none has its default.
     for name in Config.model_fields:
         table = getattr(config, name)
@@ -213,6 +236,24 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
     (host,) = config.openhip.host
     assert host.model_fields_set == set(type(host).model_fields)
     assert config.hip.v1.model_fields_set == set(type(config.hip.v1).model_fields)
+
+
+def test_the_default_endbox_is_that_with_0_0_0_0(tmp_path: Path) -> None:
+    text = """\
+[identity]
+key_file = "host.pem"
+[[peer]]
+name = "router"
+hit = "2001:21::1"
+legacy_nodes = ["0.0.0.0", "10.0.0.7"]
+[endbox]
+"""
+    config = load(write(tmp_path, text))
+    (router,) = config.peers
+    assert router.is_default_endbox
+    assert router.nodes == (IPv4Address("10.0.0.7"),)
+    assert config.endbox is not None
+    assert not config.endbox.is_default_endbox
 
 
 def test_everything_but_identity_and_a_role_has_a_default(tmp_path: Path) -> None:

@@ -203,6 +203,22 @@ def test_a_relay_that_restarts(lab: Lab) -> None:
     assert network.relayed() > 0
 
 
+def test_the_status_tells_of_a_relay_that_is_gone(lab: Lab) -> None:
+    network = build(lab, NatKind.PORT_RESTRICTED)
+    network.start()
+    site = network.a.daemon
+    assert site.request("status")["health"] == []
+    network.relay.stop()
+
+    def missing() -> bool:
+        codes = [warning["code"] for warning in site.request("status")["health"]]
+        return codes == ["not_registered"]
+
+    wait_until(missing, PATIENCE_S, what="a warning")
+    (peer,) = [one for one in site.request("peers") if one["name"] == "b"]
+    assert peer["relays"] == ["relay"]
+
+
 def test_a_nat_that_forgets(lab: Lab) -> None:
     network = build(lab, NatKind.PORT_RESTRICTED)
     network.start()

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from hipgw.config.consistency import InconsistentError, Problem, did_you_mean
 from hipgw.config.fields import InvalidValueError, describe
+from hipgw.config.problems import InconsistentError, Problem, did_you_mean
 from hipgw.config.schema import Config
 
 Location = tuple[int | str, ...]

@@ -1,12 +1,12 @@
 """Rules that join several keys of hipgw.toml; each problem is laid at the key to be changed."""
 
-import difflib
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
+from hipgw.config.endbox_consistency import ownership_problems, static_problems
 from hipgw.config.names import CompatName, EspBackend, HipVersionName, NatModeName
+from hipgw.config.problems import InconsistentError, Problem, did_you_mean
 from hipgw.identity.hit import hit_version
 from hipgw.identity.lsi import LSI_PREFIX
 from hipgw.protocol.path import Transport
@@ -32,31 +32,6 @@ _LEAST_LIFETIMES = {
 _PORTS = 65536
 _LEAST_PATH_MTU = 576
 """What every IPv4 host has to accept (RFC 791 §3.1)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong with the file."""
-
-    key: str
-    """Where, such as `peer[1].addresses[0]`; empty for the file as a whole."""
-    what: str
-    hint: str = ""
-
-
-class InconsistentError(ValueError):
-    """Keys that contradict each other; the keys in `problems` are relative to the table."""
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(f"{problem.key}: {problem.what}" for problem in self.problems))
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint with the known word nearest to a misspelt one, or empty."""
-    by_lower_case = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), by_lower_case, n=1, cutoff=0.6)
-    return f"did you mean {by_lower_case[close[0]]!r}?" if close else ""
 
 
 def check_peer(peer: "PeerConfig") -> None:
@@ -123,6 +98,7 @@ def check_endbox(endbox: "EndboxConfig") -> None:
         problems.append(
             Problem("peers", "is empty", "leave it out to share the LAN with every peer")
         )
+    problems += static_problems(endbox)
     if problems:
         raise InconsistentError(problems)
 
@@ -201,6 +177,7 @@ def check_config(config: "Config") -> None:
         *_repeated_hits(config),
         *_repeated("lsi", [peer.lsi for peer in config.peers], config),
         *_roles(config),
+        *ownership_problems(config),
         *_host(config),
         *_relays(config),
         *_backend(config),

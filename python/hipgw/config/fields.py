@@ -247,11 +247,59 @@ def parse_stun_server(value: object) -> StunServer:
     return StunServer(address, port)
 
 
+def parse_legacy_node(value: object) -> IPv4Address:
+    """Parse the IPv4 address of a host behind an endbox, or 0.0.0.0 for all that nobody lists."""
+    text = _text(value)
+    try:
+        address = IPv4Address(text)
+    except ValueError:
+        hint = "write the address of one host, such as 192.168.1.7"
+        raise InvalidValueError(f"{text!r} is not an IPv4 address", hint=hint) from None
+    if address.is_multicast or address.is_loopback or address == IPv4Address("255.255.255.255"):
+        raise InvalidValueError(f"{text} is not the address of one host on a LAN")
+    return address
+
+
+def parse_multicast_group(value: object) -> IPv4Address:
+    """Parse an IPv4 multicast group that routers may forward."""
+    text = _text(value)
+    try:
+        address = IPv4Address(text)
+    except ValueError:
+        raise InvalidValueError(
+            f"{text!r} is not an IPv4 address", hint="write a group such as 239.7.7.7"
+        ) from None
+    if not address.is_multicast:
+        raise InvalidValueError(
+            f"{text} is not a multicast group", hint="those of one's own are in 239.0.0.0/8"
+        )
+    return address
+
+
+def parse_pair(value: object) -> tuple[str, str]:
+    """Parse two machines that may talk to each other: HITs, peers' names, or "self"."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise InvalidValueError(
+            "has to be a list of two machines", hint='such as ["self", "plant-b"], or two HITs'
+        )
+    one, other = (_pair_end(_text(end)) for end in value)
+    if one == other:
+        raise InvalidValueError(f"{one} is paired with itself")
+    return one, other
+
+
+def _pair_end(text: str) -> str:
+    return str(parse_hit(text)) if ":" in text else _peer_name(text)
+
+
 Address = Annotated[IPAddress, BeforeValidator(parse_address)]
 StunServerAddress = Annotated[StunServer, BeforeValidator(parse_stun_server)]
 Hit = Annotated[IPv6Address, BeforeValidator(parse_hit)]
 HitV1 = Annotated[IPv6Address, BeforeValidator(parse_hit_v1)]
 Lsi = Annotated[IPv4Address, BeforeValidator(parse_lsi)]
+LegacyNode = Annotated[IPv4Address, BeforeValidator(parse_legacy_node)]
+MulticastGroup = Annotated[IPv4Address, BeforeValidator(parse_multicast_group)]
+MachinePair = Annotated[tuple[str, str], BeforeValidator(parse_pair)]
 Network = Annotated[IPNetwork, BeforeValidator(parse_network)]
 InterfacePattern = Annotated[str, AfterValidator(_interface_pattern)]
 InterfaceName = Annotated[str, AfterValidator(_interface_name)]

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from hipgw.config.complaints import problems_of
-from hipgw.config.consistency import Problem
 from hipgw.config.fields import BASE_DIRECTORY
 from hipgw.config.names import HipVersionName
+from hipgw.config.problems import Problem
 from hipgw.config.schema import Config
 from hipgw.errors import ConfigError, IdentityError
 from hipgw.identity.host_identity import LocalIdentity

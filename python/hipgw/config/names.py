@@ -144,3 +144,17 @@ class Announce(StrEnum):
 
     ALL = "all"
     CURRENT = "current"
+
+
+class EndboxMode(StrEnum):
+    """How an endbox knows where the hosts of its LAN are."""
+
+    LEARNING = "learning"
+    STATIC = "static"
+
+
+class ElectionExtent(StrEnum):
+    """What an endbox leaves to another one on the same LAN that was elected."""
+
+    MULTICAST = "multicast"
+    EVERYTHING = "everything"

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from importlib.metadata import version
 from ipaddress import IPv6Address
@@ -24,6 +25,7 @@ from hipgw.control.api import (
     CloseAnswer,
     ConnectAnswer,
     CountersAnswer,
+    EndboxAnswer,
     EventAnswer,
     HealthWarning,
     LocalHitAnswer,
@@ -39,6 +41,8 @@ from hipgw.control.api import (
 from hipgw.control.errors import UnknownPeerError
 from hipgw.daemon.address_answers import addresses_answer
 from hipgw.daemon.driver import HipDriver
+from hipgw.daemon.endbox import allowed_peers
+from hipgw.daemon.endbox_answers import election_answer, endbox_answer, multicast_answer
 from hipgw.daemon.events import event_answer, path_answer
 from hipgw.daemon.health import Health
 from hipgw.daemon.registration_answers import registration_answers
@@ -49,10 +53,13 @@ from hipgw.identity.host_identity import LocalIdentity
 from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.platform.address_watch import AddressWatch
 from hipgw.protocol.association import AssociationInfo
+from hipgw.protocol.compat import RFC
 from hipgw.protocol.effects import Closed, Effect, Established, Failed, PingReply, Rekeyed
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.states import State
 from hipgw.roles.endbox import SEGMENT
+from hipgw.roles.hello import Election
+from hipgw.roles.multicast_group import MulticastGroup
 
 VERSION = version("hipgw")
 """Read here, because the files it stands in may be out of reach once privileges are dropped."""
@@ -86,10 +93,11 @@ class ControlService:
         self._directory = directory
         self._watch = watch
         self._request_stop = request_stop
-        self._health = Health(config, directory)
+        allowed = allowed_peers(config, [identity.hit for identity in identities])
+        self._health = Health(config, directory, endboxes=allowed)
         self._relay_names = {entry.name: list(entry.relays) for entry in config.peers}
-        members = {entry.name for entry in config.endbox_peers}
-        self._endbox_hits = {peer.hit for peer in directory if peer.name in members}
+        self._allowed = frozenset(peer.name for peer in allowed)
+        self._endbox_hits = {peer.hit for peer in directory if peer.name in self._allowed}
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._waiting: dict[IPv6Address, set[asyncio.Future[Effect]]] = {}
@@ -97,6 +105,10 @@ class ControlService:
         self._rtts: dict[IPv6Address, float] = {}
         self._attempts: dict[IPv6Address, int] = {}
         self._failures: dict[IPv6Address, str] = {}
+        self.election: Election | None = None
+        """Set once there is one on the LAN."""
+        self.multicast: MulticastGroup | None = None
+        """Set once there is one."""
 
     # -- news --------------------------------------------------------------------------------
 
@@ -161,6 +173,7 @@ class ControlService:
                 "security_associations": len(self._dataplane.security_associations()),
                 "macs": len(self._macs()),
             },
+            "profiles": self._profiles(),
             "health": self._warnings(),
         }
 
@@ -216,6 +229,20 @@ class ControlService:
     def registrations(self) -> list[RegistrationAnswer]:
         infos = self._driver.machine.registrations()
         return registration_answers(infos, self._directory, time.monotonic())
+
+    def endbox(self) -> EndboxAnswer | None:
+        endbox = self._config.endbox
+        if endbox is None:
+            return None
+        learned = self._dataplane.mac_table(SEGMENT)
+        macs = Counter(entry.peer_hit for entry in learned)
+        is_up = self._driver.is_up
+        answer = endbox_answer(self._config, endbox, self._allowed, macs, is_up)
+        if self.election is not None:
+            answer["election"] = election_answer(endbox, self.election, self._directory)
+        if self.multicast is not None:
+            answer["multicast"] = multicast_answer(self.multicast)
+        return answer
 
     def counters(self) -> CountersAnswer:
         control = self._driver.machine.statistics()
@@ -443,6 +470,11 @@ class ControlService:
             registrations=self._driver.machine.registrations(),
             failures=self._failures,
         )
+
+    def _profiles(self) -> dict[str, int]:
+        names = (peer.compat(self._driver.active_hit(peer.hit)) for peer in self._directory)
+        counted = Counter(name for name in names if name != RFC.name)
+        return dict(sorted(counted.items()))
 
     def _note_failure(self, hit: IPv6Address, reason: str) -> None:
         # Bounded: strangers' failures are nobody's question.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address
 
-from hipgw.config.schema import Config
+from hipgw.config.schema import Config, PeerConfig
 from hipgw.control.api import HealthWarning
 from hipgw.naming.peers import PeerDirectory
 from hipgw.protocol.effects import Effect, RegistrationChanged
@@ -15,11 +15,17 @@ _NOT_YET = "it was not reached yet"
 class Health:
     """Judges what the daemon's rooms tell of themselves; remembers why registrations ended."""
 
-    def __init__(self, config: Config, directory: PeerDirectory) -> None:
+    def __init__(
+        self,
+        config: Config,
+        directory: PeerDirectory,
+        *,
+        endboxes: Iterable[PeerConfig] | None = None,
+    ) -> None:
+        """*endboxes*: those that frames are exchanged with, if not all that are configured."""
         self._watches = config.mobility.enabled
-        self._endboxes = [
-            peer for entry in config.endbox_peers if (peer := directory.by_hit(entry.hit))
-        ]
+        entries = config.endbox_peers if endboxes is None else endboxes
+        self._endboxes = [peer for entry in entries if (peer := directory.by_hit(entry.hit))]
         self._relays = [peer for peer in directory if peer.name in config.nat.relays]
         self._services = config.nat.services
         self._refusals: dict[tuple[IPv6Address, int], str] = {}

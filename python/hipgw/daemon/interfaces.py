@@ -7,6 +7,8 @@ from ipaddress import IPv4Address, IPv6Address
 from hipgw.config.names import EspBackend
 from hipgw.config.schema import Config, EndboxConfig, EspConfig, HostConfig
 from hipgw.dataplane.backend import DataPlane
+from hipgw.dataplane.esp_core import EspCoreDataPlane
+from hipgw.dataplane.lan import LanSettings
 from hipgw.errors import PlatformError
 from hipgw.identity.hit import HIT_PREFIX, prefix_of
 from hipgw.identity.lsi import LSI_PREFIX
@@ -63,6 +65,7 @@ def open_host(
         mtu=mtu,
         local_hit=hit,
         local_lsi=lsi,
+        second_hit=next(iter(hits[1:]), None),
         vnet_hdr=device.vnet_hdr,
         copy_dscp=esp.copy_dscp,
         ecn=esp.ecn,
@@ -75,7 +78,11 @@ def open_host(
 
 
 def open_endbox(
-    config: EndboxConfig, dataplane: DataPlane, journal: Journal, esp: EspConfig
+    config: EndboxConfig,
+    dataplane: DataPlane,
+    journal: Journal,
+    esp: EspConfig,
+    lan: LanSettings,
 ) -> tuntap.TunDevice:
     """Make the TAP and join it with the LAN ports in the bridge. Raises PlatformError."""
     device = tuntap.open_tap(config.interface)
@@ -105,6 +112,8 @@ def open_endbox(
         copy_dscp=esp.copy_dscp,
         ecn=esp.ecn,
     )
+    if isinstance(dataplane, EspCoreDataPlane):  # no other carries Ethernet
+        dataplane.set_lan(SEGMENT, lan, links.mac_of(device.name))
     _log.info(
         "endbox interface is up",
         extra={

@@ -14,7 +14,7 @@ from pathlib import Path as FilePath
 from hipgw.config.names import Accept, Announce
 from hipgw.config.schema import Config, PeerConfig
 from hipgw.control.server import ControlServer
-from hipgw.daemon import interfaces
+from hipgw.daemon import endbox, interfaces
 from hipgw.daemon.backends import make_dataplane, usable_suites
 from hipgw.daemon.control_service import ControlService
 from hipgw.daemon.driver import HipDriver
@@ -33,13 +33,14 @@ from hipgw.dataplane.backend import (
     UnknownSpi,
 )
 from hipgw.dataplane.esp_core import EspCoreDataPlane
+from hipgw.dataplane.lan import GROUP_HIT
 from hipgw.errors import HipgwError
 from hipgw.identity.hit import hit_version, is_hit
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.lsi import LsiTable
 from hipgw.logs import packet_path_logger
 from hipgw.naming.peers import Peer, PeerDirectory
-from hipgw.platform import privileges, sockets
+from hipgw.platform import multicast, privileges, sockets
 from hipgw.platform.address_watch import AddressWatch
 from hipgw.platform.instance import InstanceLock
 from hipgw.platform.journal import Journal
@@ -64,6 +65,7 @@ from hipgw.roles.dead_peers import LOOK_S, DeadPeerDetection, look_interval
 from hipgw.roles.endbox import EndboxRole
 from hipgw.roles.host import HostRole
 from hipgw.roles.lifetimes import Limits, worn
+from hipgw.roles.multicast_group import MulticastGroup
 from hipgw.roles.relay import RelayRole
 from hipgw.roles.relay_client import RelayClientRole
 from hipgw.roles.role import Role
@@ -96,8 +98,11 @@ class Service:
         self._roles: list[Role] = []
         self._dead_peers = DeadPeerDetection()
         self._stun: StunRunner | None = None
+        self._multicast: MulticastGroup | None = None
         self._limits = Limits(config.esp.rekey_packets, config.esp.rekey_bytes)
         self._names = {str(hit): peer.name for peer in config.peers for hit in peer.hits.values()}
+        own = [identity.hit for identity in identities]
+        self._allowed = endbox.allowed_peers(config, own)
 
     async def run(self) -> int:
         """Run until told to stop (SIGTERM, SIGINT or `hipgw stop`); returns the exit status.
@@ -149,8 +154,17 @@ class Service:
             )
             stack.callback(device.close)
         if config.endbox is not None:
-            device = interfaces.open_endbox(config.endbox, dataplane, journal, config.esp)
+            lan = endbox.lan_settings(config, config.endbox, identity.hit)
+            device = interfaces.open_endbox(config.endbox, dataplane, journal, config.esp, lan)
             stack.callback(device.close)
+        heartbeat = endbox.heartbeat_files(config)
+        if heartbeat is not None:
+            stack.callback(heartbeat.close)
+
+        group = endbox.multicast_group(config, dataplane, identity.hit, mtu)
+        if group is not None:
+            self._multicast, membership = group
+            stack.callback(membership.close)
 
         server_slot = contextlib.AsyncExitStack()
         await stack.enter_async_context(server_slot)
@@ -206,6 +220,11 @@ class Service:
         looking = loop.create_task(self._look_at_traffic())
         stack.callback(looking.cancel)
 
+        if config.endbox is not None and isinstance(dataplane, EspCoreDataPlane):
+            timers = endbox.EndboxTimers(config.endbox, dataplane, heartbeat, directory.name_of)
+            stack.callback(timers.stop)
+            self._control.election = timers.election
+            self._control.multicast = self._multicast
         self._start_roles(directory)
         _log.info(
             "hipgw is running", extra={"hit": str(identity.hit), "roles": ",".join(config.roles)}
@@ -258,6 +277,8 @@ class Service:
             dataplane.add_udp_socket(udp[version].fileno())
             raw[version] = sockets.open_raw(version, sockets.HIP_PROTOCOL)
             with sockets.open_raw(version, sockets.ESP_PROTOCOL, dont_fragment=discovers) as esp:
+                if version == 4 and self._config.endbox and self._config.endbox.multicast_group:
+                    multicast.prepare_to_send(esp)
                 dataplane.add_esp_socket(esp.fileno())
             for port in relay.port_range if relay is not None else ():
                 # What is relayed may be cut: this host does not know what is behind the path.
@@ -280,10 +301,16 @@ class Service:
         hip, esp = self._config.hip, self._config.esp
 
         spoken = {version.wire_id for version in hip.versions}
+        # Who may exchange no frames is answered only for what else this machine is to it.
+        denied = {peer.name for peer in self._config.endbox_peers}
+        denied -= {peer.name for peer in self._allowed}
+        if {"host", "relay"} & set(self._config.roles):
+            denied = set()
 
         def accept(hit: IPv6Address) -> bool:
-            if directory.by_hit(hit) is not None:
-                return self._versions.allows(hit)
+            peer = directory.by_hit(hit)
+            if peer is not None:
+                return peer.name not in denied and self._versions.allows(hit)
             return hip.accept is Accept.ANY and is_hit(hit) and hit_version(hit) in spoken
 
         def compat(hit: IPv6Address) -> Compat:
@@ -377,7 +404,7 @@ class Service:
         if config.host is not None:
             self._roles.append(HostRole(directory, self._dataplane, self._driver))
         if config.endbox is not None:
-            members = {entry.name for entry in config.endbox_peers}
+            members = {entry.name for entry in self._allowed}
             peers = [peer for peer in directory if peer.name in members]
             self._endbox = EndboxRole(peers, self._driver, os.urandom)
             self._roles.append(self._endbox)
@@ -414,6 +441,8 @@ class Service:
         self._driver.addresses_changed(addresses)
         if self._stun is not None:
             self._stun.addresses_changed(addresses)
+        if self._multicast is not None:
+            self._multicast.addresses_changed(addresses)
 
     def _dataplane_readable(self) -> None:
         for event in self._dataplane.drain_events():
@@ -554,7 +583,12 @@ class Service:
         interval_s = LOOK_S
         while True:
             await asyncio.sleep(interval_s)
-            associations = self._dataplane.security_associations()
+            # The multicast group is no peer that could be silent, or be asked for new keys.
+            associations = [
+                entry
+                for entry in self._dataplane.security_associations()
+                if entry.peer_hit != GROUP_HIT
+            ]
             interval_s = look_interval(len(associations))
             self._renew_worn(associations)
             flowing = traffic(associations)

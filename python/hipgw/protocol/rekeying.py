@@ -308,7 +308,9 @@ def _finish(core: Core, association: Association, session: Session, now: float) 
         return
     if rekey.peer is None:
         return
-    if rekey.task is not association.mobility.announcement:
+    mobility = association.mobility
+    if rekey.task not in (mobility.announcement, *mobility.challenges.values()):
+        # Those two ask for more than keys.
         update_tasks.cancel(association, rekey.task)
     old_outbound = session.outbound_spi
     session.retired.append(Retired(session.inbound_spi, now + UNUSED_S))

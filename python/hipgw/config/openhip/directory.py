@@ -249,13 +249,13 @@ def _multicast_key(config: Config) -> bytes:
     """The key of the multicast group, whole if [openhip] has more of it than [endbox]."""
     file = config.openhip.multicast_key if config.openhip is not None else None
     if file is None and config.endbox is not None:
-        file = getattr(config.endbox, "multicast_key", None)
+        file = config.endbox.multicast_key
     if file is None:
         return b""
     try:
         with file.open("rb") as stream:
             text = stream.read(_KEY_TEXT_MAX)
-        return bytes.fromhex(text.decode("ascii"))
+        return bytes.fromhex(b"".join(text.split()).removeprefix(b"0x").decode("ascii"))
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror or error}") from None
     except ValueError:

@@ -11,18 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from hipgw.config.names import HipVersionName
-from hipgw.config.openhip.conf import HipConf, conf_of, tags
+from hipgw.config.openhip.conf import HipConf, conf_of, default_of, tags
 from hipgw.config.openhip.hosts import Host, Hosts
-from hipgw.config.openhip.importing import SELF
+from hipgw.config.openhip.importing import SELF, master_interfaces
 from hipgw.config.openhip.keys import KeyNumbers
 from hipgw.config.openhip.mapping import TAGS
 from hipgw.config.openhip.values import IPAddress
 from hipgw.config.openhip.xml import Element
-from hipgw.config.schema import Config, OpenHipConfig, OpenHipHostConfig, PeerConfig
+from hipgw.config.schema import Config, EndboxConfig, OpenHipConfig, OpenHipHostConfig, PeerConfig
 from hipgw.errors import ConfigError
 
 Keys = Callable[[Path], KeyNumbers]
 """Reads the numbers of a key file."""
+
+CFG_LIBRARY = "/usr/local/lib/libhipcfgfiles.so"
+"""What makes an endbox of OpenHIP, where it is installed by default."""
+_PATTERN = set("*?[]")
+_EVERYTHING_ELSE = IPv4Address("0.0.0.0")  # noqa: S104 (no address to listen at)
+"""The legacy node of the default endbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,8 @@ def export(
             hosts.append(_peer(peers[hit], record))
     hosts += [_peer(peer, _record(hit)) for hit, peer in peers.items() if hit not in records]
     known = Hosts(tuple(hosts), _pairs(config, own_hit, peers))
-    return Exported(_conf(config, kept, multicast_key), known, Hosts(tuple(mine)))
+    conf = _conf(config, own_hit, mine, kept, multicast_key)
+    return Exported(conf, known, Hosts(tuple(mine)))
 
 
 def _record(hit: IPv6Address, **values: Any) -> OpenHipHostConfig:
@@ -81,7 +88,7 @@ def _peer(peer: PeerConfig, record: OpenHipHostConfig) -> Host:
         name=peer.name if record.name is None else record.name,
         lsi=peer.lsi or record.lsi,
         addresses=(*own, *record.addresses),
-        legacy_nodes=tuple(getattr(peer, "legacy_nodes", ())),
+        legacy_nodes=_nodes(peer),
     )
 
 
@@ -108,7 +115,7 @@ def _shown(config: Config, record: OpenHipHostConfig, own: Host, *, chosen: bool
     """An own identity as the other machines know it."""
     nodes: tuple[IPv4Address, ...] = ()
     if chosen and config.endbox is not None:
-        nodes = tuple(getattr(config.endbox, "legacy_nodes", ()))
+        nodes = _nodes(config.endbox)
     return replace(
         own,
         key=None,
@@ -117,6 +124,13 @@ def _shown(config: Config, record: OpenHipHostConfig, own: Host, *, chosen: bool
         rendezvous=record.rendezvous,
         legacy_nodes=nodes,
     )
+
+
+def _nodes(endbox: PeerConfig | EndboxConfig) -> tuple[IPv4Address, ...]:
+    """The `<legacyNodesIp>` of an endbox."""
+    if endbox.is_default_endbox and _EVERYTHING_ELSE not in endbox.legacy_nodes:
+        return (*endbox.legacy_nodes, _EVERYTHING_ELSE)
+    return endbox.legacy_nodes
 
 
 def public_self(
@@ -149,7 +163,7 @@ def _pairs(
     if endbox is None:
         return ()
     by_name = {peer.name: hit for hit, peer in peers.items()} | {SELF: own_hit}
-    pairs = getattr(endbox, "allowed_pairs", None)
+    pairs = endbox.allowed_pairs
     if pairs is None:
         # OpenHIP knows no default: every pair has to be written down.
         return tuple((own_hit, hit) for hit in peers)
@@ -166,7 +180,13 @@ def _hit(text: str) -> IPv6Address | None:
     return IPv6Address(text) if ":" in text else None
 
 
-def _conf(config: Config, kept: OpenHipConfig, multicast_key: bytes) -> HipConf:
+def _conf(
+    config: Config,
+    own_hit: IPv6Address,
+    mine: list[Host],
+    kept: OpenHipConfig,
+    multicast_key: bytes,
+) -> HipConf:
     conf = _kept_conf(kept)
     changed: dict[str, Any] = {}
     for tag, mapped in TAGS.items():
@@ -181,11 +201,44 @@ def _conf(config: Config, kept: OpenHipConfig, multicast_key: bytes) -> HipConf:
         elif current == usual:
             continue
         changed[tag] = mapped.backward(current)
+    chosen = next((host for host in mine if host.name == conf.preferred_hi), mine[0])
+    if chosen.hit != own_hit:
+        changed["preferred_hi"] = next(host.name for host in mine if host.hit == own_hit)
+    if config.endbox is not None:
+        changed |= _endbox_tags(config, config.endbox, conf)
     if multicast_key:
         changed["multicast_key"] = multicast_key
     # OpenHIP reads the group and its SPI before the key, which therefore stays last.
     given = (*conf.given, *(tag for tag in changed if tag not in conf.given))
-    return replace(conf, **changed, given=given)
+    absent = {tag for tag, value in changed.items() if value is None}
+    values = {tag: value for tag, value in changed.items() if tag not in absent}
+    return replace(
+        conf,
+        **values,
+        **{tag: default_of(tag) for tag in absent},
+        given=tuple(tag for tag in given if tag not in absent),
+    )
+
+
+def _endbox_tags(config: Config, endbox: EndboxConfig, conf: HipConf) -> dict[str, Any]:
+    """The tags of an endbox that are more or less than one key."""
+    changed: dict[str, Any] = {}
+    if config.openhip is None:
+        # Without a library OpenHIP is no endbox, and does not start as one.
+        changed["cfg_library"] = CFG_LIBRARY
+    interfaces = list(config.mobility.interfaces)
+    if interfaces != (master_interfaces(conf) or ["*"]):
+        names = [name for name in interfaces if not set(name) & _PATTERN] + [None, None]
+        changed["master_interface"], changed["master_interface2"] = names[:2]
+    spi = endbox.wire_multicast_spi
+    if endbox.multicast_group is not None and spi is not None:
+        found = {
+            "multicast_group": endbox.multicast_group,
+            # OpenHIP turns it around on the machines that it runs on.
+            "multicast_spi": spi.to_bytes(4, "little"),
+        }
+        changed |= {tag: value for tag, value in found.items() if getattr(conf, tag) != value}
+    return changed
 
 
 def _kept_conf(kept: OpenHipConfig) -> HipConf:

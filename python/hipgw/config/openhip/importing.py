@@ -198,13 +198,9 @@ def _conf_tags(run: _Import, *, is_endbox: bool) -> None:
         run.set("hip.puzzle_difficulty_max", min(conf.cookie_difficulty, 26))
     if conf.peer_certificate_required:
         run.note("peer_certificate_required", "peers without a certificate were refused until now")
-    if conf.ignored_addr is not None:
-        run.set("mobility.ignored_addresses", [str(conf.ignored_addr)])
-    if conf.preferred_interface:
-        run.set("mobility.preferred_interfaces", [conf.preferred_interface])
-    masters = [name for name in (conf.master_interface, conf.master_interface2) if name]
+    masters = master_interfaces(conf)
     if masters and is_endbox:
-        run.set("mobility.interfaces", list(dict.fromkeys(masters)))
+        run.set("mobility.interfaces", masters)
     elif masters:
         run.note("master_interface", "there is no endbox here", kept=True)
     if conf.cfg_library and "cfgfiles" not in conf.cfg_library:
@@ -213,6 +209,12 @@ def _conf_tags(run: _Import, *, is_endbox: bool) -> None:
             f"{conf.cfg_library} takes the peers from elsewhere than from "
             "known_host_identities.xml; export them into that file first",
         )
+
+
+def master_interfaces(conf: HipConf) -> list[str]:
+    """The interfaces that an endbox may use towards the others; empty for all."""
+    both = (conf.master_interface, conf.master_interface2)
+    return [name for name in dict.fromkeys(both) if name]
 
 
 # -- peers ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ none has. It goes both ways: `hipgw import openhip` uses `Tag.forward`, `hipgw e
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any
 
 from hipgw.config.names import V1DhGroupName, V1SuiteName
@@ -27,7 +28,7 @@ class Tag:
     forward: Callable[[Any], Any]
     """From the tag's value to the key's; None if the key is to be left out."""
     backward: Callable[[Any], Any]
-    """From the key's value to the tag's."""
+    """From the key's value to the tag's; None if the tag is to be left out."""
     loss: Callable[[Any], str] = lambda _value: ""
     """What is not the same afterwards, as a sentence for the user; empty if nothing."""
 
@@ -97,18 +98,25 @@ TAGS: dict[str, Tag] = {
         lambda yes: "raw" if yes else "udp",
         lambda transport: transport == "raw",
     ),
+    "ignored_addr": Tag(
+        "mobility.ignored_addresses",
+        lambda address: None if address is None else [str(ip_network(address))],
+        lambda networks: ip_network(networks[0]).network_address if networks else None,
+    ),
+    "preferred_interface": Tag(
+        "mobility.preferred_interfaces",
+        lambda name: [name] if name else None,
+        lambda names: names[0] if names else None,
+    ),
     "endbox_hello_time": Tag("endbox.hello_s", _within(0, 3600), int, _clipped(0, 3600, " s")),
     "endbox_heartbeat_time": Tag(
         "endbox.heartbeat_s", _within(0, 3600), int, _clipped(0, 3600, " s")
     ),
 }
-"""Tags that are one key. Those that are more are in `importing`: the interfaces and addresses of
-this machine, `preferred_hi`, `lsi_prefix` and the multicast group."""
+"""Tags that are one key."""
 
 ELSEWHERE = {
     "preferred_hi": "identity.key_file_v1",
-    "ignored_addr": "mobility.ignored_addresses",
-    "preferred_interface": "mobility.preferred_interfaces",
     "master_interface": "mobility.interfaces",
     "master_interface2": "mobility.interfaces",
     "cfg_library": "[endbox]",
@@ -116,7 +124,7 @@ ELSEWHERE = {
     "multicast_spi": "endbox.multicast_spi",
     "multicast_key": "endbox.multicast_key",
 }
-"""Tags that `importing` takes over by itself, with the key that they go to."""
+"""Tags that `importing` and `exporting` take over by themselves, with the key that they go to."""
 
 KEPT: dict[str, str] = {
     "cookie_lifetime": "hipgw's puzzles live as long as the keys that they are made with",

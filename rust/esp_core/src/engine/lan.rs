@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{error::EngineError, Engine, Inner, Phase, Segment};
+use super::{clock::seconds, error::EngineError, Engine, Inner, Phase, Segment};
 use crate::{
     beet::Hit,
     l2::{
@@ -13,6 +13,21 @@ use crate::{
     offload::VnetHeader,
     packet::ethernet::Mac,
 };
+
+/// MAC addresses announced at once; a LAN with more of them learns the rest as they send.
+const ANNOUNCED_MAX: usize = 4096;
+const REVERSE_ARP_LEN: usize = 60;
+
+/// A reverse ARP request of a host about itself (RFC 903): what switches learn by and hosts ignore.
+fn reverse_arp(mac: &Mac) -> [u8; REVERSE_ARP_LEN] {
+    let mut frame = [0; REVERSE_ARP_LEN];
+    frame[..6].fill(0xff);
+    frame[6..12].copy_from_slice(mac);
+    frame[12..22].copy_from_slice(&[0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3]);
+    frame[22..28].copy_from_slice(mac);
+    frame[32..38].copy_from_slice(mac);
+    frame
+}
 
 /// How a segment takes part in the election on its LAN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +95,29 @@ impl Engine {
             .map_err(|error| EngineError::System("say hello on the LAN", error))
     }
 
+    /// Tell the switches of a segment's LAN that what was learned from peers is behind this host
+    /// now, where another one delivered before: a frame from each MAC address. Returns how many.
+    pub fn announce_macs(&self, segment: u32) -> Result<usize, EngineError> {
+        let (device, entries) = {
+            let inner = self.lock();
+            let segment = &inner.segments[inner.index_of(segment)?];
+            let entries = segment.macs.entries(seconds(self.clock.now_ms()));
+            (segment.device.clone(), entries)
+        };
+        let mut count = 0;
+        for entry in entries.iter().filter(|entry| entry.vlan == 0) {
+            let frame = reverse_arp(&entry.mac);
+            device
+                .write(&VnetHeader::default(), std::iter::once(&frame[..]))
+                .map_err(|error| EngineError::System("announce MAC addresses", error))?;
+            count += 1;
+            if count == ANNOUNCED_MAX {
+                break;
+            }
+        }
+        Ok(count)
+    }
+
     /// How the election of a segment stands.
     pub fn election(&self, segment: u32) -> Result<ElectionLine, EngineError> {
         let now_ms = self.clock.now_ms();
@@ -120,5 +158,18 @@ impl Segment {
         self.election
             .as_ref()
             .ok_or(EngineError::State("there is no election on this segment"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_asks_for_its_own_address() {
+        let frame = reverse_arp(&[2, 0, 0, 0, 0, 7]);
+        assert_eq!(frame[6..14], [2, 0, 0, 0, 0, 7, 0x80, 0x35]);
+        assert_eq!(frame[22..28], frame[32..38]);
+        assert_eq!(frame[28..32], [0; 4]);
     }
 }

@@ -67,6 +67,9 @@ pub struct Ownership {
     /// Sorted by HIT, with the peer's index.
     by_hit: Box<[(Hit, OwnerId)]>,
     default: Option<Owner>,
+    /// Anybody is static, or owns anything.
+    active: bool,
+    /// It was told what is here, be it nothing.
     has_local: bool,
     all_static: bool,
     filter: bool,
@@ -119,6 +122,7 @@ impl Ownership {
             return Err("a peer is listed twice".into());
         }
         Ok(Self {
+            active: !owned.is_empty() || !parameters.peers.is_empty() || parameters.all_static,
             owned: owned.into(),
             hits: parameters
                 .peers
@@ -127,7 +131,9 @@ impl Ownership {
                 .collect(),
             by_hit: by_hit.into(),
             default,
-            has_local: !parameters.local.is_empty() || parameters.local_default,
+            has_local: !parameters.local.is_empty()
+                || parameters.local_default
+                || parameters.all_static,
             all_static: parameters.all_static,
             filter: parameters.filter,
             group: parameters.group,
@@ -137,7 +143,7 @@ impl Ownership {
     /// Whether every peer learns, and so nothing here has a say.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.owned.is_empty() && self.hits.is_empty() && !self.all_static
+        !self.active
     }
 
     /// How a peer takes part.
@@ -221,6 +227,10 @@ mod tests {
         assert!(!all.is_idle());
         assert_eq!(all.standing(&[1; 16]), Standing::Static(UNLISTED));
         assert!(all.hits(UNLISTED).is_empty());
+        assert!(
+            !all.may_send(Owner::Local, [10, 0, 0, 1]),
+            "all has to be listed"
+        );
     }
 
     #[test]

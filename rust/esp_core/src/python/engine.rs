@@ -250,6 +250,10 @@ impl Engine {
         Ok(self.0.say_hello(segment)?)
     }
 
+    fn announce_macs(&self, segment: u32) -> PyResult<usize> {
+        Ok(self.0.announce_macs(segment)?)
+    }
+
     fn election<'py>(&self, py: Python<'py>, segment: u32) -> PyResult<Bound<'py, PyDict>> {
         let line = self.0.election(segment)?;
         let dict = PyDict::new(py);

@@ -36,7 +36,9 @@ impl Egress {
         if !seg.ownership.is_idle() {
             match seg.ownership.outbound(frame, header)? {
                 Outbound::Owner(id) => {
-                    seg.macs.forget(&header.source, header.vlan);
+                    if learning {
+                        seg.macs.forget(&header.source, header.vlan);
+                    }
                     targets.extend(self.owner(segment, id));
                     return self.check(segment, targets, reason);
                 }
@@ -46,7 +48,7 @@ impl Egress {
         if !learning {
             reason = DropReason::ElectionLost;
         }
-        let learned = self.learned(segment, header);
+        let learned = self.learned(segment, header, learning);
         match learned {
             Some(place) if !self.peers.is_static(place) => {
                 if learning {
@@ -79,14 +81,17 @@ impl Egress {
         hits.find_map(|hit| self.peers.find_hit(hit))
     }
 
-    /// The peer behind which the destination was heard.
-    fn learned(&self, segment: usize, header: &Header) -> Option<usize> {
+    /// The peer behind which the destination was heard. `local`: what comes from the LAN is of the
+    /// LAN, and was not delivered there by another endbox.
+    fn learned(&self, segment: usize, header: &Header, local: bool) -> Option<usize> {
         let macs = &self.segments[segment].macs;
         if macs.is_empty() {
             return None;
         }
-        // What sends here is here, whatever was heard before.
-        macs.forget(&header.source, header.vlan);
+        if local {
+            // What sends here is here, whatever was heard before.
+            macs.forget(&header.source, header.vlan);
+        }
         if ethernet::is_group(&header.destination) {
             return None;
         }

@@ -110,8 +110,13 @@ impl IngressSegment {
         } else {
             self.ownership.admit(sa.standing, frame, &header)?
         };
-        if let Some(election) = &self.election {
-            elected(election, sa, &header, kind, now_ms)?;
+        let elected = match &self.election {
+            Some(election) => elected(election, sa, &header, kind, now_ms),
+            None => Ok(()),
+        };
+        // Who stands by learns as well, for when it delivers.
+        if !matches!(elected, Ok(()) | Err(DropReason::ElectionLost)) {
+            return elected;
         }
         let learned = self
             .macs
@@ -122,6 +127,7 @@ impl IngressSegment {
             Learned::Moved => counters.add(Counter::MacsMoved, 1),
             Learned::TableFull => counters.add(Counter::MacTableFull, 1),
         }
+        elected?;
         if self.mss_clamp {
             let room = sa.peer.frame_room();
             let clamped =

@@ -28,7 +28,6 @@ use crate::{
     drops::DropReason,
     events::{Event, EventQueue},
     fragment::reassembly::Pool,
-    l2::ownership::Standing,
     offload::coalesce::Place,
     packet::{be32, ip, protocol},
     stages::{Lap, Stage},
@@ -377,8 +376,7 @@ impl Ingress {
             .credit
             .earn(outer.overhead + range.len(), self.now_ms);
         // A late packet from the old path says nothing about the new one.
-        // Nor is there one path that many senders share.
-        if opened.newest && self.source_seen != spi && sa.standing != Standing::Group {
+        if opened.newest && self.source_seen != spi {
             self.source_seen = spi;
             let tell = || report::source_changed(&self.events, &self.counters, spi, outer);
             sa.source.came_from(outer.source(), self.now_ms, tell);
