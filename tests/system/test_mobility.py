@@ -84,7 +84,8 @@ def test_both_ends_move_at_once(lab: Lab, role: str) -> None:
     with stream(*network.ends, network.target) as running:
         assert running.progresses()
         for uplink in ("wwan0", "wan0"):
-            together(network, uplink=uplink)
+            # Long enough for a busy machine to see both addresses.
+            together(network, uplink=uplink, gap_s=0.3)
             assert running.progresses()
             settled(network)
         assert not closed(network)
