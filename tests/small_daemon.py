@@ -15,6 +15,7 @@ from hipgw.control.api import (
     CloseAnswer,
     ConnectAnswer,
     CountersAnswer,
+    EndboxAnswer,
     MacAnswer,
     PathAnswer,
     PeerAnswer,
@@ -45,6 +46,7 @@ class SmallDaemon:
     def __init__(self) -> None:
         self.established = True
         self.answers_ping = True
+        self.answers_close = True
         self.hurried = False
         """Pings end soon, however many were asked for."""
         self.warnings: list[Any] = []
@@ -63,7 +65,9 @@ class SmallDaemon:
             "uptime_s": 93784.5,
             "config_file": "/etc/hipgw/hipgw.toml",
             "roles": ["host", "endbox"],
-            "identities": [{"hit": HIT_A, "algorithm": "ECDSA P-256", "lsi": "1.0.0.1"}],
+            "identities": [
+                {"hit": HIT_A, "version": 2, "algorithm": "ECDSA P-256", "lsi": "1.0.0.1"}
+            ],
             "transport": "udp",
             "port": 10500,
             "counts": {
@@ -73,6 +77,7 @@ class SmallDaemon:
                 "security_associations": 2,
                 "macs": 1,
             },
+            "profiles": {},
             "health": self.warnings,
         }
 
@@ -82,7 +87,10 @@ class SmallDaemon:
                 "name": "plant-b",
                 "hit": HIT_B,
                 "lsi": "1.0.0.2",
+                "version": 2,
+                "compat": "none",
                 "addresses": ["192.0.2.2", "2001:db8::2"],
+                "relays": ["hub"],
                 "transport": "udp",
                 "roles": ["endbox"],
                 "state": "ESTABLISHED" if self.established else "I1-SENT",
@@ -106,6 +114,8 @@ class SmallDaemon:
                 "initiator": True,
                 "age_s": 12.5,
                 "exchange_s": 0.0215,
+                "version": 2,
+                "compat": "none",
                 "peer_identity": "ECDSA P-256",
                 "dh_group": "P-384",
                 "hip_cipher": "AES-256-CBC",
@@ -148,6 +158,37 @@ class SmallDaemon:
                 "age_s": 3.0,
             }
         ]
+
+    def endbox(self) -> EndboxAnswer | None:
+        if not self.established:
+            return None
+        return {
+            "mode": "learning",
+            "legacy_nodes": [],
+            "default_endbox": False,
+            "source_filter": True,
+            "election": {
+                "hello_s": 10,
+                "extent": "everything",
+                "delivers": False,
+                "winner": "plant-b",
+                "hellos_heard": 3,
+            },
+            "multicast": {"group": "239.7.7.7", "spi": 0x34120000, "local": "192.0.2.1"},
+            "peers": [
+                {
+                    "peer": "plant-b",
+                    "peer_hit": HIT_B,
+                    "allowed": True,
+                    "mode": "static",
+                    "frames": "ethernet",
+                    "legacy_nodes": [f"10.0.0.{n}" for n in range(1, 7)],
+                    "default_endbox": True,
+                    "established": True,
+                    "macs": 2,
+                }
+            ],
+        }
 
     def registrations(self) -> list[RegistrationAnswer]:
         if not self.established:
@@ -254,7 +295,8 @@ class SmallDaemon:
         if not self.established:
             raise LocalProtocolError("there is no association to close", hint="connect first")
         self.established = False
-        return {"peer": name, "peer_hit": hit, "state": "UNASSOCIATED", "closed": True}
+        state = "UNASSOCIATED" if self.answers_close else "CLOSING"
+        return {"peer": name, "peer_hit": hit, "state": state, "closed": True}
 
     async def rekey(self, peer: str, *, timeout_s: float) -> RekeyAnswer:
         name, hit = self.identify(peer)

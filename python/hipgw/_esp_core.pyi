@@ -20,9 +20,15 @@ def capabilities() -> dict[str, bool]:
 
 @final
 class PuzzleSolver:
-    """A cancellable search for J (RFC 7401 §6.3)."""
+    """A cancellable search for J (RFC 7401 §6.3); `bits`: "lowest", "openhip" or "both"."""
     def __new__(
-        cls, hash_name: str, prefix: bytes, length: int, difficulty: int, start: bytes
+        cls,
+        hash_name: str,
+        prefix: bytes,
+        length: int,
+        difficulty: int,
+        start: bytes,
+        bits: str = "lowest",
     ) -> PuzzleSolver: ...
     def run(self, timeout_s: float) -> bytes | None:
         """Search with the GIL released; None when cancelled or out of time."""
@@ -133,6 +139,11 @@ class EngineStatistics(TypedDict):
     counters: dict[str, int]
     """"tun_rx_packets", "tun_tx_packets", "net_rx_packets", "net_tx_packets", … and syscalls."""
 
+class Election(TypedDict):
+    passive: bool
+    winner: bytes | None
+    heard: int
+
 @final
 class Engine:
     """Threads, queues and tables of the data plane. Thread-safe.
@@ -152,6 +163,33 @@ class Engine:
         The engine receives on it, so nobody else may; anybody may send. Without `gso` or `gro` it
         does without UDP_SEGMENT or UDP_GRO, even if the kernel has them.
         """
+    def set_lan(
+        self,
+        segment: int,
+        *,
+        local: list[bytes],
+        local_default: bool,
+        peers: list[tuple[list[bytes], list[bytes], bool]],
+        all_static: bool,
+        source_filter: bool,
+        group: bytes | None = None,
+        hello_hit: bytes | None = None,
+        hello_s: int = 0,
+        mac: bytes | None = None,
+        standby: bool = False,
+    ) -> None:
+        """Whom the IPv4 addresses of a segment belong to, and its election; before `start`.
+
+        `peers`: HITs, addresses, and whether it takes what nobody owns. `group`: the HIT that
+        stands for the static multicast group. An election needs `hello_hit`, `hello_s` and the
+        TAP's `mac`.
+        """
+    def say_hello(self, segment: int) -> None: ...
+    def announce_macs(self, segment: int) -> int:
+        """Have the LAN's switches find here what was learned from peers; returns how many."""
+    def election(self, segment: int) -> Election: ...
+    def pulse(self) -> tuple[bool, bool]:
+        """Whether the sending and the receiving direction took a turn since the last call."""
     def add_relay_socket(self, fd: int) -> None:
         """Have a UDP socket whose port may be lent to a client of the data relay."""
     def open_relay_port(self, *, v6: bool, port: int, octets_per_s: int = 0) -> None: ...
@@ -193,8 +231,12 @@ class Engine:
         vnet_hdr: bool,
         copy_dscp: bool = True,
         ecn: bool = True,
+        second_hit: bytes | None = None,
     ) -> None:
-        """The host role's TUN (IFF_NO_PI), at most one; before `start`."""
+        """The host role's TUN (IFF_NO_PI), at most one; before `start`.
+
+        `second_hit` is this host's HIT of the other version of HIP.
+        """
     def add_tap(
         self,
         fd: int,
@@ -232,6 +274,12 @@ class Engine:
         replay_window: int = 8192,
         interface: int = 0,
         verified: bool = True,
+        esn: bool = True,
+        icv_length: int | None = None,
+        null_iv: bool = False,
+        alignment: int | None = None,
+        frames: str = "etherip-fragments",
+        replay: bool = True,
     ) -> None:
         """Install or replace a security association; packets held for the peer leave at once.
 

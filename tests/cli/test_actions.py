@@ -65,6 +65,13 @@ def test_close(ask: Run) -> None:
     assert again.stderr == "error: there is no association to close\nhint:  connect first\n"
 
 
+def test_close_says_when_the_peer_has_not_agreed(ask: Run, daemon: ServedDaemon) -> None:
+    daemon.api.answers_close = False
+    result = ask("close", "plant-b")
+    assert result.exit_code == 0
+    assert result.stdout == "plant-b: closed here; the peer has not confirmed it yet (CLOSING)\n"
+
+
 def test_stop_waits_for_the_end(ask: Run, daemon: ServedDaemon) -> None:
     def end_when_asked() -> None:
         daemon.api.stopped.wait(5)

@@ -47,12 +47,13 @@ def test_status_check_of_an_unknown_peer_is_a_usage_error(ask: Run) -> None:
 
 def test_peers(ask: Run, daemon: ServedDaemon) -> None:
     heading, row = ask("peers").stdout.splitlines()
-    assert heading.split()[:4] == ["NAME", "HIT", "LSI", "STATE"]
-    assert row.split()[:5] == ["plant-b", HIT_B, "1.0.0.2", "ESTABLISHED", "192.0.2.2:10500/udp"]
+    assert heading.split()[:5] == ["NAME", "HIT", "HIP", "LSI", "STATE"]
+    assert row.split()[:4] == ["plant-b", HIT_B, "v2", "1.0.0.2"]
+    assert row.split()[4:6] == ["ESTABLISHED", "192.0.2.2:10500/udp"]
     assert "1.25 ms" in row
     daemon.api.established = False
     row = ask("peers").stdout.splitlines()[1]
-    assert "192.0.2.2, 2001:db8::2" in row
+    assert "192.0.2.2, 2001:db8::2, by hub" in row
     assert row.endswith("7.0s  no answer to I1")
 
 
@@ -122,6 +123,20 @@ def test_text_from_a_peer_cannot_drive_the_terminal(
     result = ask("peers")
     assert "\x1b" not in result.stdout
     assert len(result.stdout.splitlines()) == 2
+
+
+def test_endbox(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) -> None:
+    text = ask("endbox").stdout
+    for part in (
+        "plant-b delivers everything; 3 hellos heard",
+        "239.7.7.7, SPI 0x34120000, from 192.0.2.1",
+        "static",
+        "10.0.0.4, and 2 more, all others",
+    ):
+        assert part in text
+    assert ask_json("endbox")["peers"][0]["macs"] == 2
+    daemon.api.established = False
+    assert "[endbox]" in ask("endbox").stdout
 
 
 def test_registrations(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) -> None:

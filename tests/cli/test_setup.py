@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 
 from hipgw.cli import checks, daemon, events, keys, reference
 from hipgw.cli.exits import MEANINGS, Exit
@@ -23,8 +24,8 @@ from hipgw.cli.main import SECTIONS, cli
 from hipgw.config.load import load
 from hipgw.config.names import LogFormat, LogLevel
 from hipgw.control.api import EVENT_KINDS
-from hipgw.identity.host_identity import KEY_KINDS, HostIdentity
-from hipgw.identity.keyfile import load_key_file
+from hipgw.identity.host_identity import KEY_KINDS, HostIdentity, LocalIdentity
+from hipgw.identity.keyfile import load_key_file, save_key_file
 
 Run = Callable[..., Result]
 HIPGW = [sys.executable, "-m", "hipgw.cli.main"]
@@ -97,6 +98,35 @@ def test_id_of_a_config_has_its_port_and_transport(
     stanza = result.stdout.partition("other machines:\n")[2].strip().splitlines()
     assert stanza[4:] == ([line] if line else [])
     assert "1.2.3.4" in result.stdout
+
+
+def test_id_shows_the_hit_of_an_rsa_key_in_both_versions(run: Run, config_file: Path) -> None:
+    file = config_file.parent / "rsa.pem"
+    run("keygen", "--type", "rsa2048", file)
+    answer = json.loads(run("id", file, "--json").stdout)
+    assert answer["hit_v1"] == str(load_key_file(file, 1).hit)
+    assert "HIT in version 1" in run("id", file).stdout
+    stanza = run("id", file, "--name", "plant-c").stdout.partition("other machines:\n")[2]
+    text = config_file.read_text()
+    config_file.write_text(text + stanza)
+    assert str(load(config_file).peers[1].hit_v1) == answer["hit_v1"]
+    config_file.write_text(text.replace("[endbox]", 'key_file_v1 = "rsa.pem"\n[endbox]'))
+    answer = json.loads(run("id", "--config", config_file, "--json").stdout)
+    assert answer["hit"].startswith("2001:22:")
+    assert answer["hit_v1"] == str(load_key_file(file, 1).hit)
+
+
+@pytest.mark.parametrize("bits", [1024, 0])
+def test_id_of_a_key_that_version_2_does_not_have(run: Run, tmp_path: Path, bits: int) -> None:
+    key = rsa.generate_private_key(65537, bits) if bits else dsa.generate_private_key(1024)
+    file = tmp_path / "old.pem"
+    identity = LocalIdentity(key, 1)
+    save_key_file(file, identity)
+    answer = json.loads(run("id", file, "--json").stdout)
+    assert answer["hit"] == str(identity.hit)
+    assert answer["hit_v1"] is None
+    assert f'hit = "{identity.hit}"' in answer["peer"]
+    assert run("id", file).exit_code == 0
 
 
 def test_own_addresses_are_fit_for_a_stanza(run: Run, config_file: Path) -> None:

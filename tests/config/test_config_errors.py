@@ -12,6 +12,8 @@ HIT_B = "2001:22:5c2a:9d1e:47b0:9e6c:1f2d:3a4b"
 HIT_C = "2001:21:1111:2222:3333:4444:5555:6666"
 PEER_B = f'[[peer]]\nname = "b"\nhit = "{HIT_B}"\n'
 PEER_C = f'[[peer]]\nname = "c"\nhit = "{HIT_C}"\n'
+HIT_V1 = "2001:11:1111:2222:3333:4444:5555:6666"
+PEER_V1 = f'[[peer]]\nname = "d"\nhit = "{HIT_V1}"\n'
 HOST = "[host]\n"
 
 MISTAKES = [
@@ -66,6 +68,27 @@ MISTAKES = [
         "udp",
     ),
     (HOST + PEER_B + 'relays = ["d"]\n', "peer[0].relays[0]", "no [[peer]] is named", "add a"),
+    (
+        HOST + PEER_B + 'addresses = ["192.0.2.1"]\nrelays = ["b"]\n',
+        "peer[0].relays[0]",
+        "is the peer itself",
+        "registered with",
+    ),
+    (
+        HOST
+        + '[nat]\nrelays = ["b"]\nmodes = ["UDP-ENCAPSULATION"]\n'
+        + PEER_B
+        + 'addresses = ["192.0.2.1"]\n',
+        "nat.relays[0]",
+        "without ICE-HIP-UDP",
+        "add it",
+    ),
+    (
+        HOST + "[nat]\nlifetime_s = 1\n",
+        "nat.lifetime_s",
+        "is 1; it has to lie between 10 and 8",
+        "",
+    ),
     (HOST + '[nat]\nservices = ["date"]\n', "nat.services[0]", "not one of", "'data'"),
     (HOST + '[nat]\nstun_servers = ["a.example"]\n', "nat.stun_servers[0]", "not an IPv4", "192."),
     (HOST + '[nat]\nstun_servers = ["192.0.2.9:0"]\n', "nat.stun_servers[0]", "0 is not", "65535"),
@@ -148,7 +171,32 @@ MISTAKES = [
         "2001:20::/28",
         "hipgw id",
     ),
-    (HOST + '[[peer]]\nname = "b"\nhit = "2001:10::1"\n', "peer[0].hit", "not a HIT", "version 1"),
+    (HOST + PEER_B + f'hit_v1 = "{HIT_C}"\n', "peer[0].hit_v1", "of HIP version 2", "under 'hit'"),
+    (
+        HOST + PEER_V1 + f'hit_v1 = "{HIT_V1}"\n',
+        "peer[0].hit_v1",
+        "stands beside a hit of",
+        "leave one",
+    ),
+    (HOST + PEER_V1 + 'versions = ["v2"]\n', "peer[0].versions[0]", "'v2'", "under 'hit'"),
+    (HOST + PEER_B + 'versions = ["v2", "v1"]\n', "peer[0].versions[1]", "'v1'", "'hit_v1'"),
+    (HOST + PEER_B + "versions = []\n", "peer[0].versions", "is empty", "Versions"),
+    (HOST + PEER_B + 'versions = ["1"]\n', "peer[0].versions[0]", "'v2', 'v1'", "'v1'"),
+    (HOST + PEER_B + 'compat = "openhip"\n', "peer[0].compat", "speaks v1 only", "other HIT"),
+    (HOST + PEER_V1 + 'compat = "cutehip"\n', "peer[0].compat", "speaks v2 only", "other HIT"),
+    (HOST + PEER_B + 'compat = "openhit"\n', "peer[0].compat", "not one of", "'openhip'"),
+    (
+        HOST + PEER_B + f'hit_v1 = "{HIT_V1}"\n' + PEER_V1.replace('"d"', '"c"'),
+        "peer[0].hit_v1",
+        f"{HIT_V1} is that of peer[1] (c) already",
+        "",
+    ),
+    (HOST + '[hip.v1]\ncompat = "cutehip"\n', "hip.v1.compat", "not speak version 1", "'openhip'"),
+    (HOST + '[hip.v1]\nesp_suites = ["AES"]\n', "hip.v1.esp_suites[0]", "AES-128-CBC-SHA1", ""),
+    (HOST + '[hip.v1]\ndh_groups = ["P-384"]\n', "hip.v1.dh_groups[0]", "'MODP-384'", "MODP-"),
+    (HOST + "[hip.v1]\nretries = 1\n", "hip.v1.retries", "unknown key", "[hip]"),
+    (HOST + "[hip]\nweak_keys = true\n", "hip.weak_keys", "unknown key", "[hip.v1]"),
+    (HOST + '[esp]\nbackend = "kernel"\n' + PEER_V1, "esp.backend", "version 1", "'engine'"),
     (HOST + '[[peer]]\nname = "b"\nhit = "plant"\n', "peer[0].hit", "not a HIT", "hipgw id"),
     (HOST + '[[peer]]\nname = "b"\nhit = "1.2.3.4"\n', "peer[0].hit", "not a HIT", "hipgw id"),
     (
@@ -227,6 +275,92 @@ MISTAKES = [
     ),
     (HOST + '[daemon]\nlog_level = "trace"\n', "daemon.log_level", "'error', 'warning'", ""),
     ("host = 3\n", "identity.host", "unknown key", "[host] is a table"),
+    (PEER_B + '[endbox]\nmode = "learn"\n', "endbox.mode", "is not one of", "learning"),
+    (
+        PEER_B + '[endbox]\nlegacy_nodes = ["10.0.0.0/24"]\n',
+        "endbox.legacy_nodes[0]",
+        "is not an IPv4 address",
+        "one host",
+    ),
+    (
+        PEER_B + '[endbox]\nlegacy_nodes = ["224.0.0.1"]\n',
+        "endbox.legacy_nodes[0]",
+        "is not the address of one host",
+        "",
+    ),
+    (
+        PEER_B + 'legacy_nodes = ["10.0.0.7"]\n[endbox]\nlegacy_nodes = ["10.0.0.7"]\n',
+        "peer[0].legacy_nodes[0]",
+        "10.0.0.7 is behind endbox already",
+        "",
+    ),
+    (
+        PEER_B + 'legacy_nodes = ["10.0.0.7"]\n[host]\n',
+        "peer[0].legacy_nodes",
+        "there is no [endbox]",
+        "leave it out",
+    ),
+    (
+        PEER_B + 'default_endbox = true\n[endbox]\nlegacy_nodes = ["0.0.0.0"]\n',
+        "peer[0].default_endbox",
+        "another default endbox",
+        "one at most",
+    ),
+    (
+        PEER_B + '[endbox]\nallowed_pairs = [["self", "bb"]]\n',
+        "endbox.allowed_pairs[0][1]",
+        "no [[peer]] is named 'bb'",
+        "'b'",
+    ),
+    (
+        PEER_B + '[endbox]\nallowed_pairs = [["self"]]\n',
+        "endbox.allowed_pairs[0]",
+        "a list of two machines",
+        "two HITs",
+    ),
+    (
+        PEER_B + '[endbox]\nallowed_pairs = [["self", "self"]]\n',
+        "endbox.allowed_pairs[0]",
+        "paired with itself",
+        "",
+    ),
+    (
+        PEER_B + '[endbox]\nelection = "multicast"\n',
+        "endbox.election",
+        "without hello_s",
+        "set it to 10",
+    ),
+    (
+        PEER_B + '[endbox]\nheartbeat_dir = "x"\n',
+        "endbox.heartbeat_dir",
+        "heartbeat_s is 0",
+        "leave",
+    ),
+    (
+        PEER_B + "[endbox]\nheartbeat_s = 0.01\n",
+        "endbox.heartbeat_s",
+        "at least 0.1",
+        "turns it off",
+    ),
+    (
+        PEER_B + '[endbox]\nmulticast_group = "10.0.0.1"\n',
+        "endbox.multicast_group",
+        "is not a multicast group",
+        "239.0.0.0/8",
+    ),
+    (
+        PEER_B + '[endbox]\nmulticast_group = "239.0.0.1"\nmulticast_spi = 256\n',
+        "endbox.multicast_key",
+        "is missing",
+        "belong together",
+    ),
+    (
+        PEER_B + '[mobility]\nenabled = false\n[endbox]\nmulticast_group = "239.0.0.1"\n'
+        'multicast_spi = 256\nmulticast_key = "k"\n',
+        "endbox.multicast_group",
+        "mobility.enabled",
+        "turn it on",
+    ),
 ]
 
 

@@ -9,13 +9,22 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hipgw.config.load import InvalidConfigError, load, load_identity
-from hipgw.config.names import Announce, DhGroupName, EspSuiteName, HipCipherName
+from hipgw.config.names import (
+    Announce,
+    DhGroupName,
+    EspSuiteName,
+    HipCipherName,
+    HipVersionName,
+    V1DhGroupName,
+    V1SuiteName,
+)
 from hipgw.config.reference import EXAMPLE
 from hipgw.config.schema import Config
 from hipgw.errors import ConfigError, IdentityError
 from hipgw.identity.ciphers import HIP_CIPHERS
 from hipgw.identity.dh import DhGroup
 from hipgw.identity.esp_suites import DEFAULT_ESP_SUITES, ESP_SUITES
+from hipgw.identity.hip_suites import HIP_SUITES
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.keyfile import save_key_file
 from hipgw.platform.source_routes import SourceRouteSettings
@@ -25,9 +34,11 @@ from hipgw.protocol.path import Transport
 FULL = """\
 [identity]
 key_file = "keys/host.pem"
+key_file_v1 = "host.pem"
 [hip]
 port = 10501
 transport = "raw"
+versions = ["v2", "v1"]
 opportunistic = true
 accept = "any"
 dh_groups = ["P-521"]
@@ -39,6 +50,12 @@ retransmit_s = 1
 retries = 3
 idle_close_s = 60
 keepalive_s = 20
+[hip.v1]
+hip_suites = ["3DES-SHA1", "AES-128-CBC-SHA1"]
+esp_suites = ["NULL-MD5", "BLOWFISH-SHA1"]
+dh_groups = ["MODP-384", "MODP-8192"]
+compat = "none"
+weak_keys = true
 [esp]
 backend = "engine"
 replay_window = 64
@@ -64,11 +81,16 @@ route_table = 20000
 [[peer]]
 name = "plant-b"
 hit = "2001:22:5c2a:9d1e:47b0:9e6c:1f2d:3a4b"
+hit_v1 = "2001:10:5c2a:9d1e:47b0:9e6c:1f2d:3a4b"
+versions = ["v1"]
+compat = "openhip"
 addresses = ["192.0.2.2", "2001:db8::2"]
 transport = "udp"
 port = 4500
 relays = ["relay"]
 lsi = "1.0.0.7"
+legacy_nodes = ["192.168.1.2", "192.168.1.3"]
+default_endbox = false
 [[peer]]
 name = "plant-c"
 hit = "2001:21::1"
@@ -111,6 +133,38 @@ mss_clamp = false
 mtu = 9000
 mac_limit = 1000
 mac_age_s = 60.5
+mode = "static"
+legacy_nodes = ["192.168.1.1", "192.168.1.10"]
+default_endbox = true
+source_filter = false
+allowed_pairs = [["self", "plant-b"], ["2001:22::5", "2001:0021::1"]]
+hello_s = 10
+election = "multicast"
+heartbeat_s = 5
+heartbeat_dir = "beats"
+multicast_group = "239.7.7.7"
+multicast_spi = 4660
+multicast_spi_swapped = true
+multicast_key = "group.key"
+[openhip]
+multicast_key = "host.pem"
+[openhip.conf]
+loc_lifetime = "1800"
+hip_sa = ["1", "2"]
+[[openhip.host]]
+hit = "2001:10:5c2a:9d1e:47b0:9e6c:1f2d:3a4b"
+name = "plant b"
+key_file = "host.pem"
+listed = false
+algorithm = 3
+length = 64
+anonymous = true
+incoming = false
+check_address = false
+r1_count = 18446744073709551615
+lsi = "5.0.0.1"
+addresses = ["127.0.0.1"]
+rendezvous = ["192.0.2.8", "::1"]
 [daemon]
 user = "root"
 state_dir = "state"
@@ -133,7 +187,11 @@ def write(folder: Path, text: str) -> Path:
 def test_every_key_can_be_set(tmp_path: Path) -> None:
     config = load(write(tmp_path, FULL))
     assert config.identity.key_file == tmp_path / "keys/host.pem"
+    assert config.identity.key_file_v1 == tmp_path / "host.pem"
     assert config.hip.transport is Transport.RAW
+    assert [suite.wire_id for suite in config.hip.v1.hip_suites] == [2, 1]
+    assert [suite.wire_id for suite in config.hip.v1.esp_suites] == [6, 4]
+    assert [group.wire_id for group in config.hip.v1.dh_groups] == [1, 6]
     assert [group.wire_id for group in config.hip.dh_groups] == [9]
     assert [suite.wire_id for suite in config.hip.esp_suites] == [7, 10]
     assert config.hip.retransmit_s == 1.0
@@ -160,11 +218,42 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
     assert config.transport_of(plant_c) is Transport.RAW
     assert config.roles == ("host", "endbox", "relay")
     assert config.endbox_peers == (plant_b,)
+    assert plant_b.nodes == (IPv4Address("192.168.1.2"), IPv4Address("192.168.1.3"))
+    endbox = config.endbox
+    assert endbox is not None
+    assert endbox.allowed_pairs == (("self", "plant-b"), ("2001:22::5", "2001:21::1"))
+    assert endbox.is_default_endbox
+    assert endbox.wire_multicast_spi == 0x34120000
+    assert endbox.heartbeat_dir == tmp_path / "beats"
+    assert endbox.multicast_key == tmp_path / "group.key"
     # No key of the schema is forgotten above: all were given, none has its default.
     for name in Config.model_fields:
         table = getattr(config, name)
         for model in table[:1] if isinstance(table, tuple) else [table]:
             assert model.model_fields_set == set(type(model).model_fields), name
+    assert config.openhip is not None
+    assert config.openhip.model_fields_set == set(type(config.openhip).model_fields)
+    (host,) = config.openhip.host
+    assert host.model_fields_set == set(type(host).model_fields)
+    assert config.hip.v1.model_fields_set == set(type(config.hip.v1).model_fields)
+
+
+def test_the_default_endbox_is_that_with_0_0_0_0(tmp_path: Path) -> None:
+    text = """\
+[identity]
+key_file = "host.pem"
+[[peer]]
+name = "router"
+hit = "2001:21::1"
+legacy_nodes = ["0.0.0.0", "10.0.0.7"]
+[endbox]
+"""
+    config = load(write(tmp_path, text))
+    (router,) = config.peers
+    assert router.is_default_endbox
+    assert router.nodes == (IPv4Address("10.0.0.7"),)
+    assert config.endbox is not None
+    assert not config.endbox.is_default_endbox
 
 
 def test_everything_but_identity_and_a_role_has_a_default(tmp_path: Path) -> None:
@@ -199,8 +288,13 @@ def test_defaults_are_those_of_the_machine(tmp_path: Path) -> None:
 
 
 def test_names_and_numbers_are_those_of_identity() -> None:
-    assert {str(name): name.wire_id for name in DhGroupName} == {
-        group.label: group.value for group in DhGroup
+    groups = {group.label: group.value for group in DhGroup}
+    v2_groups = {str(name): name.wire_id for name in DhGroupName}
+    v1_groups = {str(name): name.wire_id for name in V1DhGroupName}
+    assert v2_groups | v1_groups == groups
+    assert set(v2_groups) & set(v1_groups) == {"MODP-1536", "MODP-3072"}
+    assert {name.wire_id: str(name) for name in V1SuiteName} == {
+        suite.id: suite.name for suite in HIP_SUITES.values()
     }
     assert {name.wire_id: str(name) for name in EspSuiteName} == {
         suite.id: suite.name for suite in ESP_SUITES.values()
@@ -208,6 +302,54 @@ def test_names_and_numbers_are_those_of_identity() -> None:
     assert {name.wire_id: str(name) for name in HipCipherName} == {
         cipher.id: cipher.name for cipher in HIP_CIPHERS.values()
     }
+
+
+V2, V1 = HipVersionName.V2, HipVersionName.V1
+HIT = 'hit = "2001:21::1"\n'
+HIT_V1 = 'hit = "2001:11::1"\n'
+BOTH_HITS = HIT + 'hit_v1 = "2001:11::1"\n'
+
+
+@pytest.mark.parametrize(
+    ("hip", "peer", "versions"),
+    [
+        ("", HIT, (V2,)),
+        ("", HIT_V1, (V1,)),
+        ("", BOTH_HITS, (V2,)),
+        ('versions = ["v2", "v1"]', BOTH_HITS, (V2, V1)),
+        ('versions = ["v1", "v2"]', BOTH_HITS, (V1, V2)),
+        ('versions = ["v2", "v1"]', HIT, (V2,)),
+        ('versions = ["v1"]', HIT, (V2,)),
+        ('versions = ["v1"]', BOTH_HITS, (V1,)),
+        ("", BOTH_HITS + 'versions = ["v1"]', (V1,)),
+        ("", BOTH_HITS + 'versions = ["v2", "v1"]', (V2, V1)),
+    ],
+)
+def test_the_hit_tells_the_version_and_the_policy_chooses(
+    tmp_path: Path, hip: str, peer: str, versions: tuple[HipVersionName, ...]
+) -> None:
+    text = f'[identity]\nkey_file = "host.pem"\n[host]\n[hip]\n{hip}\n[[peer]]\nname="b"\n{peer}'
+    config = load(write(tmp_path, text))
+    assert config.versions_of(config.peers[0]) == versions
+    assert config.speaks_v1 == (V1 in versions or V1 in config.hip.versions)
+
+
+@pytest.mark.parametrize(
+    ("hip", "peer", "compat"),
+    [
+        ("", BOTH_HITS, {V2: "none", V1: "openhip"}),
+        ('v1.compat = "none"', BOTH_HITS, {V2: "none", V1: "none"}),
+        ("", BOTH_HITS + 'compat = "none"', {V2: "none", V1: "none"}),
+        ("", BOTH_HITS + 'compat = "hip-vpls"', {V2: "hip-vpls", V1: "openhip"}),
+        ('v1.compat = "none"', BOTH_HITS + 'compat = "openhip"', {V2: "none", V1: "openhip"}),
+    ],
+)
+def test_a_profile_is_of_one_version(
+    tmp_path: Path, hip: str, peer: str, compat: dict[HipVersionName, str]
+) -> None:
+    text = f'[identity]\nkey_file = "host.pem"\n[host]\n[hip]\n{hip}\n[[peer]]\nname="b"\n{peer}'
+    config = load(write(tmp_path, text))
+    assert {version: config.compat_of(config.peers[0], version) for version in (V2, V1)} == compat
 
 
 def test_endbox_without_peers_shares_with_all(tmp_path: Path) -> None:

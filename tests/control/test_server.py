@@ -394,9 +394,28 @@ def test_registrations(daemon: ServedDaemon) -> None:
         assert answer["relayed"] == ["192.0.2.2:30000"]
 
 
+def test_endbox(daemon: ServedDaemon) -> None:
+    with ControlClient(daemon.path) as client:
+        answer = client.endbox()
+        assert answer is not None
+        assert answer["peers"][0]["mode"] == "static"
+        daemon.api.established = False
+        assert client.endbox() is None
+
+
 def test_every_method_is_tested_here() -> None:
     """A new method needs a test above; this one only reminds of it."""
     assert set(METHODS) == {
         *("status", "peers", "associations", "sa", "mac_table", "counters"),
-        *("addresses", "registrations", "ping", "connect", "close", "rekey", "subscribe", "stop"),
+        *(
+            "addresses",
+            "registrations",
+            "endbox",
+            "ping",
+            "connect",
+            "close",
+            "rekey",
+            "subscribe",
+            "stop",
+        ),
     }

@@ -23,6 +23,8 @@ from hipgw.dataplane.backend import (
 )
 from hipgw.dataplane.esp_core import EspCoreDataPlane, capabilities
 from hipgw.errors import DataPlaneError
+from hipgw.identity.esp_format import EspFormat, FrameFormat
+from hipgw.identity.esp_suites import ESP_SUITES, V1_ESP_SUITES, EspSuite
 from hipgw.lab import wait_until
 
 LOCALHOST = IPv4Address("127.0.0.1")
@@ -244,7 +246,7 @@ def test_what_is_refused(make: Callable[[int], Node]) -> None:
         with pytest.raises(DataPlaneError, match=what):
             install(a, "out", b, spi, **changes)
 
-    refused("suite 3 is not supported", suite=3)
+    refused("suite 14 is not supported", suite=14)
     refused("needs a key of 20 octets, not 5", encryption_key=b"short")
     refused("SPI 7 is reserved", spi=7)
     refused("no segment 9", segment=9)
@@ -315,3 +317,39 @@ def test_the_face_is_a_data_plane() -> None:
     assert events == []
     assert _esp_core.ENGINE_EVENTS > 0
     assert len(set(_esp_core.DROP_REASONS)) == len(_esp_core.DROP_REASONS)
+
+
+@pytest.mark.parametrize("suite", V1_ESP_SUITES.values(), ids=lambda suite: suite.name)
+@pytest.mark.parametrize("frames", FrameFormat)
+def test_packets_of_every_format(
+    make: Callable[[int], Node], suite: EspSuite, frames: FrameFormat
+) -> None:
+    a, b = make(1), make(2)
+    changes = {
+        "suite": suite.id,
+        "encryption_key": bytes(range(suite.encryption_key_length)),
+        "authentication_key": bytes(range(suite.authentication_key_length)),
+        "format": EspFormat(
+            esn=False, icv_length=suite.mac_length, null_iv=True, alignment=16, frames=frames
+        ),
+    }
+    install(b, "in", a, 1001, **changes)
+    install(a, "out", b, 1001, **changes)
+    for length in (46, 1500):
+        frame = bytes.fromhex("ffffffffffff 020000000001 88b5") + bytes(length)
+        a.tap.send(frame)
+        assert b.tap.recv(2000) == frame
+
+
+def test_formats_that_there_are_not(make: Callable[[int], Node]) -> None:
+    a, b = make(1), make(2)
+    for wrong in (EspFormat(icv_length=12), EspFormat(alignment=3)):
+        with pytest.raises(DataPlaneError):
+            install(a, "out", b, 1001, format=wrong)
+
+
+def test_the_engine_has_the_suites_of_both_versions() -> None:
+    assert {
+        suite.id: (suite.name, suite.encryption_key_length, suite.authentication_key_length)
+        for suite in (*ESP_SUITES.values(), *V1_ESP_SUITES.values())
+    } == _esp_core.ESP_SUITES

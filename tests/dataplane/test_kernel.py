@@ -15,6 +15,7 @@ import pytest
 from hipgw.dataplane.backend import Acquire, ControlReceived, DataPlaneEvent
 from hipgw.dataplane.kernel import KernelDataPlane
 from hipgw.errors import DataPlaneError
+from hipgw.identity.esp_format import EspFormat
 from hipgw.identity.hit import HIT_PREFIX
 from hipgw.platform import links, routes, sockets, tuntap
 from hipgw.platform.netns import leave_network
@@ -160,6 +161,9 @@ def test_what_it_cannot_do_it_says(do: Do) -> None:
             ({"local_hit": PEER}, "not the HIT of this host"),
             ({"encryption_key": b"short"}, "wrong length"),
             ({"suite": 99}, "suite 99"),
+            ({"suite": 1}, "suite 1"),
+            ({"format": EspFormat(esn=False)}, "no other format"),
+            ({"format": EspFormat(icv_length=32)}, "no other format"),
             ({"local": None, "remote": IPv4Address("192.0.2.1")}, "no route"),
             ({"remote": IPv6Address("::1"), "local": IPv6Address("::1")}, "UDP over IPv6"),
         ):

@@ -6,12 +6,44 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hipgw.errors import IdentityError
-from hipgw.identity.dh import DEFAULT_DH_GROUPS, DhGroup, DhKeyPair
-from hipgw.identity.modp import MODP_1536, MODP_2048, MODP_3072, ModpParameters
+from hipgw.identity.dh import (
+    DEFAULT_DH_GROUPS,
+    DhGroup,
+    DhKeyPair,
+    KijZeros,
+    kij_octets,
+)
+from hipgw.identity.modp import (
+    MODP_384,
+    MODP_768,
+    MODP_1536,
+    MODP_2048,
+    MODP_3072,
+    MODP_6144,
+    MODP_8192,
+    ModpParameters,
+)
 
 VECTORS = json.loads((Path(__file__).parent / "rfc_vectors.json").read_text())
 MODP = {DhGroup.MODP_1536: MODP_1536, DhGroup.MODP_2048: MODP_2048, DhGroup.MODP_3072: MODP_3072}
-LENGTHS = {3: (192, 192), 4: (384, 384), 11: (256, 256), 7: (64, 32), 8: (96, 48), 9: (132, 66)}
+MODP_V1 = {
+    DhGroup.MODP_384: MODP_384,
+    DhGroup.MODP_768: MODP_768,
+    DhGroup.MODP_6144: MODP_6144,
+    DhGroup.MODP_8192: MODP_8192,
+}
+LENGTHS = {
+    3: (192, 192),
+    4: (384, 384),
+    11: (256, 256),
+    7: (64, 32),
+    8: (96, 48),
+    9: (132, 66),
+    1: (48, 48),
+    2: (96, 96),
+    5: (768, 768),
+    6: (1024, 1024),
+}
 PAIRS = {group: DhKeyPair.generate(group) for group in DhGroup}
 
 
@@ -50,7 +82,16 @@ def pi_scaled(bits: int) -> int:
 
 @pytest.mark.parametrize(
     ("parameters", "bits", "offset"),
-    [(MODP_1536, 1536, 741804), (MODP_2048, 2048, 124476), (MODP_3072, 3072, 1690314)],
+    [
+        (MODP_1536, 1536, 741804),
+        (MODP_2048, 2048, 124476),
+        (MODP_3072, 3072, 1690314),
+        (MODP_6144, 6144, 929484),
+        (MODP_8192, 8192, 4743158),
+        # RFC 5201, appendices D and E.
+        (MODP_384, 384, 5857),
+        (MODP_768, 768, 149686),
+    ],
 )
 def test_primes_are_those_that_rfc_3526_makes_from_pi(
     parameters: ModpParameters, bits: int, offset: int
@@ -60,7 +101,7 @@ def test_primes_are_those_that_rfc_3526_makes_from_pi(
     assert parameters.length == bits // 8
 
 
-@pytest.mark.parametrize("parameters", MODP.values())
+@pytest.mark.parametrize("parameters", [*MODP.values(), *MODP_V1.values()])
 def test_the_generator_is_in_the_subgroup_of_prime_order(parameters: ModpParameters) -> None:
     order = (parameters.prime - 1) // 2
     assert pow(parameters.generator, order, parameters.prime) == 1
@@ -178,14 +219,17 @@ def test_no_public_value_of_the_right_length_does_more_than_be_refused(data: st.
         assert len(secret) == LENGTHS[group][1]
 
 
-@pytest.mark.parametrize("group", [0, 1, 2, 5, 6, 10, 12, 13, 255, -1])
+@pytest.mark.parametrize("group", [0, 10, 12, 13, 255, -1])
 def test_other_groups_are_not_supported(group: int) -> None:
     with pytest.raises(IdentityError, match="not supported"):
         DhKeyPair.generate(group)
 
 
 def test_groups_have_the_names_of_the_configuration() -> None:
-    labels = ["MODP-1536", "MODP-3072", "P-256", "P-384", "P-521", "MODP-2048"]
+    labels = [
+        *("MODP-384", "MODP-768", "MODP-1536", "MODP-3072", "MODP-6144", "MODP-8192"),
+        *("P-256", "P-384", "P-521", "MODP-2048"),
+    ]
     assert [group.label for group in DhGroup] == labels
     assert [DhGroup.by_label(label) for label in labels] == list(DhGroup)
     with pytest.raises(IdentityError, match="X25519") as caught:
@@ -200,3 +244,18 @@ def test_the_mandatory_group_is_offered() -> None:
 @pytest.mark.parametrize("group", list(DhGroup))
 def test_a_pair_shows_no_private_value(group: DhGroup) -> None:
     assert repr(PAIRS[group]) == f"<DhKeyPair {group.label}>" == str(PAIRS[group])
+
+
+def test_the_groups_of_v1_are_not_offered_by_default() -> None:
+    assert not set(MODP_V1) & set(DEFAULT_DH_GROUPS)
+
+
+@given(st.binary(min_size=1, max_size=192))
+def test_leading_zeros_of_kij(secret: bytes) -> None:
+    assert kij_octets(secret) == secret
+    number = int.from_bytes(secret, "big")
+    stripped = kij_octets(secret, KijZeros.STRIPPED)
+    moved = kij_octets(secret, KijZeros.MOVED_BEHIND)
+    assert stripped == number.to_bytes((number.bit_length() + 7) // 8, "big")
+    assert moved.startswith(stripped)
+    assert moved[len(stripped) :] == bytes(len(secret) - len(stripped))

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hipgw.errors import IdentityError
-from hipgw.identity.hit import CONTEXT_ID, derive_hit, hit_suite_of, is_hit
+from hipgw.identity.hit import (
+    CONTEXT_ID,
+    derive_hit,
+    derive_hit_v1,
+    hit_suite_of,
+    hit_version,
+    is_hit,
+)
 
 KEY = bytes.fromhex("03010001") + b"\xaa" * 128
 
@@ -51,14 +58,47 @@ def test_a_hit_tells_its_suite(suite: int, encoded: bytes) -> None:
     [
         ("2001:20::", True),
         ("2001:2f:ffff:ffff:ffff:ffff:ffff:ffff", True),
-        ("2001:1f:ffff:ffff:ffff:ffff:ffff:ffff", False),
+        ("2001:1f:ffff:ffff:ffff:ffff:ffff:ffff", True),
+        ("2001:10::", True),
+        ("2001:f:ffff:ffff:ffff:ffff:ffff:ffff", False),
         ("2001:30::", False),
-        ("2001:10::1", False),
         ("::", False),
     ],
 )
-def test_the_prefix_is_28_bits_long(address: str, expected: bool) -> None:
+def test_the_prefixes_are_28_bits_long(address: str, expected: bool) -> None:
     assert is_hit(IPv6Address(address)) is expected
+
+
+@pytest.mark.parametrize(
+    ("address", "version"),
+    [
+        ("2001:10::", 1),
+        ("2001:1f:ffff:ffff:ffff:ffff:ffff:ffff", 1),
+        ("2001:20::", 2),
+        ("2001:2f:ffff:ffff:ffff:ffff:ffff:ffff", 2),
+    ],
+)
+def test_a_hit_tells_its_version(address: str, version: int) -> None:
+    assert hit_version(IPv6Address(address)) == version
+
+
+def test_a_hit_of_v1_has_no_suite() -> None:
+    assert hit_suite_of(derive_hit_v1(KEY)) == 0
+
+
+@given(st.binary(max_size=600))
+def test_a_hit_of_v1_has_the_middle_100_bits(encoded: bytes) -> None:
+    digest = hashlib.sha1(CONTEXT_ID + encoded).digest()
+    bits = "".join(f"{octet:08b}" for octet in digest)[30:130]
+    hit = derive_hit_v1(encoded)
+    assert f"{int(hit):0128b}" == f"{0x2001001:028b}" + bits
+    assert hit_version(hit) == 1
+
+
+def test_other_addresses_have_no_version() -> None:
+    with pytest.raises(IdentityError, match="not a Host Identity Tag") as caught:
+        hit_version(IPv6Address("2001:db8::1"))
+    assert "2001:10::/28" in caught.value.hint
 
 
 def test_an_ipv4_address_is_no_hit() -> None:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hipgw.identity.puzzle import puzzle_prefix, search, verify_puzzle
-from hipgw.identity.rhash import HitSuite, rhash
+from hipgw.identity.puzzle import PuzzleBits, puzzle_prefix, search, verify_puzzle
+from hipgw.identity.rhash import SHA1, HitSuite, rhash
 
 INITIATOR, RESPONDER = IPv6Address("2001:21::a"), IPv6Address("2001:22::b")
 
@@ -79,3 +79,51 @@ def test_the_search_runs_over_the_end_of_its_range() -> None:
 
 def test_a_puzzle_that_cannot_be_solved_ends_the_search() -> None:
     assert search("sha256", b"", 32, 256, bytes(32), 50) is None
+
+
+@pytest.mark.parametrize("bits", list(PuzzleBits))
+def test_the_rules_of_other_stacks(bits: PuzzleBits) -> None:
+    i, difficulty = bytes(8), 5
+    hits = INITIATOR, RESPONDER
+    prefix = puzzle_prefix(i, *hits)
+    solved = 0
+    for number in range(4096):
+        j = number.to_bytes(8, "big")
+        digest = hashlib.sha1(prefix + j).digest()
+        # OpenHIP on x86: a 64-bit number loaded from the last octets as they lie in memory.
+        lowest, openhip = digest[19] & 0x1F == 0, digest[12] & 0x1F == 0
+        expected = {
+            PuzzleBits.LOWEST: lowest,
+            PuzzleBits.OPENHIP: openhip,
+            PuzzleBits.BOTH: lowest and openhip,
+            PuzzleBits.EITHER: lowest or openhip,
+        }[bits]
+        assert verify_puzzle(SHA1, difficulty, i, *hits, j, length=8, bits=bits) is expected
+        solved += expected
+    assert solved
+    j = search("sha1", prefix, 8, difficulty, bytes(8), 1 << 16, bits=bits)
+    assert j is not None
+    assert verify_puzzle(SHA1, difficulty, i, *hits, j, length=8, bits=bits)
+
+
+def test_openhip_knows_no_more_than_64_bits() -> None:
+    arguments = (SHA1, 65, bytes(8), INITIATOR, RESPONDER, bytes(8))
+    assert not verify_puzzle(*arguments, length=8, bits=PuzzleBits.OPENHIP)
+
+
+def test_the_lengths_of_v1() -> None:
+    short = bytes(8)
+    assert verify_puzzle(SHA1, 0, short, INITIATOR, RESPONDER, short, length=8)
+    assert not verify_puzzle(SHA1, 0, short, INITIATOR, RESPONDER, short)
+    assert not verify_puzzle(SHA1, 0, short, INITIATOR, RESPONDER, bytes(9), length=8)
+    assert not verify_puzzle(SHA1, 0, bytes(20), INITIATOR, RESPONDER, bytes(20), length=8)
+
+
+def test_the_responders_hit_first() -> None:
+    function, i = rhash(1), bytes(32)
+    prefix = puzzle_prefix(i, INITIATOR, RESPONDER, responder_first=True)
+    assert prefix == puzzle_prefix(i, RESPONDER, INITIATOR)
+    j = search("sha256", prefix, 32, 12, bytes(32), 1 << 20)
+    assert j is not None
+    assert verify_puzzle(function, 12, i, INITIATOR, RESPONDER, j, responder_first=True)
+    assert not verify_puzzle(function, 12, i, INITIATOR, RESPONDER, j)

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hipgw.identity.puzzle import puzzle_prefix, puzzle_solver, search, verify_puzzle
+from hipgw.identity.puzzle import (
+    PuzzleBits,
+    puzzle_prefix,
+    puzzle_solver,
+    search,
+    verify_puzzle,
+)
 from hipgw.identity.rhash import HitSuite, rhash
 
 INITIATOR, RESPONDER = IPv6Address("2001:21::a"), IPv6Address("2001:22::b")
@@ -70,3 +76,19 @@ def test_a_cancelled_search_does_not_start() -> None:
     started = time.monotonic()
     assert solver.run(60.0) is None
     assert time.monotonic() - started < 5.0
+
+
+@settings(max_examples=10, deadline=None)
+@given(prefix=st.binary(min_size=40, max_size=40), start=st.binary(min_size=8, max_size=8))
+@pytest.mark.parametrize("bits", [PuzzleBits.LOWEST, PuzzleBits.OPENHIP, PuzzleBits.BOTH])
+def test_both_follow_every_rule_for_hipv1(bits: PuzzleBits, prefix: bytes, start: bytes) -> None:
+    solver = puzzle_solver("sha1", prefix, 8, 5, lambda n: start[:n], bits=bits)
+    assert solver.run(60.0) == search("sha1", prefix, 8, 5, start, 1 << 20, bits=bits)
+
+
+def test_who_searches_takes_the_rule_of_the_rfcs() -> None:
+    lowest, either = (
+        puzzle_solver("sha1", bytes(40), 8, 10, bytes, bits=bits).run(60.0)
+        for bits in (PuzzleBits.LOWEST, PuzzleBits.EITHER)
+    )
+    assert lowest == either

@@ -61,6 +61,10 @@ class Datagram:
         (found,) = (tlv for tlv in self.parameters() if tlv.type == parameter_type)
         return self.data[found.offset : found.offset + found.length]
 
+    def has(self, parameter_type: int) -> bool:
+        """Whether there is a parameter of this type."""
+        return any(tlv.type == parameter_type for tlv in self.parameters())
+
     def whole(self, parameter_type: int) -> bytes:
         """The only parameter of this type with its header and padding."""
         (found,) = (tlv for tlv in self.parameters() if tlv.type == parameter_type)

@@ -158,6 +158,15 @@ def test_a_port_in_use_is_named(pair: tuple[Host, Host]) -> None:
         pair[0].call(sockets.open_udp, 4, 10500)
 
 
+def test_the_key_that_chooses_a_port_in_use_is_named(pair: tuple[Host, Host]) -> None:
+    def again() -> None:
+        sockets.open_udp(4, 30005, key="relay.first_port")
+
+    with pair[0].call(sockets.open_udp, 4, 30005), pytest.raises(PlatformError) as caught:
+        pair[0].call(again)
+    assert "relay.first_port" in caught.value.hint
+
+
 @pytest.mark.parametrize("version", [4, 6])
 def test_hip_packets_arrive_with_both_addresses(pair: tuple[Host, Host], version: int) -> None:
     a, b = pair

@@ -3,7 +3,8 @@
 import heapq
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from ipaddress import IPv6Address, ip_address
@@ -12,9 +13,9 @@ from hipgw.identity.dh import DhKeyPair
 from hipgw.identity.host_identity import KeyKind, LocalIdentity
 from hipgw.identity.keymat import EspKeys, HipKeys, Keymat
 from hipgw.identity.puzzle import search
-from hipgw.identity.rhash import rhash
 from hipgw.protocol.association import Association, Session
-from hipgw.protocol.config import MachineConfig
+from hipgw.protocol.compat import RFC
+from hipgw.protocol.config import MachineConfig, V1Config
 from hipgw.protocol.effects import (
     Direction,
     Effect,
@@ -29,23 +30,39 @@ from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Path, Transport
 from hipgw.protocol.responder import confirmed
 from hipgw.protocol.states import State
 from hipgw.protocol.transitions import Trigger
+from hipgw.protocol.versions.base import Choice
+from hipgw.protocol.versions.registry import VERSIONS
+from hipgw.wire.packet import SUPPORTED_VERSIONS, HipPacket
 from protocol.due import assert_in_time, expire
 
-FAST = MachineConfig(puzzle_difficulty=2, puzzle_difficulty_max=6, dh_groups=(7,))
+FAST = MachineConfig(
+    puzzle_difficulty=2, puzzle_difficulty_max=6, dh_groups=(7,), v1=V1Config(dh_groups=(3,))
+)
 """Cheap puzzles and one quick group, for tests of anything else."""
+
+hip_version = ContextVar("hip_version", default=2)
+"""That of the identities that `ordered` yields: tests marked `both_versions` run with each."""
 
 
 @cache
-def identity(kind: KeyKind, number: int = 0) -> LocalIdentity:
+def identity(kind: KeyKind, number: int = 0, version: int = 2) -> LocalIdentity:
     """A key that is made once in a test run; *number* tells several of a kind apart."""
-    del number
+    if version != 2:
+        return identity(kind, number).in_version(version)
     return LocalIdentity.generate(kind)
 
 
-def ordered(kind: KeyKind = "ecdsa-p256") -> tuple[LocalIdentity, LocalIdentity]:
+def ordered(kind: KeyKind | None = None) -> tuple[LocalIdentity, LocalIdentity]:
     """Two identities, that with the smaller HIT first."""
-    one, other = identity(kind, 1), identity(kind, 2)
+    version = hip_version.get()
+    kind = kind or ("ecdsa-p256" if version == 2 else "rsa2048")
+    one, other = identity(kind, 1, version), identity(kind, 2, version)
     return (one, other) if one.hit < other.hit else (other, one)
+
+
+def parse(data: bytes) -> HipPacket:
+    """A packet of any version, as it was sent (inside UDP)."""
+    return HipPacket.parse(data, strict_order=False, versions=SUPPORTED_VERSIONS)
 
 
 def peer_hits(count: int) -> list[IPv6Address]:
@@ -61,19 +78,21 @@ def establish(machine: HipMachine, peer_hit: IPv6Address, now: float) -> Associa
     core = machine._core
     local = core.identities[machine.local_hit]
     association = core.create(local, peer_hit)
+    version = VERSIONS[local.version]
+    function = version.puzzle_hash(local.hit)
     session = Session(
+        version=version,
+        compat=RFC,
         peer=local.public,
-        rhash=rhash(local.public.hit_suite),
+        choice=Choice(2, 8),
+        puzzle_hash=function,
+        rhash=function,
         hip_keys=HipKeys(*[bytes(32)] * 4),
         esp_keys=EspKeys(*[bytes(32)] * 4),
-        esp_suite=8,
-        cipher=2,
         dh_group=7,
         inbound_spi=core.new_spi(),
         outbound_spi=256,
-        keymat=Keymat(
-            bytes(32), bytes(32), bytes(32), local.hit, peer_hit, rhash(local.public.hit_suite)
-        ),
+        keymat=Keymat(bytes(32), bytes(32), bytes(32), local.hit, peer_hit, function),
         salt=(bytes(32), bytes(32)),
         own_dh=_dh_key(),
         peer_dh=_dh_key().public_value,
@@ -208,10 +227,15 @@ class Network:
         address: str,
         keys: LocalIdentity,
         config: MachineConfig = FAST,
+        *,
+        others: Sequence[LocalIdentity] = (),
     ) -> Node:
-        """A new machine; one at the same address is replaced, as if its host were restarted."""
+        """A new machine; one at the same address is replaced, as if its host were restarted.
+
+        *others*: further identities of it.
+        """
         where = ip_address(address)
-        machine = HipMachine(config, [keys], self.random.randbytes, self.now)
+        machine = HipMachine(config, [keys, *others], self.random.randbytes, self.now)
         before = self.nodes.get(where)
         if before is not None:
             self.all.pop(before.name, None)
@@ -378,6 +402,7 @@ class Network:
             puzzle.difficulty,
             self.random.randbytes(puzzle.length),
             1 << 16,
+            bits=puzzle.bits,
         )
         self.perform(node, node.machine.puzzle_solved(puzzle.request, j, self.now))
 

@@ -131,6 +131,17 @@ def test_a_peers_locators_are_bounded_and_checked() -> None:
     assert not read(LocatorSet(tuple(bad)))[0]
 
 
+def test_what_a_peer_calls_by_the_own_address_is_only_tried_by_a_relay() -> None:
+    same = RemoteCandidate(OWN, 10500, HOST, priority(HOST, 65535))
+    other_port = RemoteCandidate(OWN, 10501, HOST, priority(HOST, 65534))
+    pairs = list(Checklist(usual(), [same, other_port], controlling=True, limit=100))
+    assert {(pair.local.kind, pair.remote.port) for pair in pairs} == {
+        (HOST, 10501),
+        (RELAYED, 10500),
+        (RELAYED, 10501),
+    }
+
+
 def test_pairs_are_of_bases_and_of_one_family() -> None:
     remote = [*theirs(2), RemoteCandidate(IPv6Address("2001:db8::1"), 1, HOST, 5)]
     pairs = list(Checklist(usual(), remote, controlling=True, limit=100))

@@ -11,7 +11,7 @@ from hipgw.protocol.effects import Closed, Direction, MoveSA, PathChanged, SendD
 from hipgw.protocol.locators import LOCATORS_MAX, LocatorState
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.states import State
-from hipgw.wire.packet import HipPacket, PacketType
+from hipgw.wire.packet import PacketType
 from hipgw.wire.parameters import (
     Ack,
     DiffieHellman,
@@ -33,8 +33,11 @@ from protocol.network import (
     assert_joined,
     establish,
     ordered,
+    parse,
     peer_hits,
 )
+
+pytestmark = pytest.mark.both_versions
 
 CONFIG = replace(FAST, rekey_s=0.0, keepalive_s=0.0)
 DELAY = 0.01
@@ -139,12 +142,8 @@ def test_a_move_takes_three_packets() -> None:
     network, a, b = joined()
     network.readdress(a, NEW4)
     network.run(60.0)
-    request, answer = (
-        HipPacket.parse(event.data) for event in a.events if isinstance(event, SendDatagram)
-    )
-    (challenge,) = (
-        HipPacket.parse(event.data) for event in b.events if isinstance(event, SendDatagram)
-    )
+    request, answer = (parse(event.data) for event in a.events if isinstance(event, SendDatagram))
+    (challenge,) = (parse(event.data) for event in b.events if isinstance(event, SendDatagram))
     spi = a.sa(Direction.INBOUND).spi
     listed = Locator(SpiLocator(spi, ip_address(NEW4)), preferred=True)
     assert request.get(LocatorSet) == LocatorSet((listed,))
@@ -358,7 +357,7 @@ def test_a_move_while_keys_are_renewed() -> None:
     network, a, b = joined()
     network.perform(a, a.machine.rekey(b.hit, network.now))
     network.readdress(a, NEW4)
-    sent = [HipPacket.parse(event.data) for event in a.events if isinstance(event, SendDatagram)]
+    sent = [parse(event.data) for event in a.events if isinstance(event, SendDatagram)]
     assert sent[-1].get(LocatorSet) is not None
     assert sent[-1].get(DiffieHellman) is not None
     network.run(0.3)
@@ -373,7 +372,7 @@ def test_keys_that_are_renewed_first_leave_the_announcement_to_be_repeated() -> 
     network, a, b = joined()
     network.perform(a, a.machine.rekey(b.hit, network.now))
     network.run(DELAY * 1.2)
-    network.filter = lambda _sender, data: [] if HipPacket.parse(data).get(LocatorSet) else [DELAY]
+    network.filter = lambda _sender, data: [] if parse(data).get(LocatorSet) else [DELAY]
     network.readdress(a, NEW4, A4)
     for _ in range(30):
         network.run(DELAY * 0.2)
@@ -455,7 +454,7 @@ def test_the_peer_moves_while_a_better_address_is_announced() -> None:
 def test_a_peer_that_does_not_know_locators_keeps_its_association() -> None:
     """It has nowhere to move from: what it does not answer is an offer, no more."""
     network, a, b = joined()
-    network.filter = lambda _sender, data: [] if HipPacket.parse(data).get(LocatorSet) else [DELAY]
+    network.filter = lambda _sender, data: [] if parse(data).get(LocatorSet) else [DELAY]
     network.readdress(a, A4, A6)
     network.run(100.0)
     assert a.state(b) is State.ESTABLISHED
@@ -717,9 +716,7 @@ def test_a_path_that_is_dead_one_way_is_left_by_both() -> None:
 
 def test_a_search_that_finds_the_current_path_alive_changes_nothing() -> None:
     network, a, b = joined((A4, A6), (B4, B6))
-    network.filter = lambda _sender, data: (
-        [DELAY] if HipPacket.parse(data).get(Ack) else [DELAY * 2]
-    )
+    network.filter = lambda _sender, data: [DELAY] if parse(data).get(Ack) else [DELAY * 2]
     network.perform(a, a.machine.path_silent(b.hit, network.now))
     network.run(5.0)
     assert not paths_changed(a)
@@ -790,3 +787,17 @@ def test_with_many_peers_all_data_moves_at_once_and_the_telling_is_spread() -> N
         effects = node.machine.timer_expired(network.now)
         told += sum(isinstance(effect, SendDatagram) for effect in effects)
     assert told >= 300
+
+
+@pytest.mark.parametrize("elsewhere", [A4, NEW4])
+def test_a_close_goes_on_from_the_address_that_is_there(elsewhere: str) -> None:
+    """Else the peer would go on with an association that is no more, until it misses an answer."""
+    network, a, b = joined()
+    network.cut_off(a)
+    network.perform(a, a.machine.close(b.hit, network.now))
+    network.run(1.0)
+    assert (a.state(b), b.state(a)) == (State.CLOSING, State.ESTABLISHED)
+    network.readdress(a, elsewhere)
+    network.until(lambda: a.state(b) is State.UNASSOCIATED)
+    assert b.state(a) is not State.ESTABLISHED
+    assert not paths_changed(a)

@@ -2,21 +2,29 @@
 
 from dataclasses import replace
 from functools import cache
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import pairwise, product
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from hipgw.protocol import reachability, update_tasks
 from hipgw.protocol.config import MachineConfig
-from hipgw.protocol.effects import Established, Failed
+from hipgw.protocol.effects import Established, Failed, PacketTrace, PathChanged
+from hipgw.protocol.nat.checklist import Pair
 from hipgw.protocol.nat.config import NatConfig, RegistrarConfig
 from hipgw.protocol.path import Path as NetworkPath
 from hipgw.protocol.registration import ServiceType
 from hipgw.protocol.states import State
 from hipgw.wire.packet import HipPacket
-from hipgw.wire.parameters import CandidatePriority
+from hipgw.wire.parameters import (
+    CandidatePriority,
+    Locator,
+    LocatorSet,
+    Parameter,
+    PlainLocator,
+)
 from protocol.nats import Internet, NatKind
 from protocol.network import FAST, Node, identity
 
@@ -156,6 +164,42 @@ def test_with_losses(first: NatKind, second: NatKind, loss: float, seed: int) ->
     assert net.flows(a, b)
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_only_checks_decide_on_a_first_path(listed: bool) -> None:
+    """Other authentic UPDATEs that come by a pair that works do not: there is no SA to move yet."""
+    net, _relay, a, b = site(NatKind.FULL_CONE, NatKind.FULL_CONE)
+    net.call(a, b.hit, RELAY)
+    core = a.machine._core
+
+    def works() -> Pair | None:
+        association = core.associations.get((a.hit, b.hit))
+        checks = association.checks if association is not None else None
+        return checks.checklist.best() if checks is not None else None
+
+    net.until(lambda: works() is not None)
+    pair, association = works(), core.associations[a.hit, b.hit]
+    assert pair is not None
+    assert association.session is not None
+    parameters: list[Parameter] = reachability.gratuitous(association.session)
+    if listed:
+        entry = Locator(PlainLocator(ip_address("198.51.100.1")), 100, preferred=True)
+        parameters.append(LocatorSet((entry,)))
+    update_tasks.begin(
+        core,
+        association,
+        association.session,
+        parameters,
+        [pair.path],
+        net.now,
+        acknowledged=update_tasks.ignore,
+        abandoned=update_tasks.ignore,
+    )
+    net.perform(a, a.machine.timer_expired(net.now))
+    net.until(lambda: bool(established(a, b) and established(b, a)))
+    assert not [event for node in (a, b) for event in node.of(PathChanged)]
+    assert not by_relay(net, a, b)
+
+
 def test_two_hosts_in_one_site_meet_there() -> None:
     net = Internet()
     relay = net.host("relay", RELAY, identity("ecdsa-p256", 1), relay_config())
@@ -279,6 +323,45 @@ def test_a_host_that_moves_is_found_again(who: str, kind: NatKind, new: NatKind)
     assert a.state(b) is b.state(a) is State.ESTABLISHED
     net.run(600)
     assert net.flows(a, b)
+
+
+@pytest.mark.parametrize("first", [NatKind.PORT_RESTRICTED, NatKind.SYMMETRIC])
+@pytest.mark.parametrize("both", [False, True])
+def test_what_a_nat_that_forgets_cuts_off_is_found_again(first: NatKind, both: bool) -> None:
+    """What either sends is dropped by the other's NAT: checks by way of the relay find a path.
+
+    Whoever is behind that NAT has to say something, or no relay knows where it is.
+    """
+    net, _relay, a, b = site(first, NatKind.PORT_RESTRICTED)
+    meet(net, a, b)
+    relayed = by_relay(net, a, b)
+    spis = [node.machine.associations(peer.hit)[0].outbound_spi for node, peer in ((a, b), (b, a))]
+    net.nats["site 1"].forget()
+    assert not net.flows(a, b)
+    for node, peer in ((a, b), (b, a)) if both else ((a, b),):
+        net.perform(node, node.machine.path_silent(peer.hit, net.now))
+    net.until(lambda: net.flows(a, b), 10)
+    assert by_relay(net, a, b) is relayed
+    reasons = {event.reason for node in (a, b) for event in node.of(PathChanged)}
+    assert reasons <= {"connectivity checks found it"}, "not to the relay of the signalling"
+    assert spis == [
+        node.machine.associations(peer.hit)[0].outbound_spi for node, peer in ((a, b), (b, a))
+    ]
+    net.run(300)
+    assert net.flows(a, b)
+
+
+def test_silence_of_a_peer_that_is_gone_ends_the_association() -> None:
+    """Asking again and again while checks are under way begins nothing more."""
+    net, _relay, a, b = site(NatKind.PORT_RESTRICTED, NatKind.PORT_RESTRICTED)
+    meet(net, a, b)
+    net.filter = lambda sender, data: [] if sender == "b" else [0.01]
+    sent = len(a.of(PacketTrace))
+    for _ in range(8):
+        net.perform(a, a.machine.path_silent(b.hit, net.now))
+        net.run(3)
+    assert a.state(b) is not State.ESTABLISHED
+    assert len(a.of(PacketTrace)) - sent < 60
 
 
 def test_both_hosts_move_at_once() -> None:

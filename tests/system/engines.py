@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from hipgw import _esp_core
 from hipgw.dataplane.esp_core import EspCoreDataPlane
+from hipgw.identity.esp_format import DEFAULT_ESP_FORMAT, EspFormat
 from hipgw.lab import Lab
 from hipgw.lab.host import Host
 from hipgw.platform import sockets
@@ -26,6 +27,7 @@ class Gateway:
     number: int
     vnet_hdr: bool
     mss_clamp: bool
+    dont_fragment: bool = False
     dataplane: EspCoreDataPlane = field(default_factory=EspCoreDataPlane)
 
     def __post_init__(self) -> None:
@@ -44,14 +46,15 @@ class Gateway:
     def _open(self) -> None:
         tap = open_tap("tap0", vnet_hdr=self.vnet_hdr)
         tun = open_tun("hip0", vnet_hdr=self.vnet_hdr)
+        whole, esp = self.dont_fragment, sockets.ESP_PROTOCOL
         with contextlib.ExitStack() as stack:
             stack.callback(tap.close)
             stack.callback(tun.close)
             for version in (4, 6):
-                udp = stack.enter_context(sockets.open_udp(version, 10500))
+                udp = stack.enter_context(sockets.open_udp(version, 10500, dont_fragment=whole))
                 self.dataplane.add_udp_socket(udp.fileno())
-                esp = stack.enter_context(sockets.open_raw(version, sockets.ESP_PROTOCOL))
-                self.dataplane.add_esp_socket(esp.fileno())
+                raw = stack.enter_context(sockets.open_raw(version, esp, dont_fragment=whole))
+                self.dataplane.add_esp_socket(raw.fileno())
             self.dataplane.add_tap(
                 tap.fd, segment=1, mtu=1500, mss_clamp=self.mss_clamp, vnet_hdr=self.vnet_hdr
             )
@@ -67,7 +70,14 @@ class Gateway:
         return ip_address(f"192.0.2.{self.number}" if family == 4 else f"2001:db8::{self.number}")
 
     def add_sa(
-        self, direction: str, peer: "Gateway", spi: int, suite: int, family: int, udp: bool
+        self,
+        direction: str,
+        peer: "Gateway",
+        spi: int,
+        suite: int,
+        family: int,
+        udp: bool,
+        form: EspFormat = DEFAULT_ESP_FORMAT,
     ) -> None:
         _, encryption, authentication = _esp_core.ESP_SUITES[suite]
         key = random.Random(spi)
@@ -85,6 +95,7 @@ class Gateway:
             local_port=10500,
             remote_port=10500,
             segment=1,
+            format=form,
         )
 
     def counter(self, name: str) -> int:
@@ -97,7 +108,9 @@ class Pair:
     two: Gateway
     next_spi: int = 1000
 
-    def connect(self, suite: int, family: int, udp: bool) -> None:
+    def connect(
+        self, suite: int, family: int, udp: bool, form: EspFormat = DEFAULT_ESP_FORMAT
+    ) -> None:
         """New security associations both ways, which take over from the last ones."""
         for source, destination in ((self.one, self.two), (self.two, self.one)):
             self.next_spi += 1
@@ -105,20 +118,22 @@ class Pair:
                 (destination, "in", source),
                 (source, "out", destination),
             ):
-                gateway.add_sa(direction, peer, self.next_spi, suite, family, udp)
+                gateway.add_sa(direction, peer, self.next_spi, suite, family, udp, form)
         self.one.dataplane.set_lsi(self.two.lsi, self.two.hit)
         self.two.dataplane.set_lsi(self.one.lsi, self.one.hit)
 
 
 @contextlib.contextmanager
-def pair_of(lab: Lab, *, vnet_hdr: bool = True, mss_clamp: bool = True) -> Iterator[Pair]:
+def pair_of(
+    lab: Lab, *, vnet_hdr: bool = True, mss_clamp: bool = True, dont_fragment: bool = False
+) -> Iterator[Pair]:
     a, b = lab.host("a"), lab.host("b")
     lab.link(a, "u0", b, "u0")
     gateways = []
     try:
         for number, host in ((1, a), (2, b)):
             host.address("u0", f"192.0.2.{number}/24", f"2001:db8::{number}/64")
-            gateways.append(Gateway(host, number, vnet_hdr, mss_clamp))
+            gateways.append(Gateway(host, number, vnet_hdr, mss_clamp, dont_fragment))
         yield Pair(*gateways)
     finally:
         for gateway in gateways:

@@ -28,6 +28,7 @@ def names(site: Site) -> tuple[str, str]:
     return str(site.daemon.hit), str(default_lsi(site.daemon.hit))
 
 
+@pytest.mark.both_versions
 @pytest.mark.parametrize(("family", "transport"), UNDERLAYS)
 def test_by_hit_and_lsi(lab: Lab, family: Family, transport: TransportName) -> None:
     """All four: IPv6 and IPv4 applications over IPv4 and IPv6 underlays (RFC 7402 appendix B)."""
@@ -44,6 +45,7 @@ def test_by_hit_and_lsi(lab: Lab, family: Family, transport: TransportName) -> N
         assert two.gateway.ping(target, count=2).received == 2
 
 
+@pytest.mark.both_versions
 def test_the_first_packet_is_held_and_delivered(lab: Lab) -> None:
     network = host_pair(lab)
     network.start()
@@ -67,6 +69,7 @@ def test_a_peer_that_is_away_costs_nothing_but_patience(lab: Lab) -> None:
     )
 
 
+@pytest.mark.both_versions
 def test_a_stranger_is_refused_unless_any_may_come(lab: Lab) -> None:
     network = host_pair(lab)
     one, two = network.sites
@@ -81,6 +84,7 @@ def test_a_stranger_is_refused_unless_any_may_come(lab: Lab) -> None:
         two.daemon.stop()
 
 
+@pytest.mark.both_versions
 def test_a_too_large_packet_is_answered(lab: Lab) -> None:
     """PMTU discovery works inside: the interface's MTU and its answers fit together."""
     network = host_pair(lab)
@@ -105,6 +109,7 @@ def test_an_unknown_hit_is_not_asked_for(lab: Lab) -> None:
     assert one.daemon.request("associations") == []
 
 
+@pytest.mark.both_versions
 def test_the_command_line_tells_what_goes_on(lab: Lab) -> None:
     network = host_pair(lab)
     network.start()

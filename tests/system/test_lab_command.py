@@ -34,6 +34,8 @@ def test_labs_are_listed_entered_and_left_alone_while_in_use() -> None:
         assert shown.returncode == 0
         assert "10.9.9.1/24" in shown.stdout
         assert lab("shell", "one", "--", "sh", "-c", "exit 7").returncode == 7
+        found = lab("shell", "one", "--", "sh", "-c", "hipgw --version")
+        assert found.returncode == 0, "it is found without an activated virtual environment"
 
         lab("clean")
         assert one.run(["ip", "link", "show", "eth0"]).returncode == 0

@@ -52,6 +52,7 @@ MOVES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.both_versions
 @pytest.mark.parametrize("role", ["endbox", "host"])
 def test_a_stream_survives_every_kind_of_handover(lab: Lab, role: str) -> None:
     network = started(lab, role)
@@ -75,6 +76,7 @@ def closed(network: RoamingNetwork) -> list[str]:
     ]
 
 
+@pytest.mark.both_versions
 @pytest.mark.parametrize("role", ["endbox", "host"])
 def test_both_ends_move_at_once(lab: Lab, role: str) -> None:
     """Each still has its old address when the other's news come: `make_first`."""
@@ -120,6 +122,7 @@ def together(network: RoamingNetwork, **options: Any) -> None:
         mover.join()
 
 
+@pytest.mark.both_versions
 def test_handovers_on_a_bad_network(lab: Lab) -> None:
     bad = Impairment(loss=0.02, duplicate=0.01, reorder=0.02, delay_s=0.01)
     network = started(lab, "host", impairment=bad)
@@ -133,6 +136,7 @@ def test_handovers_on_a_bad_network(lab: Lab) -> None:
         assert not closed(network)
 
 
+@pytest.mark.both_versions
 @pytest.mark.parametrize("kind", [NatKind.PORT_RESTRICTED, NatKind.SYMMETRIC])
 def test_a_nat_takes_other_ports_and_another_address(lab: Lab, kind: NatKind) -> None:
     network = started(lab, "host", nat=kind)
@@ -149,6 +153,7 @@ def test_a_nat_takes_other_ports_and_another_address(lab: Lab, kind: NatKind) ->
         assert not closed(network)
 
 
+@pytest.mark.both_versions
 @pytest.mark.parametrize(
     ("family", "transport", "rules"),
     [
@@ -203,6 +208,7 @@ def test_events_and_answers_tell_of_a_handover(lab: Lab) -> None:
     assert [own["address"] for own in ours.request("addresses")["own"]] == [new]
 
 
+@pytest.mark.both_versions
 def test_new_keys_while_data_flows(lab: Lab) -> None:
     network = started(lab, "host", tables={"esp": {"rekey_packets": 1000}})
     ours, theirs = (site.daemon for site in network.sites)

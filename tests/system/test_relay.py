@@ -203,11 +203,39 @@ def test_a_relay_that_restarts(lab: Lab) -> None:
     assert network.relayed() > 0
 
 
+def test_the_status_tells_of_a_relay_that_is_gone(lab: Lab) -> None:
+    network = build(lab, NatKind.PORT_RESTRICTED)
+    network.start()
+    site = network.a.daemon
+    assert site.request("status")["health"] == []
+    network.relay.stop()
+
+    def missing() -> bool:
+        codes = [warning["code"] for warning in site.request("status")["health"]]
+        return codes == ["not_registered"]
+
+    wait_until(missing, PATIENCE_S, what="a warning")
+    (peer,) = [one for one in site.request("peers") if one["name"] == "b"]
+    assert peer["relays"] == ["relay"]
+
+
 def test_a_nat_that_forgets(lab: Lab) -> None:
     network = build(lab, NatKind.PORT_RESTRICTED)
     network.start()
     network.b.nat.forget()
     assert network.reaches()
+
+
+def test_a_nat_that_gives_another_port_under_a_direct_path(lab: Lab) -> None:
+    """Each NAT drops what comes from where nothing was sent to; the relay brings them together."""
+    network = build(lab, NatKind.PORT_RESTRICTED)
+    network.start()
+    assert network.reaches()
+    spi = path_of(network, "outbound_spi")
+    network.a.nat.rebind()
+    assert network.reaches()
+    assert path_of(network, "outbound_spi") == spi, "no new association"
+    assert path(network.a, network.b)["remote"] == "203.0.113.2"
 
 
 def test_a_host_that_moves_to_another_nat(lab: Lab) -> None:

@@ -176,6 +176,8 @@ def close(
         output.print_json(answer)
     else:
         what = "closed" if answer["closed"] else "there was no association"
+        if answer["closed"] and answer["state"] == "CLOSING":
+            what = "closed here; the peer has not confirmed it yet"
         click.echo(f"{answer['peer']}: {what} ({answer['state']})")
     if not answer["closed"]:
         ctx.exit(Exit.NO)

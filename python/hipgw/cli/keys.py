@@ -99,16 +99,28 @@ def show_identity(
     if name is not None:
         _check_name(name)
     config: Config | None = None
+    hit_v1: IPv6Address | None = None
     if config_file is not None:
         config, identity = _configured(config_file)
+        hit_v1 = _hit_v1(config.identity.key_file_v1 or config.identity.key_file)
     else:
-        identity = load_key_file(cast("Path", key_file))
+        path = cast("Path", key_file)
+        hit_v1 = _hit_v1(path)
+        try:
+            identity = load_key_file(path)
+        except IdentityError:
+            if hit_v1 is None:
+                raise
+            # A key of OpenHIP's, which HIP version 2 does not have or finds too weak.
+            identity = load_key_file(path, 1, weak_keys=True)
     shown = [_checked(text) for text in addresses] or own_addresses()
     public = identity.public
     lsi = default_lsi(identity.hit)
     if config is not None and config.host is not None and config.host.lsi is not None:
         lsi = config.host.lsi
-    stanza = peer_stanza(name or _host_name(), identity, shown, config)
+    if hit_v1 == identity.hit:
+        hit_v1 = None
+    stanza = peer_stanza(name or _host_name(), identity, shown, config, hit_v1)
     import base64
 
     encoded = base64.b64encode(public.encoded).decode()
@@ -116,6 +128,7 @@ def show_identity(
         output.print_json(
             {
                 "hit": str(identity.hit),
+                "hit_v1": None if hit_v1 is None else str(hit_v1),
                 "hit_suite": public.hit_suite,
                 "kind": public.describe(),
                 "algorithm": public.algorithm,
@@ -128,10 +141,11 @@ def show_identity(
     output.print_pairs(
         {
             "HIT": str(identity.hit),
+            **({} if hit_v1 is None else {"HIT in version 1": str(hit_v1)}),
             "LSI": str(lsi),
             "kind": public.describe(),
             "algorithm": public.algorithm,
-            "HIT suite": public.hit_suite,
+            "HIT suite": public.hit_suite or None,
             "Host Identity": encoded,
         }
     )
@@ -164,15 +178,29 @@ def _configured(config_file: Path) -> "tuple[Config, LocalIdentity]":
         raise ConfigError(str(error), hint=error.hint) from None
 
 
+def _hit_v1(key_file: Path) -> "IPv6Address | None":
+    """The HIT of a key in version 1 of HIP; None if that version has no such keys."""
+    from hipgw.identity.keyfile import load_key_file
+
+    try:
+        return load_key_file(key_file, 1, weak_keys=True).hit
+    except IdentityError:
+        return None
+
+
 def peer_stanza(
     name: str,
     identity: "LocalIdentity",
     addresses: list[IPv4Address | IPv6Address],
     config: "Config | None",
+    hit_v1: IPv6Address | None = None,
 ) -> str:
     """The [[peer]] table by which other machines know this one."""
     listed = ", ".join(f'"{address}"' for address in addresses)
-    lines = ["[[peer]]", f'name = "{name}"', f'hit = "{identity.hit}"', f"addresses = [{listed}]"]
+    lines = ["[[peer]]", f'name = "{name}"', f'hit = "{identity.hit}"']
+    if hit_v1 is not None:
+        lines.append(f'hit_v1 = "{hit_v1}"')
+    lines.append(f"addresses = [{listed}]")
     if config is not None:
         if config.hip.transport.value != "udp":
             lines.append(f'transport = "{config.hip.transport.value}"')

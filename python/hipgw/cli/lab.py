@@ -5,6 +5,8 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -136,10 +138,16 @@ def shell(ctx: click.Context, lab_name: str | None, host: str, command: tuple[st
     _need_root()
     name = _namespace(host, lab_name)
     wanted = list(command) or [os.environ.get("SHELL") or "/bin/sh"]
-    environment = dict(os.environ)
+    environment = {**os.environ, "PATH": _path_with_hipgw()}
     if found := _control_socket(name):
         environment["HIPGW_SOCKET"] = found
     ctx.exit(subprocess.run([*_entering(name), *wanted], env=environment, check=False).returncode)
+
+
+def _path_with_hipgw() -> str:
+    """Where programs are looked for, so that `hipgw` is found there too."""
+    known = os.environ.get("PATH", os.defpath)
+    return known if shutil.which("hipgw") else f"{known}:{Path(sys.executable).parent}"
 
 
 def _entering(namespace: str) -> list[str]:

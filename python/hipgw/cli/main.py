@@ -1,10 +1,5 @@
 """The `hipgw` command: its sub-commands, and how errors reach the user."""
 
-import errno
-import os
-import sys
-from typing import Any
-
 import click
 
 from hipgw.cli import (
@@ -13,14 +8,16 @@ from hipgw.cli import (
     contact,
     daemon,
     doctor,
+    endbox,
     events,
     keys,
     lab,
     queries,
     registrations,
 )
-from hipgw.cli.exits import Exit, exit_of
-from hipgw.errors import HipgwError
+from hipgw.cli.openhip import tools as openhip_tools
+from hipgw.cli.openhip import transfer
+from hipgw.cli.shown import ErrorsShown
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Set up": (keys.keygen, keys.show_identity, daemon.check_config, doctor.doctor),
@@ -31,18 +28,20 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         queries.associations,
         queries.security_associations,
         queries.mac_table,
+        endbox.endbox,
         queries.counters,
         addresses.addresses,
         registrations.registrations,
         events.events,
     ),
     "Act": (contact.ping, contact.connect, contact.close, contact.rekey),
+    "OpenHIP": (transfer.import_, transfer.export, openhip_tools.openhip),
     "Try out": (lab.lab,),
     "Shell": (completion.completion,),
 }
 
 
-class HipgwGroup(click.Group):
+class HipgwGroup(ErrorsShown, click.Group):
     """Lists commands by purpose, and turns errors into a text, a hint and an exit status."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -56,33 +55,6 @@ class HipgwGroup(click.Group):
                         for command in commands
                     ]
                 )
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; no HipgwError ever shows a traceback."""
-        try:
-            return super().invoke(ctx)
-        except HipgwError as error:
-            show_error(error)
-            ctx.exit(exit_of(error))
-        except KeyboardInterrupt:
-            click.echo(err=True)
-            ctx.exit(Exit.INTERRUPTED)
-        except OSError as error:
-            if error.errno != errno.EPIPE:
-                raise
-            # The reader of a pipe went away (`hipgw events | head`). What is still buffered must
-            # not raise again while Python shuts down.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(Exit.OK)
-
-
-def show_error(error: HipgwError) -> None:
-    """Write an error and its hint to standard error."""
-    label = click.style("error:", fg="red", bold=True)
-    for line in str(error).splitlines():
-        click.echo(f"{label} {line}", err=True)
-    if error.hint:
-        click.echo(f"{click.style('hint:', fg='yellow', bold=True)}  {error.hint}", err=True)
 
 
 @click.group(

@@ -113,6 +113,11 @@ def path(answer: PathAnswer | None) -> str | None:
     return f"{host}:{answer['remote_port']}/udp"
 
 
+def hip(version: int, compat: str) -> str:
+    """Version of HIP, and the profile of a peer's deviations if it has one."""
+    return f"v{version}" if compat == "none" else f"v{version} {compat}"
+
+
 def spi(number: int | None) -> str | None:
     """`0xdeadbeef`."""
     return None if number is None else f"0x{number:08x}"

@@ -86,7 +86,10 @@ def _print_status(answer: "StatusAnswer") -> None:
         "roles": ", ".join(answer["roles"]),
     }
     for identity in answer["identities"]:
-        pairs["identity"] = f"{identity['hit']} ({identity['algorithm']})"
+        old = ", HIP version 1" if identity["version"] == 1 else ""
+        # One key has a HIT for each version.
+        label = "identity" if "identity" not in pairs else "and"
+        pairs[label] = f"{identity['hit']} ({identity['algorithm']}{old})"
         if identity["lsi"]:
             pairs["LSI"] = identity["lsi"]
     pairs["transport"] = (
@@ -95,6 +98,9 @@ def _print_status(answer: "StatusAnswer") -> None:
         else "raw, IP protocols 139 and 50"
     )
     pairs["peers"] = f"{counts['established']} established, {counts['peers']} configured"
+    if answer["profiles"]:
+        named = (f"{count} {name}" for name, count in answer["profiles"].items())
+        pairs["deviating"] = f"{', '.join(named)} (see docs/compat.md)"
     pairs["associations"] = counts["associations"]
     pairs["SAs"] = counts["security_associations"]
     if "endbox" in answer["roles"]:
@@ -124,14 +130,15 @@ def peers(as_json: bool, socket_path: Path | None) -> None:
         output.print_json(answers)
         return
     output.print_table(
-        ("name", "HIT", "LSI", "state", "path", "rtt", "for", "next try", "trouble"),
+        ("name", "HIT", "HIP", "LSI", "state", "path", "rtt", "for", "next try", "trouble"),
         [
             (
                 peer["name"],
                 peer["hit"],
+                output.hip(peer["version"], peer["compat"]),
                 peer["lsi"],
                 peer["state"],
-                output.path(peer["path"]) or ", ".join(peer["addresses"]) or None,
+                output.path(peer["path"]) or _called_at(peer),
                 output.milliseconds(peer["rtt_s"]),
                 output.duration(peer["established_s"]),
                 output.duration(peer["next_attempt_s"]),
@@ -141,6 +148,12 @@ def peers(as_json: bool, socket_path: Path | None) -> None:
         ],
         right=("rtt", "for", "next try"),
     )
+
+
+def _called_at(peer: "PeerAnswer") -> str | None:
+    """Where a peer is called that is not associated."""
+    ways = [*peer["addresses"], *(f"by {relay}" for relay in peer["relays"])]
+    return ", ".join(ways) or None
 
 
 @click.command()
@@ -156,6 +169,7 @@ def associations(as_json: bool, socket_path: Path | None) -> None:
     output.print_table(
         (
             "peer",
+            "HIP",
             "state",
             "path",
             "MTU",
@@ -170,6 +184,7 @@ def associations(as_json: bool, socket_path: Path | None) -> None:
         [
             (
                 entry["peer"] or entry["peer_hit"],
+                output.hip(entry["version"], entry["compat"]),
                 entry["state"],
                 output.path(entry["path"]),
                 output.path_mtu(entry["path_mtu"], entry["path_mtu_source"]),

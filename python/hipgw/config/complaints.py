@@ -8,8 +8,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from hipgw.config.consistency import InconsistentError, Problem, did_you_mean
 from hipgw.config.fields import InvalidValueError, describe
+from hipgw.config.problems import InconsistentError, Problem, did_you_mean
 from hipgw.config.schema import Config
 
 Location = tuple[int | str, ...]
@@ -165,10 +165,16 @@ def _bounds(location: Location) -> str:
         for name in ("ge", "le", "multiple_of"):
             if getattr(item, name, None) is not None:
                 limits[name] = getattr(item, name)
-    text = f"it has to lie between {limits.get('ge')} and {limits.get('le')}"
+    least, most = (_plain(limits.get(name)) for name in ("ge", "le"))
+    text = f"it has to lie between {least} and {most}"
     if "multiple_of" in limits:
         text += f" and be a multiple of {limits['multiple_of']}"
     return text
+
+
+def _plain(number: Any) -> Any:
+    """A number as one writes it: the limits of a key that takes fractions need not have any."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 def _header(table: str) -> str:
@@ -184,6 +190,9 @@ def _unknown_key_hint(location: Location) -> str:
     tables = {home: _table_at((home,)) for home in _fields(Config)}
     if name in tables:
         return f"{_header(name)} is a table of its own"
+    for home, model in list(tables.items()):
+        for key in _fields(model) if model is not None else ():
+            tables[f"{home}.{key}"] = _table_at((home, key))
     homes = [home for home, model in tables.items() if model and name in _fields(model)]
     if homes:
         return "it belongs to " + " or ".join(_header(home) for home in homes)

@@ -1,12 +1,13 @@
 """Rules that join several keys of hipgw.toml; each problem is laid at the key to be changed."""
 
-import difflib
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from hipgw.config.names import EspBackend, NatModeName
+from hipgw.config.endbox_consistency import ownership_problems, static_problems
+from hipgw.config.names import CompatName, EspBackend, HipVersionName, NatModeName
+from hipgw.config.problems import InconsistentError, Problem, did_you_mean
+from hipgw.identity.hit import hit_version
 from hipgw.identity.lsi import LSI_PREFIX
 from hipgw.protocol.path import Transport
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         EndboxConfig,
         EspConfig,
         HipConfig,
+        HipV1Config,
         PeerConfig,
         RelayConfig,
     )
@@ -32,43 +34,48 @@ _LEAST_PATH_MTU = 576
 """What every IPv4 host has to accept (RFC 791 §3.1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong with the file."""
-
-    key: str
-    """Where, such as `peer[1].addresses[0]`; empty for the file as a whole."""
-    what: str
-    hint: str = ""
-
-
-class InconsistentError(ValueError):
-    """Keys that contradict each other; the keys in `problems` are relative to the table."""
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(f"{problem.key}: {problem.what}" for problem in self.problems))
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint with the known word nearest to a misspelt one, or empty."""
-    by_lower_case = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), by_lower_case, n=1, cutoff=0.6)
-    return f"did you mean {by_lower_case[close[0]]!r}?" if close else ""
-
-
 def check_peer(peer: "PeerConfig") -> None:
     """Raise InconsistentError for a peer that contradicts itself."""
+    problems = []
     if peer.transport is Transport.RAW and "port" in peer.model_fields_set:
-        raise InconsistentError(
-            [
-                Problem(
-                    "port",
-                    'has no meaning with transport = "raw"',
-                    "IP protocols 139 and 50 have no ports; leave it out",
-                )
-            ]
+        problems.append(
+            Problem(
+                "port",
+                'has no meaning with transport = "raw"',
+                "IP protocols 139 and 50 have no ports; leave it out",
+            )
         )
+    if peer.hit_v1 is not None and hit_version(peer.hit) == 1:
+        # PeerConfig.hits would have one only, so nothing else can be said about this peer.
+        raise InconsistentError(
+            [Problem("hit_v1", "stands beside a hit of version 1 already", "leave one out")]
+        )
+    problems += [
+        Problem(
+            f"versions[{index}]",
+            f"is {version.value!r}, for which this peer has no HIT",
+            "write its version 1 HIT under 'hit_v1'"
+            if version is HipVersionName.V1
+            else "write its version 2 HIT under 'hit', and this one under 'hit_v1'",
+        )
+        for index, version in enumerate(peer.versions or ())
+        if version not in peer.hits
+    ]
+    wanted = peer.compat.version if peer.compat is not None else None
+    if peer.compat is not None and wanted is not None and wanted not in peer.hits:
+        what = (
+            f"is {peer.compat.value!r}, which speaks {wanted.value} only, and has no HIT of it here"
+        )
+        problems.append(Problem("compat", what, "leave it out, or write the peer's other HIT"))
+    if problems:
+        raise InconsistentError(problems)
+
+
+def check_hip_v1(table: "HipV1Config") -> None:
+    """Raise InconsistentError for a profile that is none of version 1."""
+    if table.compat not in (CompatName.NONE, CompatName.OPENHIP):
+        what = f"is {table.compat.value!r}, which does not speak version 1"
+        raise InconsistentError([Problem("compat", what, "write 'openhip' or 'none'")])
 
 
 def check_endbox(endbox: "EndboxConfig") -> None:
@@ -91,6 +98,7 @@ def check_endbox(endbox: "EndboxConfig") -> None:
         problems.append(
             Problem("peers", "is empty", "leave it out to share the LAN with every peer")
         )
+    problems += static_problems(endbox)
     if problems:
         raise InconsistentError(problems)
 
@@ -166,12 +174,15 @@ def check_config(config: "Config") -> None:
     problems = [
         *_repeated("name", [peer.name for peer in config.peers], config),
         *_repeated("hit", [peer.hit for peer in config.peers], config),
+        *_repeated_hits(config),
         *_repeated("lsi", [peer.lsi for peer in config.peers], config),
         *_roles(config),
+        *ownership_problems(config),
         *_host(config),
         *_relays(config),
         *_backend(config),
         *_stun(config),
+        *_versions(config),
     ]
     if problems:
         raise InconsistentError(problems)
@@ -190,6 +201,13 @@ def _backend(config: "Config") -> list[Problem]:
         for table, what in lacking.items()
         if getattr(config, table) is not None
     ]
+
+
+def _versions(config: "Config") -> list[Problem]:
+    if config.esp.backend is EspBackend.KERNEL and config.speaks_v1:
+        what = "is 'kernel', which carries no ESP of HIP version 1"
+        return [Problem("esp.backend", what, "write 'engine', or leave version 1 out")]
+    return []
 
 
 def _stun(config: "Config") -> list[Problem]:
@@ -220,6 +238,22 @@ def _repeated(key: str, values: "Iterable[Hashable | None]", config: "Config") -
             where = f"peer[{first[value]}]" + (f" ({other})" if key != "name" else "")
             problems.append(Problem(f"peer[{index}].{key}", f"{value} is that of {where} already"))
         first.setdefault(value, index)
+    return problems
+
+
+def _repeated_hits(config: "Config") -> list[Problem]:
+    """A `hit_v1` may be that of no other peer, under whichever key."""
+    holders = {peer.hit: index for index, peer in enumerate(config.peers)}
+    problems = []
+    for index, peer in enumerate(config.peers):
+        if peer.hit_v1 is None:
+            continue
+        holder = holders.setdefault(peer.hit_v1, index)
+        if holder != index:
+            where = f"peer[{holder}] ({config.peers[holder].name})"
+            problems.append(
+                Problem(f"peer[{index}].hit_v1", f"{peer.hit_v1} is that of {where} already")
+            )
     return problems
 
 
@@ -298,7 +332,23 @@ def _relays(config: "Config") -> list[Problem]:
         for index, name in enumerate(clients)
         if name not in by_name
     ]
-    problems = []
+    problems = [
+        Problem(
+            f"peer[{number}].relays[{peer.relays.index(peer.name)}]",
+            "is the peer itself",
+            "name the relay that it is registered with, or leave it out",
+        )
+        for number, peer in enumerate(config.peers)
+        if peer.name in peer.relays
+    ]
+    if NatModeName.ICE_HIP_UDP not in config.nat.modes:
+        # A relay passes on nothing else (RFC 9028 §4.7.2).
+        what = "is of no use without ICE-HIP-UDP in nat.modes"
+        problems += [
+            Problem(key, what, "add it, or leave the relay out")
+            for key, _ in named
+            if not key.startswith("relay.")
+        ]
     for key, name in named:
         peer = by_name.get(name)
         if peer is None:

@@ -16,7 +16,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from hipgw.identity.hit import HIT_PREFIX, is_hit
+from hipgw.identity.hit import HIT_PREFIX, HIT_PREFIX_V1, is_hit
 from hipgw.identity.lsi import LSI_PREFIX, is_lsi
 from hipgw.wire.stun import DEFAULT_PORT
 
@@ -108,7 +108,7 @@ def parse_network(value: object) -> IPNetwork:
 
 
 def parse_hit(value: object) -> IPv6Address:
-    """Parse a Host Identity Tag (an ORCHIDv2, RFC 7401 §3.1)."""
+    """Parse a Host Identity Tag of either version (RFC 7401 §3.1, RFC 5201 §3.1)."""
     text = _text(value)
     try:
         address = IPv6Address(text)
@@ -117,10 +117,19 @@ def parse_hit(value: object) -> IPv6Address:
             f"{text!r} is not a HIT", hint="`hipgw id` on the peer shows its HIT (2001:2…)"
         ) from None
     if not is_hit(address) or address.scope_id:
-        hint = "`hipgw id` on the peer shows its HIT"
-        if address in IPv6Network("2001:10::/28"):
-            hint = "this is a HIT of HIP version 1 (RFC 4843); " + hint
-        raise InvalidValueError(f"{text} is not a HIT: HITs start with {HIT_PREFIX}", hint=hint)
+        raise InvalidValueError(
+            f"{text} is not a HIT: HITs start with {HIT_PREFIX}, "
+            f"those of HIP version 1 with {HIT_PREFIX_V1}",
+            hint="`hipgw id` on the peer shows its HIT",
+        )
+    return address
+
+
+def parse_hit_v1(value: object) -> IPv6Address:
+    """Parse a Host Identity Tag of HIP version 1 (RFC 4843, RFC 5201 §3.1)."""
+    address = parse_hit(value)
+    if address not in HIT_PREFIX_V1:
+        raise InvalidValueError(f"{address} is a HIT of HIP version 2", hint="put it under 'hit'")
     return address
 
 
@@ -238,10 +247,59 @@ def parse_stun_server(value: object) -> StunServer:
     return StunServer(address, port)
 
 
+def parse_legacy_node(value: object) -> IPv4Address:
+    """Parse the IPv4 address of a host behind an endbox, or 0.0.0.0 for all that nobody lists."""
+    text = _text(value)
+    try:
+        address = IPv4Address(text)
+    except ValueError:
+        hint = "write the address of one host, such as 192.168.1.7"
+        raise InvalidValueError(f"{text!r} is not an IPv4 address", hint=hint) from None
+    if address.is_multicast or address.is_loopback or address == IPv4Address("255.255.255.255"):
+        raise InvalidValueError(f"{text} is not the address of one host on a LAN")
+    return address
+
+
+def parse_multicast_group(value: object) -> IPv4Address:
+    """Parse an IPv4 multicast group that routers may forward."""
+    text = _text(value)
+    try:
+        address = IPv4Address(text)
+    except ValueError:
+        raise InvalidValueError(
+            f"{text!r} is not an IPv4 address", hint="write a group such as 239.7.7.7"
+        ) from None
+    if not address.is_multicast:
+        raise InvalidValueError(
+            f"{text} is not a multicast group", hint="those of one's own are in 239.0.0.0/8"
+        )
+    return address
+
+
+def parse_pair(value: object) -> tuple[str, str]:
+    """Parse two machines that may talk to each other: HITs, peers' names, or "self"."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise InvalidValueError(
+            "has to be a list of two machines", hint='such as ["self", "plant-b"], or two HITs'
+        )
+    one, other = (_pair_end(_text(end)) for end in value)
+    if one == other:
+        raise InvalidValueError(f"{one} is paired with itself")
+    return one, other
+
+
+def _pair_end(text: str) -> str:
+    return str(parse_hit(text)) if ":" in text else _peer_name(text)
+
+
 Address = Annotated[IPAddress, BeforeValidator(parse_address)]
 StunServerAddress = Annotated[StunServer, BeforeValidator(parse_stun_server)]
 Hit = Annotated[IPv6Address, BeforeValidator(parse_hit)]
+HitV1 = Annotated[IPv6Address, BeforeValidator(parse_hit_v1)]
 Lsi = Annotated[IPv4Address, BeforeValidator(parse_lsi)]
+LegacyNode = Annotated[IPv4Address, BeforeValidator(parse_legacy_node)]
+MulticastGroup = Annotated[IPv4Address, BeforeValidator(parse_multicast_group)]
+MachinePair = Annotated[tuple[str, str], BeforeValidator(parse_pair)]
 Network = Annotated[IPNetwork, BeforeValidator(parse_network)]
 InterfacePattern = Annotated[str, AfterValidator(_interface_pattern)]
 InterfaceName = Annotated[str, AfterValidator(_interface_name)]

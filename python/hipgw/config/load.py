@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from hipgw.config.complaints import problems_of
-from hipgw.config.consistency import Problem
 from hipgw.config.fields import BASE_DIRECTORY
+from hipgw.config.names import HipVersionName
+from hipgw.config.problems import Problem
 from hipgw.config.schema import Config
-from hipgw.errors import ConfigError
+from hipgw.errors import ConfigError, IdentityError
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.keyfile import load_key_file
 
@@ -65,21 +66,47 @@ def load(path: Path | str) -> Config:
     return config
 
 
-def load_identity(config: Config, path: Path | str) -> LocalIdentity:
-    """Read the key that a configuration file names, and check that no peer has the same one.
+def load_identities(config: Config, path: Path | str) -> tuple[LocalIdentity, ...]:
+    """Read the keys that a configuration file names: an identity for each version of HIP spoken.
 
-    Raises IdentityError for a key file that cannot be used, ConfigError for such a peer.
+    That of the preferred version comes first. Checks that no peer has the same one. Raises
+    IdentityError for a key file that cannot be used, ConfigError for such a peer.
     """
-    identity = load_key_file(config.identity.key_file)
+    identities = tuple(_load(config, version) for version in config.spoken)
+    hits = {identity.hit for identity in identities}
     for index, peer in enumerate(config.peers):
-        if peer.hit == identity.hit:
-            problem = Problem(
-                f"peer[{index}].hit",
-                f"{peer.hit} is the HIT of this machine itself",
-                f"`hipgw id` on {peer.name} shows its own",
-            )
-            raise InvalidConfigError(Path(path), (problem,))
-    return identity
+        for key, hit in (("hit", peer.hit), ("hit_v1", peer.hit_v1)):
+            if hit in hits:
+                problem = Problem(
+                    f"peer[{index}].{key}",
+                    f"{hit} is the HIT of this machine itself",
+                    f"`hipgw id` on {peer.name} shows its own",
+                )
+                raise InvalidConfigError(Path(path), (problem,))
+    return identities
+
+
+def load_identity(config: Config, path: Path | str) -> LocalIdentity:
+    """The first of `load_identities`."""
+    return load_identities(config, path)[0]
+
+
+def _load(config: Config, version: HipVersionName) -> LocalIdentity:
+    own = config.identity
+    if version is HipVersionName.V2:
+        return load_key_file(own.key_file)
+    try:
+        return load_key_file(
+            own.key_file_v1 or own.key_file, version.wire_id, weak_keys=config.hip.v1.weak_keys
+        )
+    except IdentityError as error:
+        if own.key_file_v1 is not None:
+            raise
+        raise IdentityError(
+            f"{error}, and HIP version 1 is spoken",
+            hint="name an RSA key for it with identity.key_file_v1; `hipgw keygen --type rsa2048` "
+            "makes one",
+        ) from None
 
 
 def _read(path: Path) -> bytes:
@@ -131,22 +158,12 @@ def _syntax_hint(message: str) -> str:
 
 
 def _missing_on_this_system(config: Config) -> tuple[Problem, ...]:
-    problems = []
-    key_file = config.identity.key_file
-    if not key_file.is_file():
-        problems.append(
-            Problem(
-                "identity.key_file",
-                f"{key_file}: {'not a file' if key_file.exists() else 'no such file'}",
-                f"`hipgw keygen {key_file}` makes one",
-            )
-        )
-    elif not os.access(key_file, os.R_OK):
-        problems.append(
-            Problem(
-                "identity.key_file", f"{key_file}: not readable by this user", "run as its owner"
-            )
-        )
+    problems = [
+        problem
+        for key in ("key_file", "key_file_v1")
+        if (key_file := getattr(config.identity, key)) is not None
+        and (problem := _key_file_problem(f"identity.{key}", key_file)) is not None
+    ]
     try:
         pwd.getpwnam(config.daemon.user)
     except KeyError:
@@ -169,3 +186,12 @@ def _missing_on_this_system(config: Config) -> tuple[Problem, ...]:
                 )
             )
     return tuple(problems)
+
+
+def _key_file_problem(key: str, key_file: Path) -> Problem | None:
+    if not key_file.is_file():
+        what = f"{key_file}: {'not a file' if key_file.exists() else 'no such file'}"
+        return Problem(key, what, f"`hipgw keygen {key_file}` makes one")
+    if not os.access(key_file, os.R_OK):
+        return Problem(key, f"{key_file}: not readable by this user", "run as its owner")
+    return None

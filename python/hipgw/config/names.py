@@ -48,6 +48,51 @@ class EspSuiteName(_NumberedName):
     NULL_SHA256 = ("NULL-SHA256", 7)
 
 
+class HipVersionName(_NumberedName):
+    """Versions of HIP (RFC 7401, RFC 5201)."""
+
+    V2 = ("v2", 2)
+    V1 = ("v1", 1)
+
+
+class V1SuiteName(_NumberedName):
+    """Suites of HIPv1, for its own packets (RFC 5201 §5.2.7) and for ESP (RFC 5202 §5.1.2)."""
+
+    AES_128_CBC_SHA1 = ("AES-128-CBC-SHA1", 1)
+    TRIPLE_DES_SHA1 = ("3DES-SHA1", 2)
+    TRIPLE_DES_MD5 = ("3DES-MD5", 3)
+    BLOWFISH_SHA1 = ("BLOWFISH-SHA1", 4)
+    NULL_SHA1 = ("NULL-SHA1", 5)
+    NULL_MD5 = ("NULL-MD5", 6)
+
+
+class V1DhGroupName(_NumberedName):
+    """Diffie-Hellman groups of HIPv1 (RFC 5201 §5.2.6)."""
+
+    MODP_384 = ("MODP-384", 1)
+    MODP_768 = ("MODP-768", 2)
+    MODP_1536 = ("MODP-1536", 3)
+    MODP_3072 = ("MODP-3072", 4)
+    MODP_6144 = ("MODP-6144", 5)
+    MODP_8192 = ("MODP-8192", 6)
+
+
+class CompatName(StrEnum):
+    """Implementations whose deviations from the RFCs are gone along with."""
+
+    NONE = "none"
+    OPENHIP = "openhip"
+    CUTEHIP = "cutehip"
+    HIP_VPLS = "hip-vpls"
+
+    @property
+    def version(self) -> HipVersionName | None:
+        """The version of HIP that the implementation speaks; None for `none`, which is any."""
+        if self is CompatName.NONE:
+            return None
+        return HipVersionName.V1 if self is CompatName.OPENHIP else HipVersionName.V2
+
+
 class EspBackend(StrEnum):
     """Who seals and opens the packets."""
 
@@ -99,3 +144,17 @@ class Announce(StrEnum):
 
     ALL = "all"
     CURRENT = "current"
+
+
+class EndboxMode(StrEnum):
+    """How an endbox knows where the hosts of its LAN are."""
+
+    LEARNING = "learning"
+    STATIC = "static"
+
+
+class ElectionExtent(StrEnum):
+    """What an endbox leaves to another one on the same LAN that was elected."""
+
+    MULTICAST = "multicast"
+    EVERYTHING = "everything"

@@ -39,8 +39,8 @@ A small one that joins two LANs; everything else has a default:
 ```toml
 {EXAMPLE}```
 
-At least one role has to be turned on, by `[host]`, `[endbox]` or both. Relative paths start from
-the folder of the file. The daemon reads it once, at its start.
+At least one role has to be turned on, by `[host]`, `[endbox]` or `[relay]`. Relative paths start
+from the folder of the file. The daemon reads it once, at its start.
 """
 
 
@@ -50,11 +50,19 @@ def render() -> str:
     for name, field in Config.model_fields.items():
         model = next(kind for kind in _classes(field.annotation) if issubclass(kind, BaseModel))
         parts.append(_section(field.alias or name, field, model))
+        for key, inner in model.model_fields.items():
+            if (table := _table(inner)) is not None:
+                parts.append(_section(f"{field.alias or name}.{key}", inner, table))
     return "\n".join(parts)
 
 
+def _table(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of a table inside a table."""
+    return next((kind for kind in _classes(field.annotation) if issubclass(kind, BaseModel)), None)
+
+
 def _section(name: str, field: FieldInfo, model: type[BaseModel]) -> str:
-    header = f"[[{name}]]" if field.alias else f"[{name}]"
+    header = f"[[{name}]]" if _is_list(field.annotation) else f"[{name}]"
     need = " (required)" if field.is_required() else ""
     lines = [f"## `{header}`{need}", "", _paragraphs(model.__doc__ or ""), ""]
     lines += ["| key | type and range | default | meaning |", "|---|---|---|---|"]
@@ -80,6 +88,10 @@ _PLAIN = {int: "whole number", float: "number", bool: "true or false", str: "tex
 
 
 def _type(field: FieldInfo) -> str:
+    if _table(field) is not None:
+        return "list: table" if _is_list(field.annotation) else "table"
+    if get_origin(field.annotation) is dict:
+        return "table of texts, or of lists of texts"
     kinds = [kind for kind in _classes(field.annotation) if kind is not type(None)]
     if issubclass(kinds[0], Enum):
         text = ", ".join(f"`{_quoted(member.value)}`" for member in kinds[0])

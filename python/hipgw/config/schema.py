@@ -4,6 +4,7 @@ The models are the only place that knows defaults and ranges; docs/configuration
 them (`tools/docs.py`). A model that exists has passed every check.
 """
 
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -14,6 +15,7 @@ from hipgw.config.consistency import (
     check_config,
     check_endbox,
     check_hip,
+    check_hip_v1,
     check_lifetimes,
     check_peer,
     check_relay,
@@ -22,10 +24,14 @@ from hipgw.config.fields import (
     Address,
     FilePath,
     Hit,
+    HitV1,
     Integer,
     InterfaceName,
     InterfacePattern,
+    LegacyNode,
     Lsi,
+    MachinePair,
+    MulticastGroup,
     Network,
     NoRepeats,
     Number,
@@ -37,15 +43,22 @@ from hipgw.config.fields import (
 from hipgw.config.names import (
     Accept,
     Announce,
+    CompatName,
     DhGroupName,
+    ElectionExtent,
+    EndboxMode,
     EspBackend,
     EspSuiteName,
     HipCipherName,
+    HipVersionName,
     LogFormat,
     LogLevel,
     NatModeName,
     RelayServiceName,
+    V1DhGroupName,
+    V1SuiteName,
 )
+from hipgw.identity.hit import hit_version
 from hipgw.protocol.nat.stun_client import SERVERS_MAX
 from hipgw.protocol.path import HIP_UDP_PORT, Transport
 
@@ -66,6 +79,51 @@ class IdentityConfig(_Table):
         description="The private key of the Host Identity, in PEM, readable by its owner only. "
         "`hipgw keygen` makes one. A relative path starts from the folder of this file.",
     )
+    key_file_v1: FilePath | None = Field(
+        default=None,
+        description="The private key, RSA or DSA, that this machine has towards peers that speak "
+        "HIP version 1; default: `key_file`, if that is RSA or DSA. One key has another HIT in "
+        "each version.",
+    )
+
+
+class HipV1Config(_Table):
+    """HIP version 1 (RFC 5201, RFC 5202), for the peers that speak nothing newer.
+
+    Its algorithms are old: SHA-1 throughout. What is not on by default is weaker still.
+    """
+
+    hip_suites: Annotated[tuple[V1SuiteName, ...], NoRepeats] = Field(
+        default=(V1SuiteName.AES_128_CBC_SHA1,),
+        min_length=1,
+        description="Suites for HIP's own packets, the preferred one first (RFC 5201 §5.2.7).",
+    )
+    esp_suites: Annotated[tuple[V1SuiteName, ...], NoRepeats] = Field(
+        default=(V1SuiteName.AES_128_CBC_SHA1,),
+        min_length=1,
+        description="Suites for the traffic, the preferred one first (RFC 5202 §5.1.2). Those with "
+        "`NULL` encrypt nothing.",
+    )
+    dh_groups: Annotated[tuple[V1DhGroupName, ...], NoRepeats] = Field(
+        default=(V1DhGroupName.MODP_1536, V1DhGroupName.MODP_3072),
+        min_length=1,
+        description="Diffie-Hellman groups, the preferred one first (RFC 5201 §5.2.6). `MODP-384` "
+        "and `MODP-768` (OAKLEY well-known group 1) can be broken.",
+    )
+    compat: CompatName = Field(
+        default=CompatName.OPENHIP,
+        description="What is expected of version 1 peers that do not say otherwise: OpenHIP with "
+        'its deviations, or what the RFCs say (`"none"`).',
+    )
+    weak_keys: Switch = Field(
+        default=False,
+        description="Accept RSA and DSA keys below 1024 bits, of peers and of this machine.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_hip_v1(self)
+        return self
 
 
 class HipConfig(_Table):
@@ -82,6 +140,16 @@ class HipConfig(_Table):
         description="How peers are reached that do not say otherwise: HIP and ESP inside UDP, "
         "or `raw`, by IP protocols 139 and 50.",
     )
+    versions: Annotated[tuple[HipVersionName, ...], NoRepeats] = Field(
+        default=(HipVersionName.V2,),
+        min_length=1,
+        description="Versions of HIP, the preferred one first, for peers that do not say "
+        'otherwise: `["v2", "v1"]` tries version 1 where version 2 is not answered. Whoever can '
+        "suppress packets can then bring both sides down to version 1.",
+    )
+    v1: HipV1Config = Field(
+        default_factory=HipV1Config, description="Version 1: the table `[hip.v1]`."
+    )
     opportunistic: Switch = Field(
         default=False,
         description="Begin exchanges with machines whose HIT is not known beforehand "
@@ -90,7 +158,7 @@ class HipConfig(_Table):
     accept: Accept = Field(
         default=Accept.PEERS,
         description="Whose base exchanges are answered: those of the configured `peers`, "
-        "or of `any` machine.",
+        "or of `any` machine, in one of `versions`.",
     )
     dh_groups: Annotated[tuple[DhGroupName, ...], NoRepeats] = Field(
         default=(
@@ -327,7 +395,26 @@ class PeerConfig(_Table):
 
     name: PeerName = Field(description="What logs, tables and commands call it.")
     hit: Hit = Field(
-        title="HIT", description="Its Host Identity Tag, as `hipgw id` shows it there."
+        title="HIT",
+        description="Its Host Identity Tag, as `hipgw id` shows it there. The HIT tells the "
+        "version of HIP: those of version 2 begin with 2001:2, those of version 1 with 2001:1.",
+    )
+    hit_v1: HitV1 | None = Field(
+        default=None,
+        title="HIT",
+        description="The HIT that the same peer has in version 1, if it speaks both.",
+    )
+    versions: Annotated[tuple[HipVersionName, ...], NoRepeats] | None = Field(
+        default=None,
+        min_length=1,
+        description="Versions of HIP that it is talked to in, the preferred one first; default: "
+        "those of `hip.versions` that it has a HIT for, or that of its only HIT.",
+    )
+    compat: CompatName | None = Field(
+        default=None,
+        description="The implementation that it runs, if that deviates from the RFCs so far that "
+        'nothing else works; default: `hip.v1.compat` in version 1 and `"none"` in version 2. Only '
+        "for a peer known to need it: deviations are weaknesses.",
     )
     addresses: Annotated[tuple[Address, ...], NoRepeats] = Field(
         default=(),
@@ -353,6 +440,38 @@ class PeerConfig(_Table):
         description="Its Local Scope Identifier, an alias in 1.0.0.0/8 for IPv4 programs on this "
         "machine; default: derived from its HIT.",
     )
+    legacy_nodes: Annotated[tuple[LegacyNode, ...], NoRepeats] = Field(
+        default=(),
+        max_length=4096,
+        title="IPv4 address",
+        description="IPv4 addresses of the hosts on the LAN behind this endbox: what is for them "
+        "goes to it, and nothing else that is for one host; see docs/endbox.md. `0.0.0.0` is the "
+        "same as `default_endbox`. Without any, its hosts are learned, if it is no OpenHIP.",
+    )
+    default_endbox: Switch = Field(
+        default=False,
+        description="What is for IPv4 addresses that no endbox lists goes to this one, as if a "
+        "router were behind it.",
+    )
+
+    @property
+    def nodes(self) -> tuple[IPv4Address, ...]:
+        """The hosts behind it that are listed."""
+        return tuple(node for node in self.legacy_nodes if int(node))
+
+    @property
+    def is_default_endbox(self) -> bool:
+        """Whether it takes what is for addresses that no endbox lists."""
+        return self.default_endbox or len(self.nodes) < len(self.legacy_nodes)
+
+    @property
+    def hits(self) -> dict[HipVersionName, IPv6Address]:
+        """Its HIT in each version that it has one for."""
+        first = HipVersionName.V1 if hit_version(self.hit) == 1 else HipVersionName.V2
+        hits = {first: self.hit}
+        if self.hit_v1 is not None:
+            hits[HipVersionName.V1] = self.hit_v1
+        return hits
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -572,6 +691,117 @@ class EndboxConfig(_Table):
         json_schema_extra=_SECONDS,
         description="A MAC address that was silent for this long is forgotten.",
     )
+    mode: EndboxMode = Field(
+        default=EndboxMode.LEARNING,
+        description="How it is known behind which endbox a host is: `learning` looks at the MAC "
+        "addresses of frames, as a switch does, except for peers with `legacy_nodes` or of "
+        "OpenHIP; `static` believes only the `legacy_nodes` of all, as OpenHIP does, and carries "
+        "IPv4 and ARP alone.",
+    )
+    legacy_nodes: Annotated[tuple[LegacyNode, ...], NoRepeats] = Field(
+        default=(),
+        max_length=4096,
+        title="IPv4 address",
+        description="IPv4 addresses of the hosts on the LAN here: nobody else may send to peers "
+        "with `legacy_nodes`. `0.0.0.0` is the same as `default_endbox`. Without any, every host "
+        "may that has no address of a peer's; in `static` mode nobody may.",
+    )
+    default_endbox: Switch = Field(
+        default=False,
+        description="Peers send here what is for IPv4 addresses that no endbox lists; hosts here "
+        "may have any such address.",
+    )
+    source_filter: Switch = Field(
+        default=True,
+        description="Drop what comes from a peer with a source address that is listed for another "
+        "endbox, or, if the peer has `legacy_nodes`, that is not listed for it. Off: believe "
+        "everybody, as OpenHIP does.",
+    )
+    allowed_pairs: Annotated[tuple[MachinePair, ...], NoRepeats] | None = Field(
+        default=None,
+        max_length=65536,
+        title="list of two machines",
+        description="Which machines may exchange frames: pairs of HITs, names of peers, or "
+        '`"self"`, in either order. Pairs of others are passed over, so that all may have the '
+        "same list. Who is in no pair with this machine is not called and not answered, unless "
+        "for the host role. Default: all endboxes.",
+    )
+    hello_s: Integer = Field(
+        default=0,
+        ge=0,
+        le=300,
+        json_schema_extra=_SECONDS,
+        description="With several endboxes on one LAN: how often this one says on it that it is "
+        "there, as OpenHIP does; who has the smallest HIT is elected to deliver. 0: no election.",
+    )
+    election: ElectionExtent | None = Field(
+        default=None,
+        description="What is left to the elected endbox: delivering `multicast` and broadcast, as "
+        "OpenHIP has it, or `everything` from and to peers whose hosts are learned. Default: "
+        "`everything`, or `multicast` if `mode` is `static`. All endboxes of a LAN need the same.",
+    )
+    heartbeat_s: Number = Field(
+        default=0.0,
+        ge=0.0,
+        le=3600.0,
+        json_schema_extra=_SECONDS,
+        description="How often the heartbeat files are touched while all is well, for a watchdog "
+        "to look at; 0: never. Else at least 0.1.",
+    )
+    heartbeat_dir: FilePath | None = Field(
+        default=None,
+        description="Folder of the heartbeat files `heartbeat.main`, `.output` and `.input`; "
+        "default: `daemon.state_dir`.",
+    )
+    multicast_group: MulticastGroup | None = Field(
+        default=None,
+        title="IPv4 multicast group",
+        description="Send IPv4 multicast of the LAN once, to this group of the underlay, in place "
+        "of once to each peer with `legacy_nodes`. All members have one key for ever, 3DES, and "
+        "no protection against replay: only for OpenHIP, and where that is no harm.",
+    )
+    multicast_spi: Integer | None = Field(
+        default=None,
+        ge=256,
+        le=0xFFFFFFFF,
+        description="The SPI of what is sent to `multicast_group`, the same for all.",
+    )
+    multicast_spi_swapped: Switch = Field(
+        default=False,
+        description="Reverse the octets of `multicast_spi`, as OpenHIP does on little-endian "
+        "machines: so the same number can be written here as in its hip.conf.",
+    )
+    multicast_key: FilePath | None = Field(
+        default=None,
+        description="File with the key of `multicast_group`, 24 octets in hexadecimal, readable "
+        "by its owner only.",
+    )
+
+    @property
+    def nodes(self) -> tuple[IPv4Address, ...]:
+        """The hosts here that are listed."""
+        return tuple(node for node in self.legacy_nodes if int(node))
+
+    @property
+    def is_default_endbox(self) -> bool:
+        """Whether it takes what is for addresses that no endbox lists."""
+        return self.default_endbox or len(self.nodes) < len(self.legacy_nodes)
+
+    @property
+    def election_extent(self) -> ElectionExtent:
+        """What is left to the elected endbox."""
+        if self.election is not None:
+            return self.election
+        static = self.mode is EndboxMode.STATIC
+        return ElectionExtent.MULTICAST if static else ElectionExtent.EVERYTHING
+
+    @property
+    def wire_multicast_spi(self) -> int | None:
+        """The SPI of the group as it is sent."""
+        spi = self.multicast_spi
+        if spi is None or not self.multicast_spi_swapped:
+            return spi
+        return int.from_bytes(spi.to_bytes(4, "little"))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -615,6 +845,69 @@ class DaemonConfig(_Table):
     )
 
 
+class OpenHipHostConfig(_Table):
+    """What OpenHIP's files say about one host, and nothing else here does."""
+
+    hit: HitV1 = Field(title="HIT", description="Whose: the HIT of a peer, or of this machine.")
+    name: str | None = Field(
+        default=None,
+        max_length=255,
+        description="Its name there, if that is not the name of the peer.",
+    )
+    key_file: FilePath | None = Field(
+        default=None, description="The private key, for an identity of this machine."
+    )
+    listed: Switch = Field(
+        default=True,
+        description="Whether it is among the known hosts; identities of this machine need not be.",
+    )
+    algorithm: Integer = Field(
+        default=5, ge=0, le=255, description="`alg_id`: 3 for DSA, 5 for RSA."
+    )
+    length: Integer = Field(
+        default=128, ge=0, le=65535, json_schema_extra=_OCTETS, description="Of its key."
+    )
+    anonymous: Switch = Field(default=False, description="`anon`.")
+    incoming: Switch = Field(default=True, description="`incoming`, which OpenHIP never looks at.")
+    check_address: Switch = Field(
+        default=True, description="`addrcheck`; hipgw verifies new addresses in any case."
+    )
+    r1_count: Integer = Field(default=0, ge=0, le=2**64 - 1, description="`r1count`.")
+    lsi: IPv4Address | None = Field(
+        default=None, description="Its LSI, if that is none that hipgw can use."
+    )
+    addresses: tuple[IPv4Address | IPv6Address, ...] = Field(
+        default=(),
+        max_length=256,
+        description="Those of this machine, or those of a peer that hipgw cannot use.",
+    )
+    rendezvous: tuple[IPv4Address | IPv6Address, ...] = Field(
+        default=(),
+        max_length=256,
+        description="`RVS`: addresses of rendezvous servers, which are among the peer's addresses.",
+    )
+
+
+class OpenHipConfig(_Table):
+    """What OpenHIP's files say and hipgw has no use for: `hipgw export openhip` writes it again.
+
+    `hipgw import openhip` makes this table. It changes nothing that hipgw does.
+    """
+
+    conf: dict[str, str | tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="The tags of hip.conf with their values, those that keys of this file have "
+        "taken over included; where such a key was changed since, that counts.",
+    )
+    multicast_key: FilePath | None = Field(
+        default=None,
+        description="File with `multicast_key` of hip.conf, if that is not `endbox.multicast_key`.",
+    )
+    host: tuple[OpenHipHostConfig, ...] = Field(
+        default=(), max_length=65536, description="A table for each host."
+    )
+
+
 class Config(_Table):
     """The whole of hipgw.toml."""
 
@@ -628,6 +921,7 @@ class Config(_Table):
     endbox: EndboxConfig | None = None
     relay: RelayConfig | None = None
     daemon: DaemonConfig = Field(default_factory=DaemonConfig)
+    openhip: OpenHipConfig | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -657,6 +951,42 @@ class Config(_Table):
     def relays_of(self, peer: PeerConfig) -> tuple[PeerConfig, ...]:
         """The relays that a peer is called by."""
         return tuple(other for other in self.peers if other.name in peer.relays)
+
+    def versions_of(self, peer: PeerConfig) -> tuple[HipVersionName, ...]:
+        """The versions of HIP that a peer is talked to in, the preferred one first."""
+        if peer.versions is not None:
+            return peer.versions
+        if len(peer.hits) == 1:
+            return tuple(peer.hits)
+        return tuple(version for version in self.hip.versions if version in peer.hits)
+
+    def compat_of(self, peer: PeerConfig, version: HipVersionName) -> CompatName:
+        """The implementation whose deviations are expected of a peer in one version."""
+        wanted = peer.compat
+        if wanted is not None and wanted.version in (None, version):
+            return wanted
+        return self.hip.v1.compat if version is HipVersionName.V1 else CompatName.NONE
+
+    @property
+    def speaks_v1(self) -> bool:
+        """Whether version 1 is spoken to anybody, so that a HIT of that version is needed."""
+        return HipVersionName.V1 in self.hip.versions or any(
+            HipVersionName.V1 in self.versions_of(peer) for peer in self.peers
+        )
+
+    @property
+    def spoken(self) -> tuple[HipVersionName, ...]:
+        """The versions of HIP that are spoken to anybody, the preferred one first."""
+        wanted = list(self.hip.versions)
+        for peer in self.peers:
+            wanted += self.versions_of(peer)
+        only_by_default = "versions" not in self.hip.model_fields_set and not any(
+            HipVersionName.V2 in self.versions_of(peer) for peer in self.peers
+        )
+        if only_by_default and HipVersionName.V1 in wanted:
+            # Peers of version 1 alone, and a key that may be good for nothing else.
+            wanted = [HipVersionName.V1]
+        return tuple(dict.fromkeys(wanted))
 
     def transport_of(self, peer: PeerConfig) -> Transport:
         """How a peer is reached."""

@@ -26,7 +26,7 @@ class HealthWarning(TypedDict):
     """Something that keeps the daemon from working as it should."""
 
     code: str
-    """For scripts, such as `no_udp_gso` or `peer_down`."""
+    """For scripts, such as `peer_down`, `no_address` or `not_registered`."""
     severity: Literal["notice", "warning", "error"]
     message: str
     hint: str
@@ -37,6 +37,8 @@ class LocalHitAnswer(TypedDict):
     """A Host Identity of this machine."""
 
     hit: str
+    version: int
+    """Of HIP: each key has another HIT in each."""
     algorithm: str
     """Such as `ECDSA P-256`."""
     lsi: str | None
@@ -68,6 +70,8 @@ class StatusAnswer(TypedDict):
     transport: Literal["udp", "raw"]
     port: int
     counts: StatusCounts
+    profiles: dict[str, int]
+    """How many configured peers have which profile of deviations (`openhip`, …); of none, none."""
     health: list[HealthWarning]
     """Empty when all is well."""
 
@@ -79,7 +83,13 @@ class PeerAnswer(TypedDict):
     """Null for a stranger."""
     hit: str
     lsi: str | None
+    version: int
+    """Of HIP: the one spoken, or preferred while none is."""
+    compat: str
+    """The profile of its deviations from the RFCs: `none`, `openhip`, …"""
     addresses: list[str]
+    relays: list[str]
+    """Names of the relays that it is called by, besides its addresses."""
     transport: Literal["udp", "raw"]
     roles: list[str]
     """The roles that it takes part in."""
@@ -112,6 +122,10 @@ class AssociationAnswer(TypedDict):
     """Since it was established."""
     exchange_s: float | None
     """How long the base exchange took."""
+    version: int
+    """Of HIP."""
+    compat: str
+    """The profile of the peer's deviations that are gone along with; `none` without any."""
     peer_identity: str | None
     """Kind of the peer's key, such as `ECDSA P-256`."""
     dh_group: str | None
@@ -295,6 +309,62 @@ class RegistrationAnswer(TypedDict):
     """Addresses that a data relay keeps for its client."""
 
 
+class EndboxPeerAnswer(TypedDict):
+    """A peer that shares the endbox's LAN, or may not."""
+
+    peer: str
+    peer_hit: str
+    allowed: bool
+    """False for one that is in no pair with this machine (`endbox.allowed_pairs`)."""
+    mode: Literal["learning", "static"]
+    """How frames find to it: by learned MAC addresses, or by configured IPv4 addresses."""
+    frames: str
+    """How frames lie in ESP: `etherip-fragments`, `etherip` or `ethernet`."""
+    legacy_nodes: list[str]
+    """IPv4 addresses of the hosts behind it, as configured."""
+    default_endbox: bool
+    established: bool
+    macs: int
+    """MAC addresses learned from it."""
+
+
+class ElectionAnswer(TypedDict):
+    """The election among several endboxes of one LAN."""
+
+    hello_s: int
+    extent: Literal["multicast", "everything"]
+    """What the loser leaves to the winner."""
+    delivers: bool
+    """Whether this endbox is the one that was elected."""
+    winner: str | None
+    """Name or HIT of the endbox that has won over this one, if one does now."""
+    hellos_heard: int
+
+
+class MulticastAnswer(TypedDict):
+    """The static multicast group."""
+
+    group: str
+    spi: int
+    local: str | None
+    """Own address that is sent from; null while there is none."""
+
+
+class EndboxAnswer(TypedDict):
+    """The LAN that this endbox shares with its peers."""
+
+    mode: Literal["learning", "static"]
+    legacy_nodes: list[str]
+    """IPv4 addresses of the hosts here, as configured."""
+    default_endbox: bool
+    source_filter: bool
+    election: ElectionAnswer | None
+    """Null without `endbox.hello_s`."""
+    multicast: MulticastAnswer | None
+    """Null without `endbox.multicast_group`."""
+    peers: list[EndboxPeerAnswer]
+
+
 class EventAnswer(TypedDict):
     """Something that happened; the keys that its kind has no use for are left out."""
 
@@ -373,6 +443,7 @@ class ControlApi(Protocol):
     def counters(self) -> CountersAnswer: ...
     def addresses(self) -> AddressesAnswer: ...
     def registrations(self) -> list[RegistrationAnswer]: ...
+    def endbox(self) -> EndboxAnswer | None: ...
 
     def ping(
         self, peer: str, *, count: int, interval_s: float, timeout_s: float

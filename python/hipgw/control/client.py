@@ -15,6 +15,7 @@ from hipgw.control.api import (
     CloseAnswer,
     ConnectAnswer,
     CountersAnswer,
+    EndboxAnswer,
     EventAnswer,
     MacAnswer,
     PeerAnswer,
@@ -123,6 +124,10 @@ class ControlClient:
     def registrations(self) -> list[RegistrationAnswer]:
         """Services that this machine uses or offers, as they are in force."""
         return cast(list[RegistrationAnswer], self.request("registrations"))
+
+    def endbox(self) -> EndboxAnswer | None:
+        """The LAN that an endbox shares with its peers; None without the role."""
+        return cast(EndboxAnswer | None, self.request("endbox"))
 
     def connect(self, peer: str, *, timeout_s: float = 15.0) -> ConnectAnswer:
         """Make an association and wait for it."""

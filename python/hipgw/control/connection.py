@@ -131,6 +131,8 @@ class Connection:
                 result = self._api.addresses()
             case "registrations":
                 result = self._api.registrations()
+            case "endbox":
+                result = self._api.endbox()
             case "ping":
                 result = await self._ping(request_id, **params)
             case "connect":

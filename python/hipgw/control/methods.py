@@ -111,6 +111,11 @@ METHODS: dict[str, Method] = {
             "list of RegistrationAnswer",
         ),
         Method(
+            "endbox",
+            "The shared LAN: who owns which addresses, and who delivers.",
+            "EndboxAnswer, or null without the role",
+        ),
+        Method(
             "ping",
             "Authenticated echoes over HIP; each answer comes as a `reply` line of its own.",
             "PingReplyAnswer …, then PingSummary",

@@ -4,12 +4,20 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from importlib.metadata import version
 from ipaddress import IPv6Address
 from pathlib import Path as FilePath
 
-from hipgw.config.names import DhGroupName, EspBackend, EspSuiteName, HipCipherName
+from hipgw.config.names import (
+    DhGroupName,
+    EspBackend,
+    EspSuiteName,
+    HipCipherName,
+    V1DhGroupName,
+    V1SuiteName,
+)
 from hipgw.config.schema import Config
 from hipgw.control.api import (
     AddressesAnswer,
@@ -17,6 +25,7 @@ from hipgw.control.api import (
     CloseAnswer,
     ConnectAnswer,
     CountersAnswer,
+    EndboxAnswer,
     EventAnswer,
     HealthWarning,
     LocalHitAnswer,
@@ -32,23 +41,33 @@ from hipgw.control.api import (
 from hipgw.control.errors import UnknownPeerError
 from hipgw.daemon.address_answers import addresses_answer
 from hipgw.daemon.driver import HipDriver
+from hipgw.daemon.endbox import allowed_peers
+from hipgw.daemon.endbox_answers import election_answer, endbox_answer, multicast_answer
 from hipgw.daemon.events import event_answer, path_answer
+from hipgw.daemon.health import Health
 from hipgw.daemon.registration_answers import registration_answers
 from hipgw.dataplane.backend import DataPlane, SecurityAssociation
 from hipgw.errors import LocalProtocolError
+from hipgw.identity.hit import hit_version
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.platform.address_watch import AddressWatch
 from hipgw.protocol.association import AssociationInfo
+from hipgw.protocol.compat import RFC
 from hipgw.protocol.effects import Closed, Effect, Established, Failed, PingReply, Rekeyed
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.states import State
 from hipgw.roles.endbox import SEGMENT
+from hipgw.roles.hello import Election
+from hipgw.roles.multicast_group import MulticastGroup
 
 VERSION = version("hipgw")
 """Read here, because the files it stands in may be out of reach once privileges are dropped."""
 
 UP_STATES = frozenset({State.ESTABLISHED, State.R2_SENT})
+
+
+_Named = DhGroupName | HipCipherName | EspSuiteName | V1DhGroupName | V1SuiteName
 
 
 class ControlService:
@@ -58,7 +77,7 @@ class ControlService:
         self,
         config: Config,
         config_file: FilePath,
-        identity: LocalIdentity,
+        identities: Sequence[LocalIdentity],
         driver: HipDriver,
         dataplane: DataPlane,
         directory: PeerDirectory,
@@ -67,13 +86,18 @@ class ControlService:
     ) -> None:
         self._config = config
         self._config_file = config_file
-        self._identity = identity
+        self._identities = identities
+        self._identity = identities[0]
         self._driver = driver
         self._dataplane = dataplane
         self._directory = directory
         self._watch = watch
         self._request_stop = request_stop
-        self._endbox_hits = {entry.hit for entry in config.endbox_peers}
+        allowed = allowed_peers(config, [identity.hit for identity in identities])
+        self._health = Health(config, directory, endboxes=allowed)
+        self._relay_names = {entry.name: list(entry.relays) for entry in config.peers}
+        self._allowed = frozenset(peer.name for peer in allowed)
+        self._endbox_hits = {peer.hit for peer in directory if peer.name in self._allowed}
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._waiting: dict[IPv6Address, set[asyncio.Future[Effect]]] = {}
@@ -81,19 +105,24 @@ class ControlService:
         self._rtts: dict[IPv6Address, float] = {}
         self._attempts: dict[IPv6Address, int] = {}
         self._failures: dict[IPv6Address, str] = {}
+        self.election: Election | None = None
+        """Set once there is one on the LAN."""
+        self.multicast: MulticastGroup | None = None
+        """Set once there is one."""
 
     # -- news --------------------------------------------------------------------------------
 
     def handle_event(self, event: Effect) -> None:
         """Take note of what happened, and wake those who wait for it."""
+        self._health.handle_event(event)
         match event:
             case PingReply(peer_hit=hit, request=request, rtt=rtt):
-                self._rtts[hit] = rtt
+                self._rtts[self._directory.primary(hit)] = rtt
                 if waiting := self._pings.pop(request, None):
                     waiting.set_result(event)
             case Established(peer_hit=hit):
-                self._attempts.pop(hit, None)
-                self._failures.pop(hit, None)
+                self._attempts.pop(self._directory.primary(hit), None)
+                self._failures.pop(self._directory.primary(hit), None)
                 self._wake(hit, event)
             case Rekeyed(peer_hit=hit):
                 self._wake(hit, event)
@@ -102,8 +131,8 @@ class ControlService:
                 self._wake(hit, event)
             case Failed(peer_hit=IPv6Address() as hit, reason=reason):
                 self._note_failure(hit, reason)
-                if self._directory.by_hit(hit) is not None:
-                    self._attempts[hit] = self._attempts.get(hit, 0) + 1
+                if (peer := self._directory.by_hit(hit)) is not None:
+                    self._attempts[peer.hit] = self._attempts.get(peer.hit, 0) + 1
                 self._wake(hit, event)
             case _:
                 pass
@@ -119,18 +148,22 @@ class ControlService:
         infos = self._driver.machine.associations()
         has_lsi = config.host is not None and config.esp.backend is EspBackend.ENGINE
         lsi = str(self._own_lsi()) if has_lsi else None
-        identity: LocalHitAnswer = {
-            "hit": str(self._identity.hit),
-            "algorithm": self._identity.public.describe(),
-            "lsi": lsi,
-        }
+        identities: list[LocalHitAnswer] = [
+            {
+                "hit": str(identity.hit),
+                "version": identity.version,
+                "algorithm": identity.public.describe(),
+                "lsi": lsi,
+            }
+            for identity in self._identities
+        ]
         return {
             "version": VERSION,
             "pid": os.getpid(),
             "uptime_s": time.monotonic() - self._began,
             "config_file": str(self._config_file),
             "roles": list(config.roles),
-            "identities": [identity],
+            "identities": identities,
             "transport": config.hip.transport.value,
             "port": config.hip.port,
             "counts": {
@@ -140,13 +173,17 @@ class ControlService:
                 "security_associations": len(self._dataplane.security_associations()),
                 "macs": len(self._macs()),
             },
-            "health": self._health(),
+            "profiles": self._profiles(),
+            "health": self._warnings(),
         }
 
     def peers(self) -> list[PeerAnswer]:
         infos = {info.peer_hit: info for info in self._driver.machine.associations()}
         strangers = [hit for hit in infos if self._directory.by_hit(hit) is None]
-        configured = [self._peer(peer, infos.get(peer.hit)) for peer in self._directory]
+        configured = [
+            self._peer(peer, infos.get(self._driver.active_hit(peer.hit)))
+            for peer in self._directory
+        ]
         return configured + [self._stranger(infos[hit]) for hit in strangers]
 
     def associations(self) -> list[AssociationAnswer]:
@@ -162,9 +199,13 @@ class ControlService:
                 "age_s": None if info.established_at is None else now - info.established_at,
                 "exchange_s": info.exchange_s,
                 "peer_identity": info.peer_identity or None,
-                "dh_group": _name_by_id(DhGroupName, info.dh_group),
-                "hip_cipher": _name_by_id(HipCipherName, info.cipher),
-                "esp_suite": _name_by_id(EspSuiteName, info.esp_suite),
+                "version": info.version,
+                "compat": info.compat,
+                "dh_group": _name_by_id((DhGroupName, V1DhGroupName), info.dh_group),
+                "hip_cipher": _name_by_id(
+                    (V1SuiteName,) if info.version == 1 else (HipCipherName,), info.cipher
+                ),
+                "esp_suite": _name_by_id((EspSuiteName, V1SuiteName), info.esp_suite),
                 "inbound_spi": info.inbound_spi or None,
                 "outbound_spi": info.outbound_spi or None,
                 "path_mtu": None if mtu is None else mtu.mtu,
@@ -188,6 +229,20 @@ class ControlService:
     def registrations(self) -> list[RegistrationAnswer]:
         infos = self._driver.machine.registrations()
         return registration_answers(infos, self._directory, time.monotonic())
+
+    def endbox(self) -> EndboxAnswer | None:
+        endbox = self._config.endbox
+        if endbox is None:
+            return None
+        learned = self._dataplane.mac_table(SEGMENT)
+        macs = Counter(entry.peer_hit for entry in learned)
+        is_up = self._driver.is_up
+        answer = endbox_answer(self._config, endbox, self._allowed, macs, is_up)
+        if self.election is not None:
+            answer["election"] = election_answer(endbox, self.election, self._directory)
+        if self.multicast is not None:
+            answer["multicast"] = multicast_answer(self.multicast)
+        return answer
 
     def counters(self) -> CountersAnswer:
         control = self._driver.machine.statistics()
@@ -307,7 +362,7 @@ class ControlService:
 
     def _hit(self, text: str) -> IPv6Address:
         if peer := self._directory.find(text):
-            return peer.hit
+            return self._driver.active_hit(peer.hit)
         for info in self._driver.machine.associations():
             if text == str(info.peer_hit):
                 return info.peer_hit
@@ -330,7 +385,11 @@ class ControlService:
         answer = self._common(peer.hit, info)
         answer["name"] = peer.name
         answer["addresses"] = [str(address) for address in peer.addresses]
+        answer["relays"] = self._relay_names.get(peer.name, [])
         answer["transport"] = "udp" if peer.udp else "raw"
+        if info is None:
+            answer["version"] = hit_version(peer.hit)
+            answer["compat"] = peer.compat(peer.hit)
         answer["roles"] = roles
         return answer
 
@@ -347,7 +406,10 @@ class ControlService:
             "name": None,
             "hit": str(hit),
             "lsi": str(self._directory.lsi_of(hit)),
+            "version": info.version if info else 2,
+            "compat": info.compat if info else "none",
             "addresses": [],
+            "relays": [],
             "transport": Transport.UDP.value,
             "roles": [],
             "state": info.state.value if info else State.UNASSOCIATED.value,
@@ -363,7 +425,7 @@ class ControlService:
         return {
             "spi": entry.spi,
             "direction": "in" if entry.direction == "in" else "out",
-            "suite": _name_by_id(EspSuiteName, entry.suite) or str(entry.suite),
+            "suite": _name_by_id((EspSuiteName, V1SuiteName), entry.suite) or str(entry.suite),
             "peer": self._name(entry.peer_hit),
             "local_hit": str(entry.local_hit),
             "peer_hit": str(entry.peer_hit),
@@ -400,31 +462,34 @@ class ControlService:
             for entry in self._dataplane.mac_table(SEGMENT)
         ]
 
-    def _health(self) -> list[HealthWarning]:
-        return [
-            {
-                "code": "peer_down",
-                "severity": "warning",
-                "message": f"no association with {peer.name}",
-                "hint": self._failures.get(peer.hit, "it was not reached yet"),
-            }
-            for peer in self._directory
-            if peer.hit in self._endbox_hits and not self._driver.is_up(peer.hit)
-        ]
+    def _warnings(self) -> list[HealthWarning]:
+        infos = self._driver.machine.associations()
+        return self._health.warnings(
+            (self._directory.primary(one.peer_hit) for one in infos if one.state in UP_STATES),
+            has_address=bool(self._watch.addresses),
+            registrations=self._driver.machine.registrations(),
+            failures=self._failures,
+        )
+
+    def _profiles(self) -> dict[str, int]:
+        names = (peer.compat(self._driver.active_hit(peer.hit)) for peer in self._directory)
+        counted = Counter(name for name in names if name != RFC.name)
+        return dict(sorted(counted.items()))
 
     def _note_failure(self, hit: IPv6Address, reason: str) -> None:
         # Bounded: strangers' failures are nobody's question.
-        if self._directory.by_hit(hit) is not None:
-            self._failures[hit] = reason
+        if (peer := self._directory.by_hit(hit)) is not None:
+            self._failures[peer.hit] = reason
 
     def _wake(self, hit: IPv6Address, event: Effect) -> None:
-        for waiting in self._waiting.get(hit, ()):
+        for waiting in self._waiting.get(self._directory.primary(hit), ()):
             if not waiting.done():
                 waiting.set_result(event)
 
     @contextlib.contextmanager
     def _wait_for(self, hit: IPv6Address) -> Iterator[asyncio.Future[Effect]]:
         waiting: asyncio.Future[Effect] = self._loop.create_future()
+        hit = self._directory.primary(hit)
         group = self._waiting.setdefault(hit, set())
         group.add(waiting)
         try:
@@ -439,7 +504,5 @@ def _optional_path(path: Path | None) -> PathAnswer | None:
     return None if path is None else path_answer(path)
 
 
-def _name_by_id(
-    names: "type[DhGroupName] | type[HipCipherName] | type[EspSuiteName]", number: int
-) -> str | None:
-    return next((str(name) for name in names if name.wire_id == number), None)
+def _name_by_id(kinds: "Sequence[type[_Named]]", number: int) -> str | None:
+    return next((str(name) for names in kinds for name in names if name.wire_id == number), None)

@@ -9,10 +9,12 @@ from ipaddress import IPv6Address
 from hipgw.daemon.puzzles import PuzzleRunner
 from hipgw.daemon.transport import ControlTransport
 from hipgw.errors import HipgwError, LocalProtocolError
+from hipgw.identity.hit import hit_version
 from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.protocol.effects import (
     CancelPuzzle,
     Effect,
+    Established,
     Failed,
     InstallSA,
     Lookup,
@@ -26,6 +28,7 @@ from hipgw.protocol.machine import HipMachine
 from hipgw.protocol.nat.reflexive import Reflexive
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.roles.security_associations import PathMtu, SecurityAssociations
+from hipgw.roles.versions import VersionPolicy
 from hipgw.wire.icmp import TooBig
 
 _log = logging.getLogger(__name__)
@@ -46,12 +49,14 @@ class HipDriver:
         associations: SecurityAssociations,
         directory: PeerDirectory,
         listener: Callable[[Effect], None],
+        versions: VersionPolicy,
     ) -> None:
         self.machine = machine
         self._transport = transport
         self._associations = associations
         self._directory = directory
         self._listener = listener
+        self._versions = versions
         self._loop = asyncio.get_running_loop()
         self._puzzles = PuzzleRunner(self._loop, self._puzzle_solved)
         self._timer: asyncio.TimerHandle | None = None
@@ -79,7 +84,14 @@ class HipDriver:
         self._arm()
 
     def connect(self, peer: Peer) -> None:
-        """Begin a base exchange with a peer, unless one is under way or done."""
+        """Begin a base exchange with a peer, unless one is under way or done.
+
+        If it fails and the peer may be talked to in another version of HIP, that is tried.
+        """
+        if not self.is_up(peer.hit):
+            self._connect_by(peer, peer.hit)
+
+    def _connect_by(self, peer: Peer, hit: IPv6Address) -> None:
         transport = Transport.UDP if peer.udp else Transport.RAW
         paths = [
             Path(local, address, transport, self._transport.udp_port, peer.port)
@@ -97,9 +109,42 @@ class HipDriver:
             self._listener(failed)
             return
         try:
-            self.perform(self.machine.connect(peer.hit, paths, time.monotonic()))
+            self.perform(self.machine.connect(hit, paths, time.monotonic()))
         except LocalProtocolError as error:
-            self._listener(Failed(self.machine.local_hit, peer.hit, str(error)))
+            self._failed(Failed(self.machine.local_hit, hit, str(error)))
+
+    def _failed(self, effect: Failed) -> None:
+        """An exchange has failed: go on with another version of HIP, if there is one."""
+        hit = effect.peer_hit
+        peer = self._directory.by_hit(hit) if hit is not None else None
+        if peer is not None and hit is not None and not self.is_up(hit):
+            other = self._versions.next_hit(peer, hit)
+            if other is not None:
+                _log.warning(
+                    "a peer is called in another version of HIP",
+                    extra={"peer": peer.name, "version": hit_version(other)},
+                )
+                self._loop.call_soon(self._connect_by, peer, other)
+                return
+        self._listener(effect)
+
+    def _established(self, effect: Established) -> None:
+        """Of several versions of HIP, the one that is preferred stays."""
+        hit = effect.peer_hit
+        self._versions.established(hit)
+        self._listener(effect)
+        peer = self._directory.by_hit(hit)
+        if peer is None:
+            return
+        for other in peer.hits[peer.hits.index(hit) + 1 :]:
+            if self.machine.is_up(other):
+                self._loop.call_soon(self.close, other, "a newer version of HIP is spoken")
+
+    def active_hit(self, hit: IPv6Address) -> IPv6Address:
+        """The HIT that a peer is talked to by; the given one while it is not."""
+        peer = self._directory.by_hit(hit)
+        candidates = peer.hits if peer is not None else (hit,)
+        return next((one for one in candidates if self.machine.is_up(one)), hit)
 
     def call_later(self, delay_s: float, peer: Peer) -> None:
         """Connect after a delay; a newer call for the same peer replaces the older one."""
@@ -119,8 +164,8 @@ class HipDriver:
         return None if waiting is None else max(0.0, waiting.when() - time.monotonic())
 
     def is_up(self, hit: IPv6Address) -> bool:
-        """Whether data can flow to this peer now."""
-        return self.machine.is_up(hit)
+        """Whether data can flow to this peer now, in whatever version of HIP."""
+        return self.machine.is_up(self.active_hit(hit))
 
     def close(self, hit: IPv6Address, reason: str) -> None:
         """Close the association with a peer."""
@@ -242,6 +287,10 @@ class HipDriver:
             case Lookup(peer_hit=hit):
                 if (peer := self._directory.by_hit(hit)) and peer.reachable:
                     self._loop.call_soon(self.connect, peer)
+            case Failed():
+                self._failed(effect)
+            case Established():
+                self._established(effect)
             case _:
                 self._listener(effect)
 

@@ -1,13 +1,16 @@
 """Makes the interfaces of the roles and gives them to the data plane."""
 
 import logging
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from hipgw.config.names import EspBackend
 from hipgw.config.schema import Config, EndboxConfig, EspConfig, HostConfig
 from hipgw.dataplane.backend import DataPlane
+from hipgw.dataplane.esp_core import EspCoreDataPlane
+from hipgw.dataplane.lan import LanSettings
 from hipgw.errors import PlatformError
-from hipgw.identity.hit import HIT_PREFIX
+from hipgw.identity.hit import HIT_PREFIX, prefix_of
 from hipgw.identity.lsi import LSI_PREFIX
 from hipgw.platform import links, routes, tuntap
 from hipgw.platform.journal import Journal
@@ -33,19 +36,24 @@ def host_mtu(path_mtu: int) -> int:
 def open_host(
     config: HostConfig,
     dataplane: DataPlane,
-    hit: IPv6Address,
+    hits: Sequence[IPv6Address],
     lsi: IPv4Address,
     path_mtu: int,
     esp: EspConfig,
     journal: Journal,
 ) -> tuntap.TunDevice:
-    """Make the TUN with the own HIT and LSI, and the routes to all others. Raises PlatformError."""
+    """Make the TUN with the own HITs and LSI, and the routes to all others. Raises PlatformError.
+
+    *hits*: one for each version of HIP, the preferred one first.
+    """
+    hit = hits[0]
     by_kernel = esp.backend is EspBackend.KERNEL
     device = tuntap.open_tun(config.interface, vnet_hdr=not by_kernel)
     mtu = config.mtu or host_mtu(path_mtu)
     links.set_up(device.name, mtu=mtu, txqueuelen=QUEUE_PACKETS)
-    links.add_address(device.name, hit, 128)
-    routes.add_route(HIT_PREFIX, device.name, hit)
+    for own in hits:
+        links.add_address(device.name, own, 128)
+        routes.add_route(prefix_of(own), device.name, own)
     if by_kernel:
         journal.kernel_esp(hit, HIT_PREFIX)
     else:
@@ -57,6 +65,7 @@ def open_host(
         mtu=mtu,
         local_hit=hit,
         local_lsi=lsi,
+        second_hit=next(iter(hits[1:]), None),
         vnet_hdr=device.vnet_hdr,
         copy_dscp=esp.copy_dscp,
         ecn=esp.ecn,
@@ -69,7 +78,11 @@ def open_host(
 
 
 def open_endbox(
-    config: EndboxConfig, dataplane: DataPlane, journal: Journal, esp: EspConfig
+    config: EndboxConfig,
+    dataplane: DataPlane,
+    journal: Journal,
+    esp: EspConfig,
+    lan: LanSettings,
 ) -> tuntap.TunDevice:
     """Make the TAP and join it with the LAN ports in the bridge. Raises PlatformError."""
     device = tuntap.open_tap(config.interface)
@@ -99,6 +112,8 @@ def open_endbox(
         copy_dscp=esp.copy_dscp,
         ecn=esp.ecn,
     )
+    if isinstance(dataplane, EspCoreDataPlane):  # no other carries Ethernet
+        dataplane.set_lan(SEGMENT, lan, links.mac_of(device.name))
     _log.info(
         "endbox interface is up",
         extra={

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import uvloop
 
-from hipgw.config.load import load_identity
+from hipgw.config.load import load_identities
 from hipgw.config.schema import Config
 from hipgw.daemon.service import Service
 from hipgw.logs import set_up
@@ -20,7 +20,7 @@ def run(config: Config, config_path: Path) -> int:
     Raises HipgwError when it cannot start.
     """
     set_up(config.daemon.log_format.value, config.daemon.log_level.value)
-    identity = load_identity(config, config_path)
-    service = Service(config, config_path, identity)
+    identities = load_identities(config, config_path)
+    service = Service(config, config_path, identities)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(service.run())

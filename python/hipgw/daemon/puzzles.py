@@ -31,7 +31,12 @@ class PuzzleRunner:
     def start(self, puzzle: SolvePuzzle) -> None:
         """Begin a search; its outcome comes on the event loop's thread."""
         search = puzzle_solver(
-            puzzle.hash_name, puzzle.prefix, puzzle.length, puzzle.difficulty, os.urandom
+            puzzle.hash_name,
+            puzzle.prefix,
+            puzzle.length,
+            puzzle.difficulty,
+            os.urandom,
+            bits=puzzle.bits,
         )
         self._searches[puzzle.request] = search
         deadline = puzzle.deadline

@@ -7,13 +7,14 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path as FilePath
 
 from hipgw.config.names import Accept, Announce
-from hipgw.config.schema import Config
+from hipgw.config.schema import Config, PeerConfig
 from hipgw.control.server import ControlServer
-from hipgw.daemon import interfaces
+from hipgw.daemon import endbox, interfaces
 from hipgw.daemon.backends import make_dataplane, usable_suites
 from hipgw.daemon.control_service import ControlService
 from hipgw.daemon.driver import HipDriver
@@ -32,16 +33,19 @@ from hipgw.dataplane.backend import (
     UnknownSpi,
 )
 from hipgw.dataplane.esp_core import EspCoreDataPlane
+from hipgw.dataplane.lan import GROUP_HIT
 from hipgw.errors import HipgwError
+from hipgw.identity.hit import hit_version, is_hit
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.lsi import LsiTable
 from hipgw.logs import packet_path_logger
 from hipgw.naming.peers import Peer, PeerDirectory
-from hipgw.platform import privileges, sockets
+from hipgw.platform import multicast, privileges, sockets
 from hipgw.platform.address_watch import AddressWatch
 from hipgw.platform.instance import InstanceLock
 from hipgw.platform.journal import Journal
-from hipgw.protocol.config import MachineConfig
+from hipgw.protocol.compat import PROFILES, RFC, Compat
+from hipgw.protocol.config import MachineConfig, V1Config
 from hipgw.protocol.effects import (
     Closed,
     Effect,
@@ -61,10 +65,12 @@ from hipgw.roles.dead_peers import LOOK_S, DeadPeerDetection, look_interval
 from hipgw.roles.endbox import EndboxRole
 from hipgw.roles.host import HostRole
 from hipgw.roles.lifetimes import Limits, worn
+from hipgw.roles.multicast_group import MulticastGroup
 from hipgw.roles.relay import RelayRole
 from hipgw.roles.relay_client import RelayClientRole
 from hipgw.roles.role import Role
 from hipgw.roles.security_associations import SecurityAssociations, traffic
+from hipgw.roles.versions import VersionPolicy
 
 ANY_V4, ANY_V6 = IPv4Address(0), IPv6Address(0)
 STUN_REFRESH_S = 20.0
@@ -79,17 +85,24 @@ _packet_log = packet_path_logger(__name__ + ".packets")
 class Service:
     """The composition root. `run` does everything, on the running event loop."""
 
-    def __init__(self, config: Config, config_file: FilePath, identity: LocalIdentity) -> None:
+    def __init__(
+        self, config: Config, config_file: FilePath, identities: Sequence[LocalIdentity]
+    ) -> None:
+        """*identities*: one for each version of HIP that is spoken, the preferred one first."""
         self._config = config
         self._config_file = config_file
-        self._identity = identity
+        self._identities = identities
+        self._identity = identities[0]
         self._stop = asyncio.Event()
         self._status = 0
         self._roles: list[Role] = []
         self._dead_peers = DeadPeerDetection()
         self._stun: StunRunner | None = None
+        self._multicast: MulticastGroup | None = None
         self._limits = Limits(config.esp.rekey_packets, config.esp.rekey_bytes)
-        self._names = {str(peer.hit): peer.name for peer in config.peers}
+        self._names = {str(hit): peer.name for peer in config.peers for hit in peer.hits.values()}
+        own = [identity.hit for identity in identities]
+        self._allowed = endbox.allowed_peers(config, own)
 
     async def run(self) -> int:
         """Run until told to stop (SIGTERM, SIGINT or `hipgw stop`); returns the exit status.
@@ -131,17 +144,34 @@ class Service:
         mtu = interfaces.smallest_path_mtu(config)
         if config.host is not None:
             device = interfaces.open_host(
-                config.host, dataplane, identity.hit, own_lsi, mtu, config.esp, journal
+                config.host,
+                dataplane,
+                [one.hit for one in self._identities],
+                own_lsi,
+                mtu,
+                config.esp,
+                journal,
             )
             stack.callback(device.close)
         if config.endbox is not None:
-            device = interfaces.open_endbox(config.endbox, dataplane, journal, config.esp)
+            lan = endbox.lan_settings(config, config.endbox, identity.hit)
+            device = interfaces.open_endbox(config.endbox, dataplane, journal, config.esp, lan)
             stack.callback(device.close)
+        heartbeat = endbox.heartbeat_files(config)
+        if heartbeat is not None:
+            stack.callback(heartbeat.close)
+
+        group = endbox.multicast_group(config, dataplane, identity.hit, mtu)
+        if group is not None:
+            self._multicast, membership = group
+            stack.callback(membership.close)
 
         server_slot = contextlib.AsyncExitStack()
         await stack.enter_async_context(server_slot)
+        self._versions = VersionPolicy(directory, config.daemon.state_dir / "heard-in-v2.json")
+        machine_config = self._machine_config(directory)
         self._driver = driver = HipDriver(
-            HipMachine(self._machine_config(directory), [identity], os.urandom, time.monotonic()),
+            HipMachine(machine_config, self._identities, os.urandom, time.monotonic()),
             transport,
             SecurityAssociations(
                 dataplane,
@@ -153,6 +183,7 @@ class Service:
             ),
             directory,
             self._handle_event,
+            self._versions,
         )
         stack.callback(driver.stop)
         if config.nat.stun_servers:
@@ -161,7 +192,7 @@ class Service:
         self._control = ControlService(
             config,
             self._config_file,
-            identity,
+            self._identities,
             driver,
             dataplane,
             directory,
@@ -189,6 +220,11 @@ class Service:
         looking = loop.create_task(self._look_at_traffic())
         stack.callback(looking.cancel)
 
+        if config.endbox is not None and isinstance(dataplane, EspCoreDataPlane):
+            timers = endbox.EndboxTimers(config.endbox, dataplane, heartbeat, directory.name_of)
+            stack.callback(timers.stop)
+            self._control.election = timers.election
+            self._control.multicast = self._multicast
         self._start_roles(directory)
         _log.info(
             "hipgw is running", extra={"hit": str(identity.hit), "roles": ",".join(config.roles)}
@@ -198,15 +234,20 @@ class Service:
         """The configured peers, each with an LSI; those that are set go first."""
         lsis = LsiTable()
         for entry in sorted(self._config.peers, key=lambda peer: peer.lsi is None):
-            lsis.assign(entry.hit, entry.lsi)
+            lsis.assign(self._hits_of(entry)[0], entry.lsi)
         peers = [
             Peer(
                 name=entry.name,
-                hit=entry.hit,
+                hit=self._hits_of(entry)[0],
+                other_hits=self._hits_of(entry)[1:],
+                compats=tuple(
+                    self._config.compat_of(entry, version).value
+                    for version in self._config.versions_of(entry)
+                ),
                 addresses=entry.addresses,
                 udp=self._config.transport_of(entry) is Transport.UDP,
                 port=entry.port,
-                lsi=lsis.assign(entry.hit),
+                lsi=lsis.assign(self._hits_of(entry)[0]),
                 relays=tuple(
                     (address, relay.port)
                     for relay in self._config.relays_of(entry)
@@ -216,6 +257,10 @@ class Service:
             for entry in self._config.peers
         ]
         return PeerDirectory(peers, lsis), lsis
+
+    def _hits_of(self, entry: PeerConfig) -> tuple[IPv6Address, ...]:
+        """The HITs that a peer is talked to by, the preferred one first."""
+        return tuple(entry.hits[version] for version in self._config.versions_of(entry))
 
     def _open_sockets(self, dataplane: DataPlane) -> ControlTransport:
         """All sockets, IPv4 and IPv6, UDP and raw: who calls chooses how (RFC 9028 §4.5)."""
@@ -232,10 +277,13 @@ class Service:
             dataplane.add_udp_socket(udp[version].fileno())
             raw[version] = sockets.open_raw(version, sockets.HIP_PROTOCOL)
             with sockets.open_raw(version, sockets.ESP_PROTOCOL, dont_fragment=discovers) as esp:
+                if version == 4 and self._config.endbox and self._config.endbox.multicast_group:
+                    multicast.prepare_to_send(esp)
                 dataplane.add_esp_socket(esp.fileno())
             for port in relay.port_range if relay is not None else ():
                 # What is relayed may be cut: this host does not know what is behind the path.
-                relayed[version, port] = sock = sockets.open_udp(version, port)
+                sock = sockets.open_udp(version, port, key="relay.first_port")
+                relayed[version, port] = sock
                 if engine is not None:
                     engine.add_relay_socket(sock.fileno())
             if discovers:
@@ -252,14 +300,38 @@ class Service:
     def _machine_config(self, directory: PeerDirectory) -> MachineConfig:
         hip, esp = self._config.hip, self._config.esp
 
+        spoken = {version.wire_id for version in hip.versions}
+        # Who may exchange no frames is answered only for what else this machine is to it.
+        denied = {peer.name for peer in self._config.endbox_peers}
+        denied -= {peer.name for peer in self._allowed}
+        if {"host", "relay"} & set(self._config.roles):
+            denied = set()
+
         def accept(hit: IPv6Address) -> bool:
-            return hip.accept is Accept.ANY or directory.by_hit(hit) is not None
+            peer = directory.by_hit(hit)
+            if peer is not None:
+                return peer.name not in denied and self._versions.allows(hit)
+            return hip.accept is Accept.ANY and is_hit(hit) and hit_version(hit) in spoken
+
+        def compat(hit: IPv6Address) -> Compat:
+            peer = directory.by_hit(hit)
+            if peer is not None:
+                return PROFILES[peer.compat(hit)]
+            old = is_hit(hit) and hit_version(hit) == 1
+            return PROFILES[hip.v1.compat.value] if old else RFC
 
         return MachineConfig(
             dh_groups=tuple(name.wire_id for name in hip.dh_groups),
             hip_ciphers=tuple(name.wire_id for name in hip.hip_ciphers),
             esp_suites=tuple(name.wire_id for name in self._suites),
             accept=accept,
+            compat=compat,
+            v1=V1Config(
+                dh_groups=tuple(name.wire_id for name in hip.v1.dh_groups),
+                hip_suites=tuple(name.wire_id for name in hip.v1.hip_suites),
+                esp_suites=tuple(name.wire_id for name in hip.v1.esp_suites),
+                weak_keys=hip.v1.weak_keys,
+            ),
             opportunistic=hip.opportunistic,
             puzzle_difficulty=hip.puzzle_difficulty,
             puzzle_difficulty_max=hip.puzzle_difficulty_max,
@@ -332,8 +404,8 @@ class Service:
         if config.host is not None:
             self._roles.append(HostRole(directory, self._dataplane, self._driver))
         if config.endbox is not None:
-            members = {entry.hit for entry in config.endbox_peers}
-            peers = [peer for peer in directory if peer.hit in members]
+            members = {entry.name for entry in self._allowed}
+            peers = [peer for peer in directory if peer.name in members]
             self._endbox = EndboxRole(peers, self._driver, os.urandom)
             self._roles.append(self._endbox)
         if config.relay is not None and isinstance(self._dataplane, EspCoreDataPlane):
@@ -369,6 +441,8 @@ class Service:
         self._driver.addresses_changed(addresses)
         if self._stun is not None:
             self._stun.addresses_changed(addresses)
+        if self._multicast is not None:
+            self._multicast.addresses_changed(addresses)
 
     def _dataplane_readable(self) -> None:
         for event in self._dataplane.drain_events():
@@ -509,7 +583,12 @@ class Service:
         interval_s = LOOK_S
         while True:
             await asyncio.sleep(interval_s)
-            associations = self._dataplane.security_associations()
+            # The multicast group is no peer that could be silent, or be asked for new keys.
+            associations = [
+                entry
+                for entry in self._dataplane.security_associations()
+                if entry.peer_hit != GROUP_HIT
+            ]
             interval_s = look_interval(len(associations))
             self._renew_worn(associations)
             flowing = traffic(associations)

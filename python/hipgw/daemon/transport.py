@@ -2,11 +2,11 @@
 
 import asyncio
 import errno
-import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
 
 from hipgw.errors import PlatformError
+from hipgw.logs import packet_path_logger
 from hipgw.platform.routes import source_address
 from hipgw.platform.sockets import receive_hip, receive_too_big, send_along, send_hip
 from hipgw.protocol.path import IPAddress, Path, Transport
@@ -19,7 +19,8 @@ ICMP_BATCH = 32
 ICMP_PAUSE_S = 0.05
 """ICMP messages read at once, and how long none is read then: a flood of them costs little."""
 
-_log = logging.getLogger(__name__)
+# A stranger's I1 from a network that there is no way to is enough for one of these.
+_log = packet_path_logger(__name__)
 
 
 class ControlTransport:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
+from hipgw.identity.esp_format import DEFAULT_ESP_FORMAT, EspFormat
+
 IPAddress = IPv4Address | IPv6Address
 
 DEFAULT_MAC_LIMIT = 65536
@@ -183,10 +185,13 @@ class DataPlane(Protocol):
         vnet_hdr: bool,
         copy_dscp: bool = True,
         ecn: bool = True,
+        second_hit: IPv6Address | None = None,
     ) -> None:
         """Carry the host role's TUN (IFF_NO_PI); before `start`.
 
         `copy_dscp` and `ecn`: whether outer headers get these fields of inner ones (RFC 6040).
+        `second_hit` is this host's HIT of the other version of HIP, if it speaks both; packets
+        from it go to peers that know it by that.
         """
 
     def add_tap(
@@ -236,6 +241,7 @@ class DataPlane(Protocol):
         replay_window: int = DEFAULT_REPLAY_WINDOW,
         interface: int = 0,
         verified: bool = True,
+        format: EspFormat = DEFAULT_ESP_FORMAT,
     ) -> None:
         """Install or replace a security association; packets held for the peer leave at once.
 
@@ -247,6 +253,9 @@ class DataPlane(Protocol):
         IPv6 and a `local` address, Linux minds it only among routes of the same metric. Where the
         peer was not `verified` to be, it gets no more than its credit, which is what came from it
         lately (RFC 8046 §5.6).
+
+        `format` is how the packets look, the same in both directions. Without `format.replay` the
+        remote address may be a multicast group; DataPlaneError if the backend cannot do it.
 
         The same again, with the same keys, goes on with its sequence numbers and takes the path.
         Keys that were in use before otherwise are refused.

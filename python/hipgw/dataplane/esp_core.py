@@ -21,7 +21,9 @@ from hipgw.dataplane.backend import (
     StunReceived,
     UnknownSpi,
 )
+from hipgw.dataplane.lan import GROUP_HIT, ElectionState, LanSettings, Pulse
 from hipgw.errors import DataPlaneError
+from hipgw.identity.esp_format import DEFAULT_ESP_FORMAT, EspFormat
 
 Direction = Literal["in", "out"]
 
@@ -59,6 +61,7 @@ class EspCoreDataPlane:
         vnet_hdr: bool,
         copy_dscp: bool = True,
         ecn: bool = True,
+        second_hit: IPv6Address | None = None,
     ) -> None:
         self._engine.set_tun(
             fd,
@@ -68,6 +71,7 @@ class EspCoreDataPlane:
             vnet_hdr=vnet_hdr,
             copy_dscp=copy_dscp,
             ecn=ecn,
+            second_hit=None if second_hit is None else second_hit.packed,
         )
 
     def add_tap(
@@ -94,6 +98,43 @@ class EspCoreDataPlane:
             copy_dscp=copy_dscp,
             ecn=ecn,
         )
+
+    def set_lan(self, segment: int, settings: LanSettings, mac: str) -> None:
+        hello = settings.hello
+        self._engine.set_lan(
+            segment,
+            local=[address.packed for address in settings.local],
+            local_default=settings.local_default,
+            peers=[
+                (
+                    [hit.packed for hit in peer.hits],
+                    [address.packed for address in peer.addresses],
+                    peer.default,
+                )
+                for peer in settings.peers
+            ],
+            all_static=settings.all_static,
+            source_filter=settings.source_filter,
+            group=GROUP_HIT.packed if settings.group else None,
+            hello_hit=None if hello is None else hello.hit.packed,
+            hello_s=0 if hello is None else hello.interval_s,
+            mac=bytes.fromhex(mac.replace(":", "")),
+            standby=hello is not None and hello.standby,
+        )
+
+    def say_hello(self, segment: int) -> None:
+        self._engine.say_hello(segment)
+
+    def announce_macs(self, segment: int) -> int:
+        return self._engine.announce_macs(segment)
+
+    def election(self, segment: int) -> ElectionState:
+        state = self._engine.election(segment)
+        winner = None if state["winner"] is None else IPv6Address(state["winner"])
+        return ElectionState(state["passive"], winner, state["heard"])
+
+    def pulse(self) -> Pulse:
+        return Pulse(*self._engine.pulse())
 
     def add_relay_socket(self, fd: int) -> None:
         self._engine.add_relay_socket(fd)
@@ -176,6 +217,7 @@ class EspCoreDataPlane:
         replay_window: int = DEFAULT_REPLAY_WINDOW,
         interface: int = 0,
         verified: bool = True,
+        format: EspFormat = DEFAULT_ESP_FORMAT,
     ) -> None:
         self._engine.add_sa(
             direction=_direction(direction),
@@ -195,6 +237,12 @@ class EspCoreDataPlane:
             replay_window=replay_window,
             interface=interface,
             verified=verified,
+            esn=format.esn,
+            icv_length=format.icv_length,
+            null_iv=format.null_iv,
+            alignment=format.alignment,
+            frames=format.frames.value,
+            replay=format.replay,
         )
 
     def move_sa(

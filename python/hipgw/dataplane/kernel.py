@@ -10,7 +10,8 @@ There are no threads: all that may be readable (HIP packets in UDP, the TUN, the
 timer) is joined in one epoll descriptor, which the event loop watches, and read in `drain_events`.
 
 What the kernel cannot do, it does not do here: LSIs (one BEET association has one pair of inner
-addresses), Ethernet, replay windows above 4096 packets.
+addresses), Ethernet, replay windows above 4096 packets, HIPv1 with its suites and a HIT of its own,
+and packets that look otherwise than RFC 7402 has it.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import os
 import select
 import socket
 import time
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -40,6 +42,7 @@ from hipgw.dataplane.kernel_sas import FIRST_LOOK_S, KernelSas, Place, Sa, refus
 from hipgw.dataplane.kernel_suites import algorithms
 from hipgw.dataplane.kernel_tun import KernelTun
 from hipgw.errors import DataPlaneError
+from hipgw.identity.esp_format import DEFAULT_ESP_FORMAT, EspFormat
 from hipgw.identity.hit import HIT_PREFIX
 from hipgw.platform import routes, sockets, xfrm, xfrm_values
 from hipgw.platform.timer_fd import TimerFd
@@ -124,9 +127,14 @@ class KernelDataPlane:
         vnet_hdr: bool,
         copy_dscp: bool = True,
         ecn: bool = True,
+        second_hit: IPv6Address | None = None,
     ) -> None:
         if vnet_hdr:
             raise DataPlaneError("the kernel's data plane reads a TUN without offload headers")
+        if second_hit is not None:
+            raise DataPlaneError(
+                "the kernel's data plane has one HIT", hint='two need `esp.backend = "engine"`'
+            )
         self._copy_dscp, self._ecn = copy_dscp, ecn
         interface = routes.interface_index(local_hit)
         self._sas = KernelSas(self._kernel, local_hit, interface)
@@ -183,12 +191,18 @@ class KernelDataPlane:
         replay_window: int = DEFAULT_REPLAY_WINDOW,
         interface: int = 0,  # noqa: ARG002
         verified: bool = True,
+        format: EspFormat = DEFAULT_ESP_FORMAT,
     ) -> None:
         sas, tun = self._host()
         if direction not in ("in", "out"):
             raise DataPlaneError(f'direction is "in" or "out", not {direction!r}')
         if segment:
             raise DataPlaneError("the kernel carries no Ethernet")
+        if replace(format, frames=DEFAULT_ESP_FORMAT.frames) != DEFAULT_ESP_FORMAT:
+            raise DataPlaneError(
+                "the kernel's data plane has no other format of ESP than that of RFC 7402",
+                hint='this peer needs `esp.backend = "engine"`',
+            )
         if local_hit != sas.local_hit:
             raise DataPlaneError(f"{local_hit} is not the HIT of this host")
         sa = Sa(

@@ -34,7 +34,10 @@ def algorithms(suite: int, encryption_key: bytes, authentication_key: bytes) -> 
     """A suite (RFC 7402 §5.1.2) with its keys as the kernel wants it. Raises DataPlaneError."""
     known = ESP_SUITES.get(suite)
     if known is None:
-        raise DataPlaneError(f"the kernel does not get ESP suite {suite}")
+        raise DataPlaneError(
+            f"the kernel does not get ESP suite {suite}",
+            hint='suites of HIPv1 need `esp.backend = "engine"`',
+        )
     lengths = (known.encryption_key_length, known.authentication_key_length)
     if (len(encryption_key), len(authentication_key)) != lengths:
         raise DataPlaneError(f"keys of a wrong length for {known.name}")

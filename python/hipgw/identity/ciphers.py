@@ -1,9 +1,15 @@
-"""HIP_CIPHER: what encrypts the ENCRYPTED parameter (RFC 7401 §5.2.8, §5.2.18)."""
+"""What encrypts the ENCRYPTED parameter (RFC 7401 §5.2.8, §5.2.18; RFC 5201 §5.2.7, §5.2.15)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.decrepit.ciphers.algorithms import Blowfish, TripleDES
+from cryptography.hazmat.primitives.ciphers import (
+    Cipher,
+    CipherAlgorithm,
+    algorithms,
+    modes,
+)
 
 from hipgw.errors import IdentityError
 
@@ -13,23 +19,37 @@ _TLV_ALIGNMENT = 8
 
 @dataclass(frozen=True, slots=True)
 class HipCipher:
-    """One HIP_CIPHER."""
+    """One HIP_CIPHER, or the cipher of a HIP suite of HIPv1."""
 
     id: int
-    """On the wire, in HIP_CIPHER."""
+    """On the wire, in HIP_CIPHER; 0 for those that HIPv2 does not have."""
     name: str
     """As in hipgw.toml."""
     key_length: int
     """Octets drawn from KEYMAT."""
     iv_length: int
-    """Octets in front of the ciphertext."""
+    """Octets in front of the ciphertext: a block of the cipher, or none for NULL."""
 
+
+NULL_ENCRYPTION = HipCipher(1, "NULL", 0, 0)
+AES_128_CBC = HipCipher(2, "AES-128-CBC", 16, AES_BLOCK_LENGTH)
+TRIPLE_DES_CBC = HipCipher(0, "3DES-CBC", 24, 8)
+"""HIPv1 only."""
+BLOWFISH_CBC = HipCipher(0, "BLOWFISH-CBC", 16, 8)
+"""HIPv1 only."""
+
+_ALGORITHMS: dict[str, Callable[[bytes], CipherAlgorithm]] = {
+    "AES-128-CBC": algorithms.AES,
+    "AES-256-CBC": algorithms.AES,
+    "3DES-CBC": TripleDES,
+    "BLOWFISH-CBC": Blowfish,
+}
 
 HIP_CIPHERS: dict[int, HipCipher] = {
     cipher.id: cipher
     for cipher in (
-        HipCipher(1, "NULL", 0, 0),
-        HipCipher(2, "AES-128-CBC", 16, AES_BLOCK_LENGTH),
+        NULL_ENCRYPTION,
+        AES_128_CBC,
         HipCipher(4, "AES-256-CBC", 32, AES_BLOCK_LENGTH),
     )
 }
@@ -38,8 +58,10 @@ DEFAULT_HIP_CIPHERS: tuple[int, ...] = (4, 2)
 """Offered unless configured otherwise. NULL only if configured (RFC 7401 §5.2.8)."""
 
 
-def hip_cipher(cipher: int) -> HipCipher:
-    """Return a cipher by its id; IdentityError if hipgw does not have it."""
+def hip_cipher(cipher: int | HipCipher) -> HipCipher:
+    """Return a cipher by its id in HIPv2; IdentityError if hipgw does not have it."""
+    if isinstance(cipher, HipCipher):
+        return cipher
     try:
         return HIP_CIPHERS[cipher]
     except KeyError:
@@ -56,7 +78,7 @@ def hip_cipher_by_name(name: str) -> HipCipher:
 
 
 def encrypt_parameters(
-    cipher: int, key: bytes, parameters: bytes, random: Callable[[int], bytes]
+    cipher: int | HipCipher, key: bytes, parameters: bytes, random: Callable[[int], bytes]
 ) -> bytes:
     """Return IV | ciphertext of some parameters, each padded to 8 octets already.
 
@@ -66,14 +88,14 @@ def encrypt_parameters(
     suite = hip_cipher(cipher)
     if suite.iv_length == 0:
         return parameters
-    missing = -len(parameters) % AES_BLOCK_LENGTH
+    missing = -len(parameters) % suite.iv_length
     iv = random(suite.iv_length)
-    encryptor = Cipher(_aes(suite, key), modes.CBC(iv)).encryptor()
+    encryptor = Cipher(_algorithm(suite, key), modes.CBC(iv)).encryptor()
     data = parameters + bytes([missing]) * missing
     return iv + encryptor.update(data) + encryptor.finalize()
 
 
-def decrypt_parameters(cipher: int, key: bytes, data: bytes) -> bytes:
+def decrypt_parameters(cipher: int | HipCipher, key: bytes, data: bytes) -> bytes:
     """Return the parameters inside IV | ciphertext, without the fill behind them.
 
     With a wrong key the result is garbage, which the parameter parser refuses. Raises
@@ -83,21 +105,21 @@ def decrypt_parameters(cipher: int, key: bytes, data: bytes) -> bytes:
     if suite.iv_length == 0:
         return data
     iv, ciphertext = data[: suite.iv_length], data[suite.iv_length :]
-    if not ciphertext or len(ciphertext) % AES_BLOCK_LENGTH:
+    if not ciphertext or len(ciphertext) % suite.iv_length:
         raise IdentityError(
             f"an {suite.name} ciphertext is whole blocks after its IV, not {len(data)} octets"
         )
-    decryptor = Cipher(_aes(suite, key), modes.CBC(iv)).decryptor()
-    return _without_fill(decryptor.update(ciphertext) + decryptor.finalize())
+    decryptor = Cipher(_algorithm(suite, key), modes.CBC(iv)).decryptor()
+    return _without_fill(decryptor.update(ciphertext) + decryptor.finalize(), suite.iv_length)
 
 
-def _aes(suite: HipCipher, key: bytes) -> algorithms.AES:
+def _algorithm(suite: HipCipher, key: bytes) -> CipherAlgorithm:
     if len(key) != suite.key_length:
         raise IdentityError(f"an {suite.name} key has {suite.key_length} octets, not {len(key)}")
-    return algorithms.AES(key)
+    return _ALGORITHMS[suite.name](key)
 
 
-def _without_fill(plaintext: bytes) -> bytes:
+def _without_fill(plaintext: bytes, block_length: int) -> bytes:
     """Cut what follows the last parameter, whatever octets the sender filled up with.
 
     The fill is at most a block and cannot be a parameter of its own: either it is too short for
@@ -109,7 +131,7 @@ def _without_fill(plaintext: bytes) -> bytes:
         kind = int.from_bytes(plaintext[offset : offset + 2], "big")
         length = int.from_bytes(plaintext[offset + 2 : offset + 4], "big")
         size = -(-(4 + length) // _TLV_ALIGNMENT) * _TLV_ALIGNMENT
-        if rest <= AES_BLOCK_LENGTH and (size > rest or kind == 0 or kind < previous_type):
+        if rest <= block_length and (size > rest or kind == 0 or kind < previous_type):
             return plaintext[:offset]
         if size > rest:
             # Too much for fill: let the parameter parser name what is wrong.

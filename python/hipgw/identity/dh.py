@@ -1,4 +1,6 @@
-"""Diffie-Hellman groups of HIPv2, with fixed-length values and validated peers (RFC 7401 §5.2.7).
+"""Diffie-Hellman groups, with fixed-length values and validated peers.
+
+Those of HIPv2 are in RFC 7401 §5.2.7, those of HIPv1 in RFC 5201 §5.2.6.
 
 RFC 7401 gives no group id to Curve25519 and no later RFC does (a group 13 stands only in expired
 drafts), so hipgw does not have it: an id of its own would be one that no other stack shares, and
@@ -7,23 +9,40 @@ P-256 to P-521 do the same work.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 from Crypto.Math.Numbers import Integer
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from hipgw.errors import IdentityError
-from hipgw.identity.modp import MODP_1536, MODP_2048, MODP_3072, ModpParameters
+from hipgw.identity.modp import (
+    MODP_384,
+    MODP_768,
+    MODP_1536,
+    MODP_2048,
+    MODP_3072,
+    MODP_6144,
+    MODP_8192,
+    ModpParameters,
+)
 
 RandomBytes = Callable[[int], bytes]
 
 
 class DhGroup(IntEnum):
-    """Group IDs on the wire (RFC 7401 §5.2.7), without SECP160R1 (10) and the deprecated ones."""
+    """Group IDs on the wire (RFC 7401 §5.2.7, RFC 5201 §5.2.6), without SECP160R1 (10)."""
 
+    MODP_384 = 1
+    """HIPv1 only, and no protection: for tests and where a peer has nothing else."""
+    MODP_768 = 2
+    """HIPv1 only (its OAKLEY well-known group 1), and weak."""
     MODP_1536 = 3
     """Mandatory to implement."""
     MODP_3072 = 4
+    MODP_6144 = 5
+    """HIPv1 only."""
+    MODP_8192 = 6
+    """HIPv1 only."""
     P_256 = 7
     P_384 = 8
     P_521 = 9
@@ -44,6 +63,25 @@ class DhGroup(IntEnum):
         raise IdentityError(
             f"there is no Diffie-Hellman group {label!r}", hint=f"known groups: {labels}"
         )
+
+
+class KijZeros(Enum):
+    """What becomes of Kij's leading zero octets before KEYMAT is made of it."""
+
+    KEPT = "kept"
+    """It has the full length of the group, as the RFCs have it."""
+    STRIPPED = "stripped"
+    """They are left out, as cutehip and hip-vpls do."""
+    MOVED_BEHIND = "moved-behind"
+    """They are put behind the rest, as OpenHIP does."""
+
+
+def kij_octets(shared_secret: bytes, zeros: KijZeros = KijZeros.KEPT) -> bytes:
+    """Return Kij as it goes into KEYMAT; *zeros* is other than KEPT for stacks that deviate."""
+    if zeros is KijZeros.KEPT:
+        return shared_secret
+    stripped = shared_secret.lstrip(b"\0")
+    return stripped if zeros is KijZeros.STRIPPED else stripped.ljust(len(shared_secret), b"\0")
 
 
 class DhKeyPair(ABC):
@@ -153,8 +191,12 @@ class _EcdhKeyPair(DhKeyPair):
 
 
 _MODP_GROUPS: dict[DhGroup, ModpParameters] = {
+    DhGroup.MODP_384: MODP_384,
+    DhGroup.MODP_768: MODP_768,
     DhGroup.MODP_1536: MODP_1536,
     DhGroup.MODP_3072: MODP_3072,
+    DhGroup.MODP_6144: MODP_6144,
+    DhGroup.MODP_8192: MODP_8192,
     DhGroup.MODP_2048: MODP_2048,
 }
 

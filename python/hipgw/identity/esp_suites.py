@@ -1,4 +1,4 @@
-"""The ESP transform suites and their key lengths (RFC 7402 §5.1.2)."""
+"""The ESP transform suites and their key lengths (RFC 5202 §5.1.2, RFC 7402 §5.1.2)."""
 
 from dataclasses import dataclass
 
@@ -29,6 +29,8 @@ class EspSuite:
     """Octets in front of the ciphertext."""
     icv_length: int
     """Octets behind it."""
+    mac_length: int = 0
+    """Octets of the whole MAC, of which the ICV is the front; 0 for AEAD suites."""
     confidential: bool = True
     """False for suites that only authenticate: used only if configured (RFC 7402 §3.3.5)."""
 
@@ -36,9 +38,9 @@ class EspSuite:
 ESP_SUITES: dict[int, EspSuite] = {
     suite.id: suite
     for suite in (
-        EspSuite(7, "NULL-SHA256", 0, 32, 0, 16, confidential=False),
-        EspSuite(8, "AES-128-CBC-SHA256", 16, 32, 16, 16),
-        EspSuite(9, "AES-256-CBC-SHA256", 32, 32, 16, 16),
+        EspSuite(7, "NULL-SHA256", 0, 32, 0, 16, 32, confidential=False),
+        EspSuite(8, "AES-128-CBC-SHA256", 16, 32, 16, 16, 32),
+        EspSuite(9, "AES-256-CBC-SHA256", 32, 32, 16, 16, 32),
         EspSuite(10, "AES-128-CCM-8", 16 + 3, 0, 8, 8),
         EspSuite(11, "AES-128-CCM-16", 16 + 3, 0, 8, 16),
         EspSuite(12, "AES-128-GCM-8", 16 + 4, 0, 8, 8),
@@ -47,22 +49,37 @@ ESP_SUITES: dict[int, EspSuite] = {
     )
 }
 
+V1_ESP_SUITES: dict[int, EspSuite] = {
+    suite.id: suite
+    for suite in (
+        EspSuite(1, "AES-128-CBC-SHA1", 16, 20, 16, 12, 20),
+        EspSuite(2, "3DES-SHA1", 24, 20, 8, 12, 20),
+        EspSuite(3, "3DES-MD5", 24, 16, 8, 12, 16),
+        EspSuite(4, "BLOWFISH-SHA1", 16, 20, 8, 12, 20),
+        EspSuite(5, "NULL-SHA1", 0, 20, 0, 12, 20, confidential=False),
+        EspSuite(6, "NULL-MD5", 0, 16, 0, 12, 16, confidential=False),
+    )
+}
+"""Those of HIPv1 (RFC 5202 §5.1.2; their keys: RFC 5201 §6.5). In HIPv2 they are offered to nobody:
+2 to 6 are deprecated there (RFC 7402 §5.1.2)."""
+
 DEFAULT_ESP_SUITES: tuple[int, ...] = (13, CHACHA20_POLY1305, 9, 8)
 """Offered unless configured otherwise, best first. 8 is the mandatory one (RFC 7402 §5.1.2)."""
 
 
 def esp_suite(suite: int) -> EspSuite:
-    """Return a suite by its id; IdentityError if hipgw does not have it."""
-    try:
-        return ESP_SUITES[suite]
-    except KeyError:
-        raise IdentityError(f"ESP suite {suite} is not supported") from None
+    """Return a suite of either version by its id; IdentityError if hipgw does not have it."""
+    found = ESP_SUITES.get(suite) or V1_ESP_SUITES.get(suite)
+    if found is None:
+        raise IdentityError(f"ESP suite {suite} is not supported")
+    return found
 
 
 def esp_suite_by_name(name: str) -> EspSuite:
-    """Return a suite by its name in hipgw.toml; IdentityError if there is none."""
-    for suite in ESP_SUITES.values():
+    """Return a suite of either version by its name; IdentityError if there is none."""
+    suites = (*ESP_SUITES.values(), *V1_ESP_SUITES.values())
+    for suite in suites:
         if suite.name == name:
             return suite
-    names = ", ".join(suite.name for suite in ESP_SUITES.values())
+    names = ", ".join(suite.name for suite in suites)
     raise IdentityError(f"there is no ESP suite {name!r}", hint=f"known suites: {names}")

@@ -12,9 +12,12 @@ _MODE = 0o600
 _SIZE_MAX_BYTES = 64 * 1024
 
 
-def load_key_file(path: str | os.PathLike[str]) -> LocalIdentity:
+def load_key_file(
+    path: str | os.PathLike[str], version: int = 2, *, weak_keys: bool = False
+) -> LocalIdentity:
     """Read a private key; IdentityError names the file and says what is wrong.
 
+    *version* is that of HIP; *weak_keys* allows shorter RSA keys in HIPv1 (see `LocalIdentity`).
     A file that its group or others can read is refused: the key may be known to them already.
     """
     path = Path(path)
@@ -33,7 +36,7 @@ def load_key_file(path: str | os.PathLike[str]) -> LocalIdentity:
     finally:
         os.close(descriptor)
     try:
-        return LocalIdentity.from_pem(data)
+        return LocalIdentity.from_pem(data, version, weak_keys=weak_keys)
     except IdentityError as error:
         raise IdentityError(f"{path}: {error}", hint=error.hint) from None
 

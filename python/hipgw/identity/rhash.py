@@ -94,7 +94,7 @@ class Rhash(ABC):
 
 
 class _FixedLengthRhash(Rhash):
-    """SHA-1, SHA-256, SHA-384 with HMAC."""
+    """MD5, SHA-1, SHA-256, SHA-384 with HMAC."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -103,10 +103,32 @@ class _FixedLengthRhash(Rhash):
     def digest(self, data: bytes, length: int | None = None) -> bytes:
         if length not in (None, self.digest_size):
             raise IdentityError(f"{self.name} yields {self.digest_size} octets, not {length}")
-        return hashlib.new(self.name, data, usedforsecurity=self.name != "sha1").digest()
+        return hashlib.new(self.name, data, usedforsecurity=self.name not in _BROKEN).digest()
 
     def mac(self, key: bytes, data: bytes) -> bytes:
         return hmac.digest(key, data, self.name)
+
+
+class LeadingOctets(Rhash):
+    """Another RHASH whose MACs have octets in front of them that mean nothing.
+
+    OpenHIP gives an HMAC-MD5 the length of an HMAC-SHA-1 this way, and takes no other.
+    """
+
+    def __init__(self, inner: Rhash, count: int) -> None:
+        self.name = inner.name
+        self.digest_size = inner.digest_size
+        self._inner = inner
+        self._count = count
+
+    def digest(self, data: bytes, length: int | None = None) -> bytes:
+        return self._inner.digest(data, length)
+
+    def mac(self, key: bytes, data: bytes) -> bytes:
+        return bytes(self._count) + self._inner.mac(key, data)
+
+    def verify_mac(self, key: bytes, data: bytes, mac: bytes) -> bool:
+        return self._inner.verify_mac(key, data, mac[self._count :])
 
 
 class _Cshake128Rhash(Rhash):
@@ -126,10 +148,18 @@ class _Cshake128Rhash(Rhash):
         return KMAC128.new(key=key, mac_len=self.digest_size, data=data).digest()
 
 
+_BROKEN = {"md5", "sha1"}
+"""Whose collisions are known; HMACs and puzzles do without that."""
+
+MD5: Rhash = _FixedLengthRhash("md5")
+"""For the MACs of two HIP suites of HIPv1 only (RFC 5201 §5.2.7)."""
+SHA1: Rhash = _FixedLengthRhash("sha1")
+"""The RHASH of HIPv1, and that of HIT suite 3."""
+
 _RHASHES: dict[int, Rhash] = {
     HitSuite.RSA_DSA_SHA256: _FixedLengthRhash("sha256"),
     HitSuite.ECDSA_SHA384: _FixedLengthRhash("sha384"),
-    HitSuite.ECDSA_LOW_SHA1: _FixedLengthRhash("sha1"),
+    HitSuite.ECDSA_LOW_SHA1: SHA1,
     HitSuite.EDDSA_CSHAKE128: _Cshake128Rhash(),
 }
 

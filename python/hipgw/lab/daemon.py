@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,23 @@ from hipgw.lab.waiting import wait_until
 
 START_TIMEOUT_S = 15.0
 
+hip_version: ContextVar[int] = ContextVar("hip_version", default=2)
+"""Of HIP: what daemons speak that are made from now on."""
+
 
 class HipgwDaemon:
     """One `hipgw run`, started and stopped as often as wanted with the same key."""
 
     def __init__(self, host: Host, *, key_kind: KeyKind = "ecdsa-p384") -> None:
+        """In HIPv1 the key is an RSA one, whatever *key_kind* says."""
         self.host = host
+        self.version = hip_version.get()
+        """Of HIP."""
         self.directory = host.directory / f"hipgw-{host.name}"
         self.directory.mkdir(mode=0o755, exist_ok=True)
-        identity = LocalIdentity.generate(key_kind)
+        identity = LocalIdentity.generate(key_kind if self.version == 2 else "rsa2048")
         save_key_file(self.directory / "key.pem", identity, overwrite=True)
-        self.hit: IPv6Address = identity.hit
+        self.hit: IPv6Address = identity.in_version(self.version).hit
         self.process: Process | None = None
 
     @property
@@ -45,6 +52,8 @@ class HipgwDaemon:
         peers: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Write hipgw.toml from tables by name; identity and daemon are filled in."""
+        if self.version == 1:
+            tables = {**tables, "hip": {"versions": ["v1"], **tables.get("hip", {})}}
         complete: dict[str, Mapping[str, Any]] = {
             "identity": {"key_file": "key.pem"},
             **tables,

@@ -23,6 +23,19 @@ class Peer:
     """Its alias on this machine alone."""
     relays: tuple[tuple[IPv4Address | IPv6Address, int], ...] = ()
     """Addresses and UDP ports of relays that it can be called by (RFC 9028 §4.5)."""
+    other_hits: tuple[IPv6Address, ...] = ()
+    """HITs of other versions of HIP that it may be talked to by, in order of preference."""
+    compats: tuple[str, ...] = ()
+    """Names of the profiles of its deviations, one for each of `hits`; none without."""
+
+    @property
+    def hits(self) -> tuple[IPv6Address, ...]:
+        """All its HITs, the preferred one first."""
+        return (self.hit, *self.other_hits)
+
+    def compat(self, hit: IPv6Address) -> str:
+        """The name of the profile of its deviations, by one of its HITs."""
+        return dict(zip(self.hits, self.compats, strict=False)).get(hit, "none")
 
     @property
     def reachable(self) -> bool:
@@ -34,22 +47,26 @@ class PeerDirectory:
     """Finds peers by name, HIT or LSI; also names strangers by an LSI while they are associated."""
 
     def __init__(self, peers: Iterable[Peer], lsis: LsiTable) -> None:
-        self._by_hit = {peer.hit: peer for peer in peers}
-        self._by_name = {peer.name: peer for peer in self._by_hit.values()}
-        self._by_address = {
-            address: peer for peer in self._by_hit.values() for address in peer.addresses
-        }
+        self._peers = list({peer.hit: peer for peer in peers}.values())
+        self._by_hit = {hit: peer for peer in self._peers for hit in peer.hits}
+        self._by_name = {peer.name: peer for peer in self._peers}
+        self._by_address = {address: peer for peer in self._peers for address in peer.addresses}
         self._lsis = lsis
 
     def __iter__(self) -> Iterator[Peer]:
-        return iter(self._by_hit.values())
+        return iter(self._peers)
 
     def __len__(self) -> int:
-        return len(self._by_hit)
+        return len(self._peers)
 
     def by_hit(self, hit: IPv6Address) -> Peer | None:
-        """The configured peer with this HIT."""
+        """The configured peer with this HIT, be it of one version or another."""
         return self._by_hit.get(hit)
+
+    def primary(self, hit: IPv6Address) -> IPv6Address:
+        """The preferred one of the HITs of whose this is."""
+        peer = self._by_hit.get(hit)
+        return hit if peer is None else peer.hit
 
     def by_address(self, address: IPv4Address | IPv6Address) -> Peer | None:
         """The configured peer that is called at this address of the underlay."""
@@ -77,7 +94,8 @@ class PeerDirectory:
 
     def lsi_of(self, hit: IPv6Address) -> IPv4Address:
         """The LSI of any peer, configured or not (assigned on first use)."""
-        return self._lsis.assign(hit)
+        peer = self._by_hit.get(hit)
+        return self._lsis.assign(hit) if peer is None else peer.lsi
 
     def forget(self, hit: IPv6Address) -> IPv4Address | None:
         """A stranger is gone: free its LSI and return it; None if it has none to be freed."""

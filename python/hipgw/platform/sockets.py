@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from weakref import WeakKeyDictionary
 
 from hipgw.errors import PlatformError
 from hipgw.protocol.path import Path, Transport
@@ -33,6 +34,9 @@ _IP_MTU_DISCOVER = 10
 _IPV6_MTU_DISCOVER = 23
 _PMTUDISC_DONT = 0
 _PMTUDISC_PROBE = 3
+
+_USUAL_DISCOVERY: WeakKeyDictionary[socket.socket, int] = WeakKeyDictionary()
+"""Of the sockets that were opened here, whether what they send is cut where it does not fit."""
 _IPV6_RECVPKTINFO = getattr(socket, "IPV6_RECVPKTINFO", 49)
 _IPV6_PKTINFO = getattr(socket, "IPV6_PKTINFO", 50)
 _SOL_RAW = 255
@@ -46,12 +50,14 @@ _IN_PKTINFO = struct.Struct("@I4s4s")
 _IN6_PKTINFO = struct.Struct("@16sI")
 
 
-def open_udp(version: int, port: int, *, dont_fragment: bool = False) -> socket.socket:
+def open_udp(
+    version: int, port: int, *, dont_fragment: bool = False, key: str = "hip.port"
+) -> socket.socket:
     """A UDP socket on a port of every own address, IPv4 (4) or IPv6 only (6).
 
     It tells which own address each packet came to. With *dont_fragment* nobody cuts what is sent
     by it, also not this host, whatever it was told of the path; what `send_hip` sends may be cut
-    all the same. Raises PlatformError.
+    all the same. *key* of the configuration chooses the port. Raises PlatformError.
     """
     sock = _socket(version, socket.SOCK_DGRAM, 0)
     try:
@@ -63,7 +69,7 @@ def open_udp(version: int, port: int, *, dont_fragment: bool = False) -> socket.
             raise PlatformError(
                 f"UDP port {port} is in use by another program.",
                 hint="Is another hipgw running? `ss -ulpn` shows who has it;"
-                " `hip.port` chooses another.",
+                f" `{key}` chooses another.",
             ) from None
         raise PlatformError(f"UDP port {port} cannot be opened: {error.strerror}.") from error
     return sock
@@ -280,7 +286,10 @@ def _fragmenting(
         if version == 4
         else (socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER)
     )
-    usual = sock.getsockopt(level, option)
+    # Not what it is at this moment, as the data plane has its larger frames cut as well.
+    usual = _USUAL_DISCOVERY.get(sock)
+    if usual is None:
+        usual = sock.getsockopt(level, option)
     wanted = _PMTUDISC_PROBE if dont_fragment else _PMTUDISC_DONT
     if usual == wanted or (not dont_fragment and octets <= NEVER_CUT_OCTETS):
         yield
@@ -296,6 +305,7 @@ def _tune(sock: socket.socket, version: int, size: int, *, dont_fragment: bool) 
     """Big buffers, own addresses told, fragments or none."""
     discovery = _PMTUDISC_PROBE if dont_fragment else _PMTUDISC_DONT
     _enlarge(sock, size)
+    _USUAL_DISCOVERY[sock] = discovery
     if version == 4:
         sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, discovery)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from hipgw.identity.hit import HIT_PREFIX
+from hipgw.identity.hit import HIT_PREFIX, HIT_PREFIX_V1
 from hipgw.identity.lsi import LSI_PREFIX
 from hipgw.platform.rtnetlink import (
     IFA_F_DADFAILED,
@@ -188,7 +188,7 @@ def _usable(entry: InterfaceAddress, settings: UnderlaySettings) -> bool:
     # Link-local ones would need the link's name beside them wherever they are told.
     if address.is_link_local or entry.scope != SCOPE_UNIVERSE:
         return False
-    ignored = (HIT_PREFIX, LSI_PREFIX, *settings.ignored_addresses)
+    ignored = (HIT_PREFIX, HIT_PREFIX_V1, LSI_PREFIX, *settings.ignored_addresses)
     return not any(address.version == net.version and address in net for net in ignored)
 
 

@@ -7,8 +7,9 @@ from ipaddress import IPv6Address
 
 from hipgw.identity.dh import DhKeyPair
 from hipgw.identity.host_identity import HostIdentity, LocalIdentity
-from hipgw.identity.keymat import EspKeys, HipKeys, Keymat
+from hipgw.identity.keymat import AnyKeymat, EspKeys, HipKeys
 from hipgw.identity.rhash import Rhash
+from hipgw.protocol.compat import Compat
 from hipgw.protocol.locators import PeerLocator, PeerLocators
 from hipgw.protocol.nat.checks import Checks, Offer
 from hipgw.protocol.path import IPAddress, Path
@@ -17,6 +18,7 @@ from hipgw.protocol.registration import Registrations
 from hipgw.protocol.retransmission import Retransmission
 from hipgw.protocol.states import State
 from hipgw.protocol.update_tasks import UPDATE_IDS, UpdateTask
+from hipgw.protocol.versions.base import Choice, Version
 from hipgw.wire.packet import HipPacket
 from hipgw.wire.parameters import EspInfo
 
@@ -44,7 +46,7 @@ class Rekey:
     peer: EspInfo | None = None
     peer_dh: bytes | None = None
     """The peer's part; None until it came, and for a key that it does not renew."""
-    keymat: Keymat | None = field(default=None, repr=False)
+    keymat: AnyKeymat | None = field(default=None, repr=False)
     keys: EspKeys | None = field(default=None, repr=False)
     """Once both parts are known: from then on the new inbound one is installed."""
 
@@ -61,19 +63,23 @@ class Retired:
 class Session:
     """The keys and choices that one base exchange, and rekeying since, led to."""
 
+    version: Version
+    compat: Compat
     peer: HostIdentity
+    choice: Choice
+    puzzle_hash: Rhash
+    """What every KEYMAT of the association is made with."""
     rhash: Rhash
+    """What MACs are made with."""
     hip_keys: HipKeys
     esp_keys: EspKeys
-    esp_suite: int
-    cipher: int
     dh_group: int
     inbound_spi: int
     outbound_spi: int = 0
     """0 until the peer has told it."""
     solution: bytes = b""
     """Names the I2 this came from, at the Responder."""
-    keymat: Keymat = field(repr=False)
+    keymat: AnyKeymat = field(repr=False)
     """In force, drawn from up to its index."""
     salt: tuple[bytes, bytes]
     """I and J of the puzzle: they go into every KEYMAT of the association (RFC 7402 §6.10)."""
@@ -99,6 +105,11 @@ class Session:
     """Of a probe without padding; 0 until one was made."""
     keepalive: bytes = b""
     """The NOTIFY that keeps NATs in mind; empty until one was made."""
+
+    @property
+    def esp_suite(self) -> int:
+        """The ESP suite."""
+        return self.choice.esp_suite
 
     def times(self) -> Iterator[float]:
         """When something is to be done about its keys."""
@@ -194,7 +205,7 @@ class Mobility:
     moved: bool = False
     """The own address that the peer knew is gone, and the peer has not acknowledged the new one."""
     heard_at: float = 0.0
-    """When the last new UPDATE of the peer came."""
+    """When the last new UPDATE of the peer came, or data while data went there."""
     moving_to: Path | None = None
     """The path that the data goes by once the announcement is acknowledged along it."""
     challenges: dict[tuple[IPAddress, int], UpdateTask] = field(default_factory=dict)
@@ -314,6 +325,10 @@ class AssociationInfo:
     """On the machine's clock."""
     exchange_s: float | None
     """How long the base exchange took."""
+    version: int
+    """Of HIP."""
+    compat: str
+    """Name of the profile of the peer's deviations."""
     peer_identity: str
     """Kind of the peer's key: "ECDSA P-384", …; empty until known."""
     dh_group: int

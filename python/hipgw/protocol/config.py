@@ -7,11 +7,26 @@ from ipaddress import IPv6Address
 from hipgw.identity.ciphers import DEFAULT_HIP_CIPHERS
 from hipgw.identity.dh import DhGroup
 from hipgw.identity.esp_suites import DEFAULT_ESP_SUITES
+from hipgw.protocol.compat import CompatOf, conforms
 from hipgw.protocol.nat.config import NatConfig, RegistrarConfig
 
 
 def _anybody(_hit: IPv6Address) -> bool:
     return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class V1Config:
+    """What a `HipMachine` offers and takes in HIPv1, best first."""
+
+    dh_groups: tuple[int, ...] = (DhGroup.MODP_1536, DhGroup.MODP_3072)
+    """An R1 has public values of the first two (RFC 5201 §5.2.6)."""
+    hip_suites: tuple[int, ...] = (1,)
+    """Of HIP_TRANSFORM (RFC 5201 §5.2.7)."""
+    esp_suites: tuple[int, ...] = (1,)
+    """Of ESP_TRANSFORM (RFC 5202 §5.1.2)."""
+    weak_keys: bool = False
+    """Whether RSA keys of less than 1024 bits are taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +91,11 @@ class MachineConfig:
     """Whether peers are told of all own addresses, or of the one in use alone."""
     return_s: float = 30.0
     """How often a better path than the one in use is tried."""
+
+    compat: CompatOf = conforms
+    """What is known to deviate in a peer."""
+    v1: V1Config = field(default_factory=lambda: V1Config())
+    """What is offered in HIPv1, if there is an own identity for it."""
 
     nat: NatConfig = field(default_factory=NatConfig)
     registrar: RegistrarConfig | None = None

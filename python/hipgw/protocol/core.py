@@ -25,6 +25,7 @@ from hipgw.protocol.effects import (
     SendDatagram,
     StateChanged,
 )
+from hipgw.protocol.esp_formats import esp_format
 from hipgw.protocol.nat.reflexive import ReflexiveAddresses
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.r1_pool import R1Pool
@@ -71,6 +72,8 @@ class Core:
             raise LocalProtocolError("a HIP machine needs a Host Identity of its own")
         self.config = config
         self.identities = {identity.hit: identity for identity in identities}
+        self.versions = frozenset(identity.version for identity in identities)
+        """Of HIP, those that this host speaks."""
         self.random = random
         self.pool = R1Pool(config, random, now)
         self.pool.prepare(list(identities))
@@ -168,7 +171,7 @@ class Core:
         direction: Direction,
         *,
         spi: int,
-        suite: int,
+        session: Session,
         keys: EspKeys,
         path: Path,
         verified: bool = True,
@@ -186,11 +189,12 @@ class Core:
                 association.local_hit,
                 association.peer_hit,
                 spi,
-                suite,
+                session.esp_suite,
                 keys.incoming_encryption if inbound else keys.outgoing_encryption,
                 keys.incoming_authentication if inbound else keys.outgoing_authentication,
                 path,
                 verified,
+                esp_format(session.version, session.compat),
             )
         )
 
@@ -203,7 +207,7 @@ class Core:
             association,
             direction,
             spi=session.inbound_spi if inbound else session.outbound_spi,
-            suite=session.esp_suite,
+            session=session,
             keys=session.esp_keys,
             path=path,
         )

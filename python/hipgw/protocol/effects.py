@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv6Address
 
+from hipgw.identity.esp_format import DEFAULT_ESP_FORMAT, EspFormat
+from hipgw.identity.puzzle import PuzzleBits
 from hipgw.protocol.path import IPAddress, Path
 from hipgw.protocol.path_mtu import MtuSource
 from hipgw.protocol.states import State
@@ -43,6 +45,7 @@ class InstallSA:
     path: Path = field()
     verified: bool = True
     """As in `MoveSA`."""
+    format: EspFormat = DEFAULT_ESP_FORMAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,8 @@ class SolvePuzzle:
     """K: how many low bits of the hash have to be zero."""
     deadline: float
     """When the puzzle's lifetime ends, on the machine's clock."""
+    bits: PuzzleBits = PuzzleBits.LOWEST
+    """Which bits of the hash those are."""
 
 
 @dataclass(frozen=True, slots=True)

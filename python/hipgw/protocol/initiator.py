@@ -10,10 +10,9 @@ from ipaddress import IPv6Address
 from hipgw.errors import IdentityError, WireError
 from hipgw.identity.dh import DhKeyPair
 from hipgw.identity.host_identity import LocalIdentity
-from hipgw.identity.keymat import Keymat, draw_esp_keys, draw_hip_keys
 from hipgw.identity.puzzle import puzzle_prefix
-from hipgw.identity.rhash import rhash
 from hipgw.protocol import requester
+from hipgw.protocol.agreement import agree
 from hipgw.protocol.association import Association, InitiatorExchange, Session
 from hipgw.protocol.core import SPI_MIN, Core, Dropped, receiver, require
 from hipgw.protocol.drops import DropReason
@@ -22,27 +21,23 @@ from hipgw.protocol.nat import checking
 from hipgw.protocol.nat.checks import Offer
 from hipgw.protocol.nat.config import NatMode
 from hipgw.protocol.nat.negotiation import agreed_pacing, choose_mode, pacing
-from hipgw.protocol.negotiation import ESP_FORMAT, choose_dh_group, choose_offer
 from hipgw.protocol.path import Path
 from hipgw.protocol.peer_identity import identity_of
 from hipgw.protocol.protection import mac2_holds, protect, signature_holds
 from hipgw.protocol.states import State
 from hipgw.protocol.transitions import Trigger
+from hipgw.protocol.versions.base import Unacceptable
+from hipgw.protocol.versions.registry import VERSIONS
 from hipgw.wire import tlv
 from hipgw.wire.coverage import signature2_coverage
-from hipgw.wire.packet import MAX_LENGTH, HipPacket, PacketType
+from hipgw.wire.packet import MAX_LENGTH, SUPPORTED_VERSIONS, HipPacket, PacketType
 from hipgw.wire.parameters import (
-    DhGroupList,
-    DiffieHellman,
     EchoRequestSigned,
     EchoRequestUnsigned,
     EchoResponseSigned,
     EchoResponseUnsigned,
     EspInfo,
-    EspTransform,
-    HipCipher,
     HipSignature2,
-    HitSuiteList,
     HostId,
     LocatorSet,
     NatTraversalMode,
@@ -52,7 +47,6 @@ from hipgw.wire.parameters import (
     RegInfo,
     RelayTo,
     Solution,
-    TransportFormatList,
 )
 
 _HEADER_OCTETS = 40
@@ -82,8 +76,15 @@ def begin(
             core.call(association, path.remote)
     else:
         association = core.find(local.hit, peer_hit) or core.create(local, peer_hit)
-    groups = core.config.dh_groups
-    i1 = HipPacket(PacketType.I1, local.hit, association.peer_hit, (DhGroupList(groups),)).emit()
+    version = VERSIONS[local.public.version]
+    groups = version.dh_groups(core.config)
+    i1 = HipPacket(
+        PacketType.I1,
+        local.hit,
+        association.peer_hit,
+        version.i1_parameters(groups),
+        version=version.number,
+    ).emit()
     association.initiating = InitiatorExchange(
         paths=tuple(paths),
         began=now,
@@ -116,24 +117,29 @@ def handle_r1(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         if same or generation < exchange.r1_counter or exchange.unanswered < IMPATIENCE:
             raise Dropped(DropReason.DUPLICATE)
 
-    peer = identity_of(require(packet, HostId), packet)
+    version = VERSIONS[packet.version]
+    compat = core.config.compat(packet.sender_hit)
+    peer = identity_of(core, require(packet, HostId), packet)
     signature = require(packet, HipSignature2)
     if signature.algorithm != peer.algorithm or not peer.verify(
         signature2_coverage(packet.raw), signature.signature
     ):
         raise Dropped(DropReason.BAD_SIGNATURE)
 
-    if local.public.hit_suite not in require(packet, HitSuiteList).suites:
-        _try_another_identity(core, association, packet, now)
-        return
-    _check_group(exchange, packet)
     puzzle = require(packet, Puzzle)
+    function = version.puzzle_hash(peer.hit)
+    try:
+        if not version.can_check(packet, local):
+            _try_another_identity(core, association, packet, now)
+            return
+        version.public_value(packet, exchange.dh_groups)
+        version.choose(core.config, packet)  # now rather than after the work
+    except Unacceptable as unacceptable:
+        raise Dropped(unacceptable.reason) from None
     if puzzle.k > core.config.solve_difficulty_max:
         raise Dropped(DropReason.PUZZLE_TOO_HARD)
-    function = rhash(peer.hit_suite)
-    if len(puzzle.i) != function.digest_size:
+    if len(puzzle.i) != version.puzzle_octets(peer.hit):
         raise Dropped(DropReason.MALFORMED)
-    _choose(core, packet)  # now rather than after the work
     if choose_mode(core.config.nat, packet) == 0:
         core.fail(association, "the peer offers no NAT traversal that this host has", now)
         return
@@ -153,10 +159,16 @@ def handle_r1(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         SolvePuzzle(
             exchange.puzzle_request,
             function.name,
-            puzzle_prefix(puzzle.i, local.hit, packet.sender_hit),
-            function.digest_size,
+            puzzle_prefix(
+                puzzle.i,
+                local.hit,
+                packet.sender_hit,
+                responder_first=compat.puzzle_responder_first,
+            ),
+            len(puzzle.i),
             puzzle.k,
             now + lifetime_s,
+            compat.puzzle_bits,
         )
     )
 
@@ -181,7 +193,7 @@ def puzzle_solved(core: Core, request: int, j: bytes | None, now: float) -> None
         return
     try:
         session, i2 = _make_i2(core, r1, j, association, exchange, now)
-    except IdentityError:
+    except (IdentityError, Unacceptable):
         core.drops[DropReason.BAD_DH] += 1
         core.fail(association, "the peer's Diffie-Hellman value is not valid", now)
         return
@@ -212,19 +224,20 @@ def handle_r2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     if association.state is not State.I2_SENT or exchange is None or exchange.session is None:
         raise Dropped(DropReason.UNEXPECTED)
     session = exchange.session
-    if not mac2_holds(
-        packet, session.rhash, session.hip_keys.incoming_integrity, exchange.host_id_tlv
-    ):
+    compat, keys = session.compat, session.hip_keys
+    key = keys.outgoing_integrity if compat.swapped_exchange_macs else keys.incoming_integrity
+    if not mac2_holds(packet, session.rhash, key, exchange.host_id_tlv):
         raise Dropped(DropReason.BAD_MAC)
-    if not signature_holds(packet, session.peer):
+    if not signature_holds(packet, session.peer, signature_2=compat.r2_signature_2):
         raise Dropped(DropReason.BAD_SIGNATURE)
     esp_info = require(packet, EspInfo)
     if esp_info.old_spi or esp_info.new_spi < SPI_MIN:
         raise Dropped(DropReason.BAD_SPI)
     locators = LocatorSet(())
     if exchange.offer is not None:
-        key = session.hip_keys.incoming_encryption
-        locators = checking.told_locators(packet, session.cipher, key)
+        locators = checking.told_locators(
+            packet, session.version, session.choice, keys.incoming_encryption
+        )
     session.outbound_spi = esp_info.new_spi
     # I2 proved this path; where an R2 comes from, anybody can forge.
     proven = exchange.path or path
@@ -289,38 +302,14 @@ def _adopt_hit(core: Core, association: Association, peer_hit: IPv6Address, path
     core.associations[association.local_hit, peer_hit] = association
 
 
-def _check_group(exchange: InitiatorExchange, packet: HipPacket) -> None:
-    """The group must be the Responder's first one that was offered to it (§4.1.7, §6.8)."""
-    theirs = require(packet, DhGroupList).groups
-    value = require(packet, DiffieHellman)
-    best = choose_dh_group(theirs, exchange.dh_groups)
-    if best is None:
-        raise Dropped(DropReason.NO_PROPOSAL)
-    if value.group != best:
-        raise Dropped(DropReason.DOWNGRADE)
-
-
-def _choose(core: Core, r1: HipPacket) -> tuple[int, int]:
-    """Cipher and ESP suite, of those the Responder offers. Raises Dropped."""
-    formats = r1.get(TransportFormatList)
-    cipher = choose_offer(core.config.hip_ciphers, require(r1, HipCipher).ciphers)
-    suite = choose_offer(core.config.esp_suites, require(r1, EspTransform).suites)
-    if (
-        cipher is None
-        or suite is None
-        or (formats is not None and ESP_FORMAT not in formats.formats)
-    ):
-        raise Dropped(DropReason.NO_PROPOSAL)
-    return cipher, suite
-
-
 def _try_another_identity(
     core: Core, association: Association, packet: HipPacket, now: float
 ) -> None:
     """The Responder cannot check our kind of HIT: call again with another (§6.8 step 6)."""
     exchange = association.initiating
-    accepted = require(packet, HitSuiteList).suites
-    other = next((i for i in core.identities.values() if i.public.hit_suite in accepted), None)
+    version = VERSIONS[packet.version]
+    mine = [i for i in core.identities.values() if i.public.version == version.number]
+    other = next((i for i in mine if version.can_check(packet, i)), None)
     if exchange is None or other is None:
         core.fail(association, "the peer supports none of this host's HIT suites", now)
         return
@@ -340,26 +329,36 @@ def _make_i2(
     now: float,
 ) -> tuple[Session, bytes]:
     local = association.local
-    cipher, suite = _choose(core, r1)
-    puzzle, value = require(r1, Puzzle), require(r1, DiffieHellman)
-    peer = identity_of(require(r1, HostId), r1)
-    function = rhash(peer.hit_suite)
+    version = VERSIONS[r1.version]
+    compat = core.config.compat(r1.sender_hit)
+    choice = version.choose(core.config, r1)
+    puzzle, value = require(r1, Puzzle), version.public_value(r1, exchange.dh_groups)
+    peer = identity_of(core, require(r1, HostId), r1)
     own = DhKeyPair.generate(value.group)
-    secret = own.shared_secret(value.public_value)
-    keymat = Keymat(secret, puzzle.i, j, local.hit, peer.hit, function)
-    hip_keys = draw_hip_keys(keymat, local.hit, peer.hit, cipher, function)
-    index = keymat.index
+    material = agree(
+        version,
+        compat,
+        choice,
+        own.shared_secret(value.public_value),
+        salt=(puzzle.i, j),
+        local_hit=local.hit,
+        peer_hit=peer.hit,
+        responder_hit=peer.hit,
+    )
+    hip_keys = material.hip_keys
     session = Session(
+        version=version,
+        compat=compat,
         peer=peer,
-        rhash=function,
+        choice=choice,
+        puzzle_hash=material.puzzle_hash,
+        rhash=material.mac_hash,
         hip_keys=hip_keys,
-        esp_keys=draw_esp_keys(keymat, local.hit, peer.hit, suite),
-        esp_suite=suite,
-        cipher=cipher,
+        esp_keys=material.esp_keys,
         dh_group=value.group,
         inbound_spi=core.new_spi(),
         solution=puzzle.i + j,
-        keymat=keymat,
+        keymat=material.keymat,
         salt=(puzzle.i, j),
         own_dh=own,
         peer_dh=value.public_value,
@@ -370,13 +369,11 @@ def _make_i2(
         exchange.offer = _offer(core, exchange, r1, now)
         locators = checking.own_locators(core, exchange.offer, session.inbound_spi)
     parameters: list[Parameter] = [
-        EspInfo(index, 0, session.inbound_spi),
+        EspInfo(material.index, 0, session.inbound_spi),
         Solution(puzzle.k, puzzle.opaque, puzzle.i, j),
-        DiffieHellman(value.group, own.public_value),
-        HipCipher((cipher,)),
-        *_secrets(core, local, cipher, hip_keys.outgoing_encryption, locators),
-        TransportFormatList((ESP_FORMAT,)),
-        EspTransform((suite,)),
+        version.diffie_hellman(own),
+        *_secrets(core, local, session, locators),
+        *version.choice_parameters(choice),
     ]
     if counter := r1.get(R1Counter):
         parameters.append(counter)
@@ -387,13 +384,18 @@ def _make_i2(
     parameters += requester.request(core, association, r1.get(RegInfo))
     if echo := r1.get(EchoRequestSigned):
         parameters.append(EchoResponseSigned(echo.data))
+    if compat.r1_counter_first:
+        parameters.sort(key=lambda one: (not isinstance(one, R1Counter), one.type))
     i2 = protect(
         PacketType.I2,
         local,
         association.peer_hit,
         parameters,
-        rhash=function,
-        key=hip_keys.outgoing_integrity,
+        rhash=session.rhash,
+        key=hip_keys.incoming_integrity
+        if compat.swapped_exchange_macs
+        else hip_keys.outgoing_integrity,
+        keep_order=compat.r1_counter_first,
     )
     return session, _with_unsigned_echoes(i2, r1)
 
@@ -403,7 +405,7 @@ def _with_unsigned_echoes(i2: bytes, r1: HipPacket) -> bytes:
 
     Anybody on the way can put such echoes into an R1, so they must not keep the I2 from leaving.
     """
-    parsed = HipPacket.parse(i2)
+    parsed = HipPacket.parse(i2, strict_order=False, versions=SUPPORTED_VERSIONS)
     answers: list[Parameter] = []
     room = MAX_LENGTH - len(i2)
     for echo in r1.all(EchoRequestUnsigned):
@@ -412,23 +414,26 @@ def _with_unsigned_echoes(i2: bytes, r1: HipPacket) -> bytes:
             answers.append(EchoResponseUnsigned(echo.data))
     if not answers:
         return i2
-    return replace(parsed, parameters=(*parsed.parameters, *answers), raw=b"").emit()
+    return replace(parsed, parameters=(*parsed.parameters, *answers), raw=b"").emit(keep_order=True)
 
 
 def _secrets(
-    core: Core, local: LocalIdentity, cipher: int, key: bytes, locators: LocatorSet | None
+    core: Core, local: LocalIdentity, session: Session, locators: LocatorSet | None
 ) -> list[Parameter]:
     """HOST_ID, hidden from onlookers if so configured and if there is a cipher (§5.3.3).
 
     Own locators are hidden in any case (RFC 9028 §4.3).
     """
-    host_id = HostId(local.public.algorithm, local.public.encoded)
+    version, key = session.version, session.hip_keys.outgoing_encryption
+    host_id = version.host_id(local.public)
     hidden: list[Parameter] = [] if locators is None else [locators]
-    hide_host_id = core.config.encrypt_host_id and bool(key)
+    hide_host_id = core.config.encrypt_host_id and bool(key) and not session.compat.clear_host_id
     if hide_host_id:
         hidden.append(host_id)
     parameters: list[Parameter] = [] if hide_host_id else [host_id]
-    return [*parameters, checking.encrypted(core, cipher, key, *hidden)] if hidden else parameters
+    if hidden:
+        parameters.append(checking.encrypted(core, version, session.choice, key, *hidden))
+    return parameters
 
 
 def _offer(core: Core, exchange: InitiatorExchange, r1: HipPacket, now: float) -> Offer:

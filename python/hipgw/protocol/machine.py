@@ -5,6 +5,7 @@ from dataclasses import replace
 from ipaddress import IPv6Address
 
 from hipgw.errors import LocalProtocolError, WireError
+from hipgw.identity.hit import hit_version, is_hit
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.protocol import (
     closing,
@@ -20,6 +21,7 @@ from hipgw.protocol import (
     updating,
 )
 from hipgw.protocol.association import Association, AssociationInfo
+from hipgw.protocol.compat import RFC
 from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
@@ -91,7 +93,7 @@ class HipMachine:
         opportunistic. Raises LocalProtocolError if it cannot be begun at all.
         """
         core = self._core
-        local = self._preferred if local_hit is None else core.identities.get(local_hit)
+        local = self._caller(peer_hit) if local_hit is None else core.identities.get(local_hit)
         if local is None:
             raise LocalProtocolError(f"{local_hit} is not a HIT of this host")
         if peer_hit in core.identities:
@@ -228,9 +230,13 @@ class HipMachine:
         return self._drain()
 
     def path_silent(self, peer_hit: IPv6Address, now: float) -> list[Effect]:
-        """A peer is not heard any more, though the link is up: try all other pairs of addresses."""
+        """A peer is not heard any more, though the link is up: try all other pairs of addresses.
+
+        If the path was found by connectivity checks, they are begun anew (RFC 9028 §4.9).
+        """
         for association in self._core.with_peer(peer_hit):
             reachability.search(self._core, association, now)
+            restart.silent(self._core, association, now)
         return self._drain()
 
     def data_sent(self, peer_hit: IPv6Address, now: float) -> list[Effect]:
@@ -264,6 +270,7 @@ class HipMachine:
         for association in self._core.with_peer(peer_hit):
             probing.data_flows(self._core, association, now, one_way=one_way)
             if not one_way:
+                association.mobility.heard_at = now
                 reachability.heard(self._core, association, now)
         return self._drain()
 
@@ -394,6 +401,19 @@ class HipMachine:
 
     # -- inside ------------------------------------------------------------------------------
 
+    def _caller(self, peer_hit: IPv6Address | None) -> LocalIdentity:
+        """The own identity to call a peer with: the preferred one of its HIT's version."""
+        if peer_hit is None or not is_hit(peer_hit):
+            return self._preferred
+        version = hit_version(peer_hit)
+        for identity in (self._preferred, *self._core.identities.values()):
+            if identity.public.version == version:
+                return identity
+        raise LocalProtocolError(
+            f"this host has no Host Identity of HIP version {version}, and {peer_hit} is of that",
+            hint="set identity.key_file_v1 to an RSA or DSA key" if version == 1 else "",
+        )
+
     def _parse(self, data: bytes, path: Path) -> HipPacket:
         pseudo = None
         if path.transport is Transport.RAW:
@@ -401,9 +421,19 @@ class HipMachine:
                 raise Dropped(DropReason.CHECKSUM)
             pseudo = PseudoHeader(path.remote, path.local)
         try:
-            return HipPacket.parse(data, pseudo)
+            return HipPacket.parse(
+                data,
+                pseudo,
+                strict_order=not self._misorders(data),
+                versions=self._core.versions,
+            )
         except PacketFormatError as error:
             raise Dropped(_REASONS.get(type(error), DropReason.MALFORMED)) from None
+
+    def _misorders(self, data: bytes) -> bool:
+        """Whether the sender, by its HIT in the header, is known not to sort parameters."""
+        sender = data[8:24]
+        return len(sender) == 16 and self._core.config.compat(IPv6Address(sender)).disordered
 
     def _is_for_others(self, packet: HipPacket) -> bool:
         """Whether it is for a HIT of somebody else, and this host relays. HIT zero is everybody."""
@@ -419,6 +449,7 @@ class HipMachine:
 
     def _dispatch(self, packet: HipPacket, path: Path, now: float) -> None:
         core = self._core
+        _check_versions(packet)
         match packet.packet_type:
             case PacketType.I1:
                 responder.handle_i1(core, packet, path, now)
@@ -496,9 +527,11 @@ class HipMachine:
             initiator=association.initiator,
             established_at=association.established_at,
             exchange_s=association.exchange_s,
+            version=association.local.version,
+            compat=session.compat.name if session else RFC.name,
             peer_identity=session.peer.describe() if session else "",
             dh_group=session.dh_group if session else 0,
-            cipher=session.cipher if session else 0,
+            cipher=session.choice.cipher if session else 0,
             esp_suite=session.esp_suite if session else 0,
             inbound_spi=session.inbound_spi if session else 0,
             outbound_spi=session.outbound_spi if session else 0,
@@ -509,3 +542,10 @@ class HipMachine:
             locators=tuple(replace(one) for one in association.mobility.locators),
             mapped=association.mobility.mapped,
         )
+
+
+def _check_versions(packet: HipPacket) -> None:
+    """A packet is of the version that its HITs are of: no other can be forced. Raises Dropped."""
+    for hit in (packet.sender_hit, packet.receiver_hit):
+        if is_hit(hit) and hit_version(hit) != packet.version:
+            raise Dropped(DropReason.VERSION)

@@ -46,6 +46,8 @@ def addresses_changed(core: Core, addresses: Sequence[IPAddress], now: float) ->
             up.append(association)
         elif association.initiating is not None:
             _go_on_from(core, association.initiating)
+        elif association.closing is not None:
+            _close_from(core, association)
     # A signature each: with thousands of peers that takes a while, so those in use go first.
     up.sort(key=lambda association: -association.last_traffic)
     for number, association in enumerate(up):
@@ -68,6 +70,13 @@ def _go_on_from(core: Core, exchange: InitiatorExchange) -> None:
     exchange.paths = tuple(there(path) for path in exchange.paths)
     if exchange.path is not None:
         exchange.path = there(exchange.path)
+
+
+def _close_from(core: Core, association: Association) -> None:
+    """Send CLOSE again from an address that is there, or the peer would never hear of it."""
+    path = association.path
+    if path is not None and path.local not in core.own_addresses:
+        association.path = next(iter(paths.pairs(core, association)), path)
 
 
 def reconsider(core: Core, association: Association, now: float) -> None:
@@ -127,12 +136,20 @@ def announce(
     begun anew in the same packet, since it may have been lost with the old address (§3.2.2;
     RFC 7402 §6.8 forbids another UPDATE beside it).
     """
+    if session.compat.bare_updates:
+        return
+    if session.compat.moves_with_rekey:
+        rekeying.ready(core, session)
     mobility, rekey = association.mobility, session.rekey
     listed = _listed(core, mobility.preferred)
     update_tasks.cancel(association, mobility.announcement)
-    parameters: list[Parameter] = [reachability.gratuitous(session)]
+    parameters: list[Parameter] = reachability.gratuitous(session)
     spi = session.inbound_spi
-    joined = rekey is not None and rekey.task is not None and not rekey.acknowledged
+    joined = (
+        rekey is not None
+        and not rekey.acknowledged
+        and (rekey.task is not None or session.compat.moves_with_rekey)
+    )
     if joined and rekey is not None:
         update_tasks.cancel(association, rekey.task)
         parameters = rekeying.parameters(session, rekey)
@@ -278,8 +295,12 @@ def _try_better(core: Core, association: Association, now: float) -> None:
 def _keep_alive(core: Core, association: Association, now: float) -> None:
     """Remind the NATs on the way (RFC 5770 §4.7), if there are any or that is not known."""
     behind = behind_nat(association)
-    if (behind or (behind is None and association.initiator)) and association.path is not None:
-        notifying.keep_alive(core, association, association.path)
+    path, session = association.path, association.session
+    if (behind or (behind is None and association.initiator)) and path and session:
+        if session.compat.keepalive_notify:
+            notifying.keep_alive(core, association, path)
+        else:
+            update_tasks.keep_alive(core, association, session, path)
     data_sent(core, association, now)
 
 
@@ -359,6 +380,10 @@ def _read(
         locator = PeerLocator(address=address, port=port, preferred=entry.preferred)
         if entry.lifetime != _FOREVER:
             locator.expires = now + entry.lifetime
+        before = listed.get(locator.key)
+        if before is not None and before.preferred:
+            # OpenHIP lists a new address twice, the first time as the preferred one.
+            locator.preferred = True
         listed[locator.key] = locator
     return list(listed.values())[:LOCATORS_MAX], unsupported
 

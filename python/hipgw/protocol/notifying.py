@@ -10,6 +10,7 @@ from hipgw.protocol.drops import DropReason
 from hipgw.protocol.path import Path
 from hipgw.protocol.peer_identity import identity_of
 from hipgw.protocol.protection import sign, signature_holds
+from hipgw.protocol.versions.registry import VERSIONS
 from hipgw.wire.notify import NotifyType, is_error, name_of
 from hipgw.wire.packet import HipPacket, PacketType
 from hipgw.wire.parameters import HostId, Notification
@@ -35,7 +36,7 @@ def send(
     """
     if not core.notify_limit.allow(path.remote, now):
         return
-    host_id = HostId(local.public.algorithm, local.public.encoded)
+    host_id = VERSIONS[local.public.version].host_id(local.public)
     packet = sign(PacketType.NOTIFY, local, peer_hit, (Notification(error, data), host_id))
     if longest is None or len(packet) <= longest:
         core.send(packet, path, peer_hit)
@@ -74,7 +75,7 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     elif exchange is not None and exchange.session is not None:
         peer = exchange.session.peer
     else:
-        peer = identity_of(require(packet, HostId), packet)
+        peer = identity_of(core, require(packet, HostId), packet)
     if not signature_holds(packet, peer):
         raise Dropped(DropReason.BAD_SIGNATURE)
     if path.relay_to is None:

@@ -80,10 +80,13 @@ def is_deprecated(association: Association, path: Path) -> bool:
 def move(core: Core, association: Association, new: Path, reason: str) -> None:
     """Send by another path from now on; nothing happens if it is the current one.
 
-    An address that is not verified gets no more data than the peer's credit allows (§5.6).
+    An address that is not verified gets no more data than the peer's credit allows (§5.6). While
+    connectivity checks look for a first path, nothing that is said of addresses changes it: the
+    packets go by the relay, and no security association for data is there to be moved.
     """
     old, session, mobility = association.path, association.session, association.mobility
-    if old is None or session is None:
+    checks = association.checks
+    if old is None or session is None or (checks is not None and checks.undecided):
         return
     verified = is_active(association, new)
     if new == old and verified == mobility.verified:

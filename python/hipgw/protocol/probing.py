@@ -24,7 +24,8 @@ _UNIT = 8
 def begin(core: Core, association: Association, route_mtu: int, now: float) -> None:
     """Begin to find out what the current path carries; *route_mtu* is the most that it may be."""
     path = association.path
-    if association.state not in UP or association.session is None or path is None:
+    session = association.session
+    if association.state not in UP or session is None or path is None or not session.compat.probes:
         return
     if path.relay_to is not None:
         # A relay adds to packets and cuts tails off: probes would not show what data meets.

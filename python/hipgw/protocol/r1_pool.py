@@ -11,28 +11,16 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 
 from hipgw.identity.dh import DhKeyPair
-from hipgw.identity.host_identity import SUPPORTED_HIT_SUITES, LocalIdentity
-from hipgw.identity.rhash import rhash
+from hipgw.identity.host_identity import LocalIdentity
+from hipgw.protocol.compat import RFC, Compat
 from hipgw.protocol.config import MachineConfig
-from hipgw.protocol.nat.negotiation import r1_parameters
-from hipgw.protocol.negotiation import ESP_FORMAT, OFFERS_MAX
 from hipgw.protocol.path import IPAddress
 from hipgw.protocol.rate_limit import Meter
+from hipgw.protocol.versions.registry import VERSIONS
 from hipgw.wire import tlv
 from hipgw.wire.coverage import signature2_coverage
 from hipgw.wire.packet import HipPacket, PacketType
-from hipgw.wire.parameters import (
-    DhGroupList,
-    DiffieHellman,
-    EspTransform,
-    HipCipher,
-    HipSignature2,
-    HitSuiteList,
-    HostId,
-    Puzzle,
-    R1Counter,
-    TransportFormatList,
-)
+from hipgw.wire.parameters import HostId, Parameter, Puzzle
 
 SECRET_OCTETS = 32
 OPAQUE_OCTETS = 2
@@ -60,8 +48,10 @@ class Generation:
     secret: bytes = field(repr=False)
     expires: float
     key_pairs: dict[int, DhKeyPair] = field(default_factory=dict, repr=False)
-    templates: dict[tuple[IPv6Address, int, int, bool], _Template] = field(default_factory=dict)
-    """By identity, group, difficulty, and whether a relay brings it."""
+    templates: dict[tuple[IPv6Address, tuple[int, ...], int, bool, str], _Template] = field(
+        default_factory=dict
+    )
+    """By identity, groups, difficulty, whether a relay brings it, and the peer's profile."""
     used: set[bytes] = field(default_factory=set)
     """Solutions that made an association."""
 
@@ -89,9 +79,10 @@ class R1Pool:
 
     def prepare(self, identities: list[LocalIdentity]) -> None:
         """Make the R1s that are most likely to be asked for."""
+        difficulty = self._config.puzzle_difficulty
         for identity in identities:
-            for group in self._config.dh_groups[:2]:
-                self._template(identity, group, self._config.puzzle_difficulty)
+            for groups in VERSIONS[identity.public.version].usual_groups(self._config):
+                self._template(identity, groups, difficulty, RFC)
 
     @property
     def counter(self) -> int:
@@ -115,25 +106,27 @@ class R1Pool:
     def r1(
         self,
         identity: LocalIdentity,
-        group: int,
+        groups: tuple[int, ...],
         initiator_hit: IPv6Address,
         initiator: IPAddress,
         now: float,
         *,
         relayed: bool = False,
+        compat: Compat = RFC,
     ) -> bytes:
         """The R1 for an Initiator, with a checksum field of zero.
 
-        *relayed*: it goes by a relay, and offers what is possible then.
+        *groups*: whose public values it has. *relayed*: it goes by a relay, and offers what is
+        possible then.
         """
         self._meter.count(now)
         self.rotate(now)
         difficulty = self.difficulty(now)
-        template = self._template(identity, group, difficulty, relayed=relayed)
-        length = rhash(identity.public.hit_suite).digest_size
-        opaque = self._opaque(self._current, group)
+        template = self._template(identity, groups, difficulty, compat, relayed=relayed)
+        length = VERSIONS[identity.public.version].puzzle_octets(identity.hit)
+        opaque = self._opaque(self._current, groups)
         i = self._i(
-            self._current, identity.hit, group, difficulty, initiator_hit, initiator, length
+            self._current, identity.hit, groups, difficulty, initiator_hit, initiator, length
         )
         packet = bytearray(template.packet)
         packet[_RECEIVER_HIT] = initiator_hit.packed
@@ -144,33 +137,34 @@ class R1Pool:
     def recognise(
         self,
         *,
-        counter: int,
+        generation: Generation,
         identity: LocalIdentity,
-        group: int,
+        groups: tuple[int, ...],
         difficulty: int,
         opaque: bytes,
         i: bytes,
         initiator_hit: IPv6Address,
         initiator: IPAddress,
-        now: float,
-    ) -> Generation | None:
-        """The generation whose puzzle this is; None if this host did not make it for this peer."""
-        self.rotate(now)
-        generation = self.generation(counter)
-        if generation is None:
-            return None
+    ) -> bool:
+        """Whether this host made a puzzle, in this generation and for this peer."""
         expected = self._i(
-            generation, identity.hit, group, difficulty, initiator_hit, initiator, len(i)
+            generation, identity.hit, groups, difficulty, initiator_hit, initiator, len(i)
         )
-        genuine = hmac.compare_digest(expected, i) and hmac.compare_digest(
-            self._opaque(generation, group), opaque
+        return hmac.compare_digest(expected, i) and hmac.compare_digest(
+            self._opaque(generation, groups), opaque
         )
-        return generation if genuine else None
 
-    def generation(self, counter: int) -> Generation | None:
-        """The generation of this number, if it is current or the one before (§4.1.4)."""
+    def generation(self, counter: int | None, opaque: bytes) -> Generation | None:
+        """The generation of this number, if it is current or the one before (§4.1.4).
+
+        Without a number, since R1_COUNTER is optional, its low octet in *opaque* tells.
+        """
         for generation in (self._current, self._previous):
-            if generation is not None and generation.counter == counter:
+            if generation is None:
+                continue
+            if counter == generation.counter or (
+                counter is None and opaque[:1] == self._opaque(generation, ())[:1]
+            ):
                 return generation
         return None
 
@@ -189,7 +183,7 @@ class R1Pool:
 
     def host_id_tlv(self, identity: LocalIdentity) -> bytes:
         """The HOST_ID of an identity as its R1s carry it, padding included."""
-        host_id = _host_id(identity)
+        host_id = VERSIONS[identity.public.version].host_id(identity.public)
         return tlv.build([(HostId.TYPE, host_id.emit())])
 
     # -- inside ------------------------------------------------------------------------------
@@ -212,64 +206,73 @@ class R1Pool:
         return Generation(counter, self._random(SECRET_OCTETS), now + self._config.r1_lifetime_s)
 
     @staticmethod
-    def _opaque(generation: Generation, group: int) -> bytes:
+    def _opaque(generation: Generation, groups: tuple[int, ...]) -> bytes:
         """Lets an honest Initiator's stale I2 be told from a forged one in a trace."""
-        return bytes([generation.counter & 0xFF, group])
+        return bytes([generation.counter & 0xFF, next(iter(groups), 0)])
 
     @staticmethod
     def _i(
         generation: Generation,
         own_hit: IPv6Address,
-        group: int,
+        groups: tuple[int, ...],
         difficulty: int,
         initiator_hit: IPv6Address,
         initiator: IPAddress,
         length: int,
     ) -> bytes:
         bound = (
-            bytes([group, difficulty]) + initiator_hit.packed + own_hit.packed + initiator.packed
+            bytes([*groups, difficulty]) + initiator_hit.packed + own_hit.packed + initiator.packed
         )
         size = min(max(length, 1), 64)
         return hashlib.blake2b(bound, key=generation.secret, digest_size=size).digest()
 
     def _template(
-        self, identity: LocalIdentity, group: int, difficulty: int, *, relayed: bool = False
+        self,
+        identity: LocalIdentity,
+        groups: tuple[int, ...],
+        difficulty: int,
+        compat: Compat,
+        *,
+        relayed: bool = False,
     ) -> _Template:
-        key = (identity.hit, group, difficulty, relayed)
+        key = (identity.hit, groups, difficulty, relayed, compat.name)
         template = self._current.templates.get(key)
         if template is None:
-            template = self._make(identity, group, difficulty, relayed=relayed)
+            template = self._make(identity, groups, difficulty, compat, relayed=relayed)
             self._current.templates[key] = template
         return template
 
     def _make(
-        self, identity: LocalIdentity, group: int, difficulty: int, *, relayed: bool
+        self,
+        identity: LocalIdentity,
+        groups: tuple[int, ...],
+        difficulty: int,
+        compat: Compat,
+        *,
+        relayed: bool,
     ) -> _Template:
-        config = self._config
-        length = rhash(identity.public.hit_suite).digest_size
-        parameters = (
-            R1Counter(self._current.counter),
+        config, public = self._config, identity.public
+        version = VERSIONS[public.version]
+        length = version.puzzle_octets(identity.hit)
+        parameters: list[Parameter] = [
             Puzzle(difficulty, config.puzzle_lifetime, bytes(OPAQUE_OCTETS), bytes(length)),
-            DhGroupList(config.dh_groups[:OFFERS_MAX]),
-            DiffieHellman(group, self._current.key_pair(group).public_value),
-            HipCipher(config.hip_ciphers[:OFFERS_MAX]),
-            _host_id(identity),
-            HitSuiteList(SUPPORTED_HIT_SUITES),
-            TransportFormatList((ESP_FORMAT,)),
-            EspTransform(config.esp_suites[:OFFERS_MAX]),
-            *r1_parameters(config.nat, config.registrar, relayed=relayed),
-        )
+            *version.r1_offers(config, compat, [self._current.key_pair(group) for group in groups]),
+            version.host_id(public),
+        ]
+        if compat.r1_counter:
+            parameters.append(version.r1_counter(self._current.counter))
+        if not compat.plain_r1:
+            parameters += version.r1_services(config, relayed=relayed)
         nobody = IPv6Address(0)
-        unsigned = HipPacket(PacketType.R1, identity.hit, nobody, parameters)
-        signature = HipSignature2(
-            identity.public.algorithm, identity.sign(signature2_coverage(unsigned.emit()))
-        )
-        packet = HipPacket(PacketType.R1, identity.hit, nobody, (*parameters, signature)).emit()
+
+        def emit(parameters: list[Parameter]) -> bytes:
+            return HipPacket(
+                PacketType.R1, identity.hit, nobody, tuple(parameters), version=version.number
+            ).emit()
+
+        signed = signature2_coverage(emit(parameters))
+        packet = emit([*parameters, version.signature_2(public, identity.sign(signed))])
         puzzle = next(
             entry.offset for entry in tlv.scan(packet, _HEADER_OCTETS) if entry.type == Puzzle.TYPE
         )
         return _Template(packet, puzzle)
-
-
-def _host_id(identity: LocalIdentity) -> HostId:
-    return HostId(identity.public.algorithm, identity.public.encoded)

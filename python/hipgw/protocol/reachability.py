@@ -4,25 +4,21 @@ An address counts as the peer's once an echo that was sent there has come back. 
 can know what was in it, so nobody else can make this host send data somewhere.
 """
 
-import hmac
 from collections.abc import Sequence
 
-from hipgw.protocol import paths, update_tasks
+from hipgw.protocol import paths, rekeying, update_tasks
 from hipgw.protocol.association import Association, Session
 from hipgw.protocol.core import UP, Core
+from hipgw.protocol.echoes import answers, echo_request
 from hipgw.protocol.locators import LocatorState, PeerLocator, is_unicast
 from hipgw.protocol.path import Path
 from hipgw.protocol.update_tasks import Abandoned, Acknowledged, UpdateTask
 from hipgw.wire.packet import HipPacket
 from hipgw.wire.parameters import (
-    EchoRequestSigned,
-    EchoResponseSigned,
-    EchoResponseUnsigned,
     EspInfo,
     Parameter,
 )
 
-NONCE_OCTETS = 16
 CHALLENGE_RETRIES = 5
 SEARCH_RETRIES = 3
 CHECK_RETRIES = 2
@@ -63,15 +59,17 @@ def verify(
         abandoned=_unverified,
         retries=CHALLENGE_RETRIES,
         # As RFC 8046 §3.2.1 shows it: middleboxes learn the SPI.
-        more=(gratuitous(session), *answer),
+        more=(*gratuitous(session), *answer),
     )
     challenges[locator.key] = task
     return task
 
 
-def gratuitous(session: Session) -> EspInfo:
-    """An ESP_INFO that changes nothing (RFC 8046 §5.3)."""
-    return EspInfo(session.keymat.index, session.inbound_spi, session.inbound_spi)
+def gratuitous(session: Session) -> list[Parameter]:
+    """An ESP_INFO that changes nothing (RFC 8046 §5.3), if the peer takes it for that."""
+    if session.compat.moves_with_rekey or session.compat.bare_updates:
+        return []
+    return [EspInfo(session.keymat.index, session.inbound_spi, session.inbound_spi)]
 
 
 def source_seen(core: Core, association: Association, source: Path, now: float) -> None:
@@ -81,8 +79,11 @@ def source_seen(core: Core, association: Association, source: Path, now: float) 
     anybody on the way can send a copy from anywhere.
     """
     session, path = association.session, association.path
+    checks = association.checks
     if association.state not in UP or session is None or path is None:
         return
+    if checks is not None and (checks.undecided or checks.is_relay(source)):
+        return  # where the peer is they find out, not who has passed on its signalling
     if source.transport is not path.transport or not is_unicast(source.remote):
         return
     if (source.remote, source.locator_port) == (path.remote, path.locator_port):
@@ -238,12 +239,12 @@ def _echo(
     retries: int,
     more: Sequence[Parameter] = (),
 ) -> UpdateTask:
-    nonce = core.random(NONCE_OCTETS)
+    nonce, echo = echo_request(session.compat, core.random)
     return update_tasks.begin(
         core,
         association,
         session,
-        (*more, EchoRequestSigned(nonce)),
+        (*more, *echo),
         [path],
         now,
         acknowledged=acknowledged,
@@ -253,29 +254,22 @@ def _echo(
     )
 
 
-def _answers(packet: HipPacket, task: UpdateTask) -> bool:
-    """Whether a packet brings back what only the addressee of the echo can know."""
-    echoes = [
-        *(echo.data for echo in packet.all(EchoResponseSigned)),
-        *(echo.data for echo in packet.all(EchoResponseUnsigned)),
-    ]
-    return any(hmac.compare_digest(data, task.nonce) for data in echoes)
-
-
 def _verified(
     core: Core,
     association: Association,
     task: UpdateTask,
     packet: HipPacket,
-    _path: Path,
-    _now: float,
+    path: Path,
+    now: float,
 ) -> None:
     mobility = association.mobility
     _drop_challenge(association, task)
+    # A peer that changes its keys with each move is asked both in one packet.
+    rekeying.acknowledged(core, association, task, packet, path, now)
     locator = paths.locator_of(association, task.path)
     if locator is None or locator.state is LocatorState.DEPRECATED:
         return
-    if not _answers(packet, task):
+    if not answers(packet, task.nonce):
         return
     locator.state = LocatorState.ACTIVE
     if not locator.listed:
@@ -286,8 +280,9 @@ def _verified(
     settle(core, association, "the peer has moved")
 
 
-def _unverified(core: Core, association: Association, task: UpdateTask, _now: float) -> None:
+def _unverified(core: Core, association: Association, task: UpdateTask, now: float) -> None:
     _drop_challenge(association, task)
+    rekeying.abandoned(core, association, task, now)
     locator = paths.locator_of(association, task.path)
     if locator is not None and not locator.listed:
         locator.state = LocatorState.DEPRECATED
@@ -312,7 +307,7 @@ def _found(
     mobility, current = association.mobility, association.path
     if task not in mobility.search or current is None:
         return
-    if not _answers(packet, task) or paths.is_deprecated(association, task.path):
+    if not answers(packet, task.nonce) or paths.is_deprecated(association, task.path):
         _not_found(core, association, task, now)
         return
     paths.stop_search(association)
@@ -340,7 +335,7 @@ def _works_again(
     mobility = association.mobility
     if task not in mobility.search:
         return
-    if not _answers(packet, task) or paths.is_deprecated(association, task.path):
+    if not answers(packet, task.nonce) or paths.is_deprecated(association, task.path):
         _not_found(core, association, task, now)
         return
     mobility.search.remove(task)

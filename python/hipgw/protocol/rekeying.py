@@ -7,10 +7,10 @@ that are still on their way.
 """
 
 from hipgw.errors import IdentityError
-from hipgw.identity.dh import DhKeyPair
+from hipgw.identity.dh import DhKeyPair, kij_octets
 from hipgw.identity.esp_suites import esp_suite
-from hipgw.identity.keymat import Keymat, draw_esp_keys
 from hipgw.protocol import closing, paths, update_tasks
+from hipgw.protocol.agreement import esp_keys
 from hipgw.protocol.association import Association, Rekey, Retired, Session
 from hipgw.protocol.core import SPI_MIN, UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
@@ -41,12 +41,19 @@ def begin(core: Core, association: Association, now: float, *, dh: bool) -> bool
     session, path = association.session, association.path
     if association.state not in UP or session is None or path is None or session.rekey:
         return False
-    if not core.is_own(path):
+    if not core.is_own(path) or session.compat.bare_updates:
         return False
     rekey = _new(core, session, dh=dh or not _keymat_lasts(session, session.keymat.index))
     session.rekey = rekey
     _ask(core, association, session, rekey, path, now)
     return True
+
+
+def ready(core: Core, session: Session) -> None:
+    """Have a rekeying there that is not asked for yet: an announcement is to carry it."""
+    if session.rekey is None:
+        dh = not _keymat_lasts(session, session.keymat.index)
+        session.rekey = _new(core, session, dh=dh)
 
 
 def received(
@@ -211,7 +218,7 @@ def parameters(session: Session, rekey: Rekey) -> list[Parameter]:
     """The own part of a rekeying, as it is sent."""
     own: list[Parameter] = [EspInfo(rekey.index, session.inbound_spi, rekey.new_spi)]
     if rekey.own_dh is not None:
-        own.append(DiffieHellman(session.dh_group, rekey.own_dh.public_value))
+        own.append(session.version.diffie_hellman(rekey.own_dh))
     return own
 
 
@@ -219,7 +226,8 @@ def _keymat_lasts(session: Session, index: int) -> bool:
     """Whether four more ESP keys can be drawn from an index on."""
     lengths = esp_suite(session.esp_suite)
     wanted = 2 * (lengths.encryption_key_length + lengths.authentication_key_length)
-    return index + wanted <= min(LAST_INDEX, session.rhash.hkdf_limit)
+    end = session.compat.keymat_octets or LAST_INDEX
+    return index + wanted <= min(LAST_INDEX, end, session.keymat.limit)
 
 
 def acknowledged(
@@ -243,9 +251,18 @@ def acknowledged(
 
 
 def abandoned(core: Core, association: Association, task: UpdateTask, now: float) -> None:
-    """An UPDATE was not: if it is the own part, the peer is gone (RFC 7401 §6.11 step 4)."""
-    session = association.session
-    if session is None or session.rekey is None or session.rekey.task is not task:
+    """An UPDATE was not: if it is the own part, the peer is gone (RFC 7401 §6.11 step 4).
+
+    Unless it was heard since the last transmission: then the way back was broken meanwhile.
+    """
+    session, path = association.session, association.path
+    rekey = session.rekey if session is not None else None
+    if session is None or rekey is None or rekey.task is not task:
+        return
+    heard = association.mobility.heard_at > now - core.config.retransmit_max_s
+    if heard and path is not None and rekey.restarts < RESTARTS_MAX:
+        rekey.restarts += 1
+        _ask(core, association, session, rekey, path, now)
         return
     closing.begin(core, association, "no answer to UPDATE (rekeying)", now)
 
@@ -263,8 +280,13 @@ def _prepare(core: Core, association: Association, session: Session, rekey: Reke
         else:
             own = rekey.own_dh or session.own_dh
             secret = own.shared_secret(rekey.peer_dh or session.peer_dh)
-            keymat = Keymat(secret, *session.salt, *hits, session.rhash)
-        rekey.keys = draw_esp_keys(keymat, *hits, session.esp_suite)
+            keymat = session.version.keymat(
+                kij_octets(secret, session.compat.kij_zeros),
+                session.salt,
+                hits,
+                session.puzzle_hash,
+            )
+        rekey.keys = esp_keys(keymat, *hits, session.esp_suite, session.compat)
     except IdentityError:
         return False
     rekey.keymat = keymat
@@ -272,7 +294,7 @@ def _prepare(core: Core, association: Association, session: Session, rekey: Reke
         association,
         Direction.INBOUND,
         spi=rekey.new_spi,
-        suite=session.esp_suite,
+        session=session,
         keys=rekey.keys,
         path=path,
     )
@@ -302,7 +324,7 @@ def _finish(core: Core, association: Association, session: Session, now: float) 
         association,
         Direction.OUTBOUND,
         spi=session.outbound_spi,
-        suite=session.esp_suite,
+        session=session,
         keys=rekey.keys,
         path=path,
         verified=association.mobility.verified,

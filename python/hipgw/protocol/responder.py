@@ -6,13 +6,12 @@ RFC 7401 §6.7, §6.9; RFC 7402 §6.4, §6.5.
 import hashlib
 
 from hipgw.errors import IdentityError, WireError
-from hipgw.identity.ciphers import decrypt_parameters
 from hipgw.identity.hit import hit_suite_of, is_hit
-from hipgw.identity.host_identity import SUPPORTED_HIT_SUITES, HostIdentity, LocalIdentity
-from hipgw.identity.keymat import HipKeys, Keymat, draw_esp_keys, draw_hip_keys
+from hipgw.identity.host_identity import HostIdentity, LocalIdentity
+from hipgw.identity.keymat import HipKeys
 from hipgw.identity.puzzle import verify_puzzle
-from hipgw.identity.rhash import rhash
 from hipgw.protocol import notifying
+from hipgw.protocol.agreement import agree
 from hipgw.protocol.association import Association, Session
 from hipgw.protocol.core import SPI_MIN, Core, Dropped, receiver, require
 from hipgw.protocol.drops import DropReason
@@ -21,28 +20,26 @@ from hipgw.protocol.nat import checking
 from hipgw.protocol.nat.checks import Offer
 from hipgw.protocol.nat.config import NatMode
 from hipgw.protocol.nat.negotiation import accept_mode, agreed_pacing
-from hipgw.protocol.negotiation import ESP_FORMAT, choose_dh_group
 from hipgw.protocol.path import Path
 from hipgw.protocol.peer_identity import identity_of
 from hipgw.protocol.protection import mac_holds, protect, signature_holds
+from hipgw.protocol.r1_pool import Generation
 from hipgw.protocol.rate_limit import source_key
 from hipgw.protocol.states import State
 from hipgw.protocol.transitions import Trigger
+from hipgw.protocol.versions.base import Choice, Unacceptable
+from hipgw.protocol.versions.registry import VERSIONS
 from hipgw.wire.notify import NotifyType
 from hipgw.wire.packet import HEADER_LENGTH, HipPacket, PacketType, parse_parameters
 from hipgw.wire.parameters import (
-    DhGroupList,
     DiffieHellman,
     Encrypted,
     EspInfo,
-    EspTransform,
-    HipCipher,
     HostId,
     LocatorSet,
     Parameter,
     R1Counter,
     Solution,
-    TransportFormatList,
 )
 
 COLLISION_INTERVALS = 4
@@ -59,14 +56,19 @@ def handle_i1(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     if association is not None and local.hit < packet.sender_hit and _waits(core, association, now):
         # Both began. The greater HIT will be Responder, and it got our I1 or will.
         raise Dropped(DropReason.COLLISION)
-    offered = packet.get(DhGroupList)
-    if offered is None:
-        raise Dropped(DropReason.MISSING_PARAMETER)
-    groups = core.config.dh_groups
-    # Without a common group the R1 still carries the list, so that the peer can try again.
-    group = choose_dh_group(groups, offered.groups) or groups[0]
-    relayed = path.relay_to is not None
-    r1 = core.pool.r1(local, group, packet.sender_hit, path.origin, now, relayed=relayed)
+    try:
+        groups = VERSIONS[packet.version].answer_groups(core.config, packet)
+    except Unacceptable as unacceptable:
+        raise Dropped(unacceptable.reason) from None
+    r1 = core.pool.r1(
+        local,
+        groups,
+        packet.sender_hit,
+        path.origin,
+        now,
+        relayed=path.relay_to is not None,
+        compat=core.config.compat(packet.sender_hit),
+    )
     core.send(r1, path, packet.sender_hit)
 
 
@@ -90,71 +92,66 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         raise Dropped(DropReason.COLLISION)
 
     # The puzzle, before anything that costs more than a hash.
-    counter = require(packet, R1Counter)
-    core.pool.rotate(now)
-    if core.pool.generation(counter.counter) is None:
-        raise Dropped(DropReason.OLD_R1_COUNTER)
-    generation = core.pool.recognise(
-        counter=counter.counter,
-        identity=local,
-        group=dh.group,
-        difficulty=solution.k,
-        opaque=solution.opaque,
-        i=solution.i,
-        initiator_hit=packet.sender_hit,
-        initiator=path.origin,
-        now=now,
-    )
-    if generation is None:
-        raise Dropped(DropReason.FOREIGN_PUZZLE)
-    function = rhash(local.public.hit_suite)
-    if not verify_puzzle(
-        function, solution.k, solution.i, packet.sender_hit, local.hit, solution.j
-    ):
-        raise Dropped(DropReason.BAD_SOLUTION)
+    version, compat = VERSIONS[packet.version], core.config.compat(packet.sender_hit)
+    generation = _solved(core, packet, local, solution, path, now)
     if used in generation.used:
         raise Dropped(DropReason.REPLAYED_SOLUTION)
 
     # The peer has worked for it: from here on it is told what is wrong.
-    cipher, suite = _choices(core, packet, local, path, now)
+    choice = _choice(core, packet, local, path, now)
     mode = _mode(core, packet, local, path, now)
     try:
         own = generation.key_pair(dh.group)
         secret = own.shared_secret(dh.public_value)
     except IdentityError:
         raise Dropped(DropReason.BAD_DH) from None
-    keymat = Keymat(secret, solution.i, solution.j, local.hit, packet.sender_hit, function)
-    hip_keys = draw_hip_keys(keymat, local.hit, packet.sender_hit, cipher, function)
-    index = keymat.index
-    peer = _host_identity(packet, cipher, hip_keys)
-    if not mac_holds(packet, function, hip_keys.incoming_integrity):
+    material = agree(
+        version,
+        compat,
+        choice,
+        secret,
+        salt=(solution.i, solution.j),
+        local_hit=local.hit,
+        peer_hit=packet.sender_hit,
+        responder_hit=local.hit,
+    )
+    keys = material.hip_keys
+    peer = _host_identity(core, packet, choice, keys)
+    swapped = compat.swapped_exchange_macs
+    if not mac_holds(
+        packet,
+        material.mac_hash,
+        keys.outgoing_integrity if swapped else keys.incoming_integrity,
+    ):
         notifying.send(core, local, packet.sender_hit, NotifyType.HIP_MAC_FAILED, path, now)
         raise Dropped(DropReason.BAD_MAC)
     if not signature_holds(packet, peer):
         notifying.send(core, local, packet.sender_hit, NotifyType.AUTHENTICATION_FAILED, path, now)
         raise Dropped(DropReason.BAD_SIGNATURE)
     esp_info = require(packet, EspInfo)
-    if esp_info.keymat_index != index or esp_info.old_spi or esp_info.new_spi < SPI_MIN:
+    if esp_info.keymat_index != material.index or esp_info.old_spi or esp_info.new_spi < SPI_MIN:
         raise Dropped(DropReason.BAD_SPI)
 
     theirs = None
     if mode == NatMode.ICE_HIP_UDP:
-        theirs = checking.told_locators(packet, cipher, hip_keys.incoming_encryption)
+        theirs = checking.told_locators(packet, version, choice, keys.incoming_encryption)
     if association is None:
         association = core.create(local, packet.sender_hit)
     core.pool.use(generation, used, now)
     session = Session(
+        version=version,
+        compat=compat,
         peer=peer,
-        rhash=function,
-        hip_keys=hip_keys,
-        esp_keys=draw_esp_keys(keymat, local.hit, packet.sender_hit, suite),
-        esp_suite=suite,
-        cipher=cipher,
+        choice=choice,
+        puzzle_hash=material.puzzle_hash,
+        rhash=material.mac_hash,
+        hip_keys=keys,
+        esp_keys=material.esp_keys,
         dh_group=dh.group,
         inbound_spi=core.new_spi(),
         outbound_spi=esp_info.new_spi,
         solution=used,
-        keymat=keymat,
+        keymat=material.keymat,
         salt=(solution.i, solution.j),
         own_dh=own,
         peer_dh=dh.public_value,
@@ -170,10 +167,11 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         PacketType.R2,
         local,
         packet.sender_hit,
-        (EspInfo(index, 0, session.inbound_spi), *more),
-        rhash=function,
-        key=hip_keys.outgoing_integrity,
+        (EspInfo(material.index, 0, session.inbound_spi), *more),
+        rhash=session.rhash,
+        key=keys.incoming_integrity if swapped else keys.outgoing_integrity,
         host_id_tlv=core.pool.host_id_tlv(local),
+        signature_2=compat.r2_signature_2,
     )
     core.stop_initiating(association)
     core.install_session(association, session, Direction.INBOUND, path)
@@ -202,7 +200,9 @@ def _called(core: Core, packet: HipPacket) -> LocalIdentity:
     if not core.config.opportunistic:
         raise Dropped(DropReason.OPPORTUNISTIC)
     wanted = hit_suite_of(packet.sender_hit) if is_hit(packet.sender_hit) else 0
-    identities = list(core.identities.values())
+    identities = [i for i in core.identities.values() if i.public.version == packet.version]
+    if not identities:
+        raise Dropped(DropReason.VERSION)
     return next((i for i in identities if i.public.hit_suite == wanted), identities[0])
 
 
@@ -252,27 +252,64 @@ def _gives_way(core: Core, association: Association, now: float) -> bool:
     )
 
 
-def _choices(
-    core: Core, packet: HipPacket, local: LocalIdentity, path: Path, now: float
-) -> tuple[int, int]:
-    """The Initiator's one cipher and one ESP suite, both of which were offered."""
+def _solved(
+    core: Core,
+    packet: HipPacket,
+    local: LocalIdentity,
+    solution: Solution,
+    path: Path,
+    now: float,
+) -> Generation:
+    """The generation of a puzzle that this host made for this peer, which has solved it (§6.9).
 
-    def refuse(error: NotifyType, reason: DropReason = DropReason.BAD_CHOICE) -> Dropped:
-        notifying.send(core, local, packet.sender_hit, error, path, now)
-        return Dropped(reason)
+    Raises Dropped.
+    """
+    version, compat = VERSIONS[packet.version], core.config.compat(packet.sender_hit)
+    group = require(packet, DiffieHellman).group
+    counter = require(packet, R1Counter) if compat.r1_counter else packet.get(R1Counter)
+    core.pool.rotate(now)
+    generation = core.pool.generation(counter.counter if counter else None, solution.opaque)
+    if generation is None:
+        raise Dropped(DropReason.OLD_R1_COUNTER)
+    try:
+        groups = version.answer_groups(core.config, packet)
+    except Unacceptable as unacceptable:
+        raise Dropped(unacceptable.reason) from None
+    genuine = core.pool.recognise(
+        generation=generation,
+        identity=local,
+        groups=groups,
+        difficulty=solution.k,
+        opaque=solution.opaque,
+        i=solution.i,
+        initiator_hit=packet.sender_hit,
+        initiator=path.origin,
+    )
+    if not genuine or group not in groups:
+        raise Dropped(DropReason.FOREIGN_PUZZLE)
+    if not verify_puzzle(
+        version.puzzle_hash(local.hit),
+        solution.k,
+        solution.i,
+        packet.sender_hit,
+        local.hit,
+        solution.j,
+        length=version.puzzle_octets(local.hit),
+        bits=compat.puzzle_bits,
+        responder_first=compat.puzzle_responder_first,
+    ):
+        raise Dropped(DropReason.BAD_SOLUTION)
+    return generation
 
-    if hit_suite_of(packet.sender_hit) not in SUPPORTED_HIT_SUITES:
-        raise refuse(NotifyType.UNSUPPORTED_HIT_SUITE, DropReason.NO_PROPOSAL)
-    formats = packet.get(TransportFormatList)
-    if formats is not None and formats.formats != (ESP_FORMAT,):
-        raise refuse(NotifyType.NO_ESP_PROPOSAL_CHOSEN)
-    ciphers = require(packet, HipCipher).ciphers
-    if len(ciphers) != 1 or ciphers[0] not in core.config.hip_ciphers:
-        raise refuse(NotifyType.INVALID_HIP_CIPHER_CHOSEN)
-    suites = require(packet, EspTransform).suites
-    if len(suites) != 1 or suites[0] not in core.config.esp_suites:
-        raise refuse(NotifyType.INVALID_ESP_TRANSFORM_CHOSEN)
-    return ciphers[0], suites[0]
+
+def _choice(core: Core, packet: HipPacket, local: LocalIdentity, path: Path, now: float) -> Choice:
+    """The Initiator's choices, all of which were offered. Raises Dropped."""
+    try:
+        return VERSIONS[packet.version].chosen(core.config, packet)
+    except Unacceptable as unacceptable:
+        if unacceptable.notify is not None:
+            notifying.send(core, local, packet.sender_hit, unacceptable.notify, path, now)
+        raise Dropped(unacceptable.reason) from None
 
 
 def _mode(
@@ -312,21 +349,22 @@ def _candidates(
     checking.prepare(core, association, offer, theirs, began=now)
     locators = checking.own_locators(core, offer, session.inbound_spi)
     key = session.hip_keys.outgoing_encryption
-    return checking.encrypted(core, session.cipher, key, locators)
+    return checking.encrypted(core, session.version, session.choice, key, locators)
 
 
-def _host_identity(packet: HipPacket, cipher: int, keys: HipKeys) -> HostIdentity:
+def _host_identity(core: Core, packet: HipPacket, choice: Choice, keys: HipKeys) -> HostIdentity:
     """The Initiator's Host Identity, in clear or inside ENCRYPTED, checked against its HIT."""
+    version = VERSIONS[packet.version]
     host_id = packet.get(HostId)
     if host_id is None:
         encrypted = require(packet, Encrypted)
         try:
             inner = parse_parameters(
-                decrypt_parameters(cipher, keys.incoming_encryption, encrypted.data)
+                version.decrypt(choice, keys.incoming_encryption, encrypted.data), version.number
             )
         except (IdentityError, WireError):
             raise Dropped(DropReason.DECRYPTION) from None
         host_id = next((p for p in inner if isinstance(p, HostId)), None)
         if host_id is None:
             raise Dropped(DropReason.DECRYPTION)
-    return identity_of(host_id, packet)
+    return identity_of(core, host_id, packet)

@@ -179,6 +179,12 @@ def build(association: "Association", session: "Session", parameters: Sequence[P
     )
 
 
+def keep_alive(core: "Core", association: "Association", session: "Session", path: Path) -> None:
+    """Send an UPDATE that means nothing, and whose answer does not matter."""
+    packet = build(association, session, (Seq(session.take_update_id()),))
+    core.send(packet, path, association.peer_hit)
+
+
 def ignore(*_anything: object) -> None:
     """What an UPDATE's acknowledgement or loss means that nothing hangs on."""
 

@@ -1,6 +1,5 @@
 """UPDATE as it comes in (RFC 7401 §6.12), and the authenticated echo that rides on it."""
 
-import hmac
 from ipaddress import IPv6Address
 
 from hipgw.errors import LocalProtocolError
@@ -22,6 +21,7 @@ from hipgw.protocol.association import (
 )
 from hipgw.protocol.core import UP, Core, Dropped, receiver
 from hipgw.protocol.drops import DropReason
+from hipgw.protocol.echoes import answers, echo_request
 from hipgw.protocol.effects import PingReply
 from hipgw.protocol.nat import checking, restart
 from hipgw.protocol.path import Path, Transport
@@ -44,7 +44,6 @@ from hipgw.wire.parameters import (
     Seq,
 )
 
-NONCE_OCTETS = 16
 HALF = UPDATE_IDS // 2
 
 
@@ -66,10 +65,10 @@ def ping(core: Core, peer_hit: IPv6Address, now: float) -> int:
     if len(association.pings) >= PINGS_OUTSTANDING:
         del association.pings[next(iter(association.pings))]
     update_id = session.take_update_id()
-    nonce = core.random(NONCE_OCTETS)
+    nonce, echo = echo_request(session.compat, core.random)
     request = core.request_number()
     association.pings[update_id] = Ping(request, nonce, now)
-    parameters = (Seq(update_id), EchoRequestSigned(nonce))
+    parameters = (Seq(update_id), *echo)
     core.send(update_tasks.build(association, session, parameters), path, association.peer_hit)
     return request
 
@@ -153,6 +152,14 @@ def _process(
         reachability.source_seen(core, association, path, now)
     elif packet.get(CandidatePriority) is None:
         checking.peer_seen(core, association, path, now)
+    if rekey and unverified and session.compat.moves_with_rekey:
+        challenge = reachability.verify(
+            core, association, session, unverified[0], now, arrived=path, answer=[*rekey, *answer]
+        )
+        if challenge is not None:
+            rekeying.answered(session, challenge)
+            session.remember_answer(update_id, challenge.packet, path)
+            rekey, answer = [], []
     if rekey:
         task = update_tasks.begin(
             core,
@@ -244,20 +251,31 @@ def _acknowledged(
     mapped = packet.get(MappedAddress)
     if mapped is not None and path == association.path:
         association.mobility.mapped = (mapped.address, mapped.port)
-    for update_id in ack.update_ids:
+    for update_id in _meant(association, ack):
         if update_tasks.finish(core, association, update_id, packet, path, now):
             continue
         _pong(core, association, packet, update_id, path, now)
 
 
+def _meant(association: Association, ack: Ack) -> tuple[int, ...]:
+    """The own Update IDs that an ACK has, in full."""
+    session = association.session
+    if session is None or not session.compat.short_ack:
+        return ack.update_ids
+    low = {update_id & 0xFF for update_id in ack.update_ids}
+    waiting = (*association.updates, *association.pings)
+    return tuple(update_id for update_id in waiting if update_id & 0xFF in low)
+
+
 def _pong(
     core: Core, association: Association, packet: HipPacket, update_id: int, path: Path, now: float
 ) -> None:
-    echoes, pending = packet.all(EchoResponseSigned), association.pings.get(update_id)
-    if pending is None or not echoes:
+    pending = association.pings.get(update_id)
+    if pending is None:
         return
-    # One packet may answer several.
-    if not any(hmac.compare_digest(echo.data, pending.nonce) for echo in echoes):
+    if not answers(packet, pending.nonce):
+        if packet.get(EchoResponseSigned) is None and packet.get(EchoResponseUnsigned) is None:
+            return  # the echo may come by itself
         raise Dropped(DropReason.BAD_ECHO)
     del association.pings[update_id]
     if pending.probe is not None:

@@ -30,12 +30,13 @@ class EndboxRole:
         associations: Associations,
         random: Callable[[int], bytes],
     ) -> None:
-        self._peers = {peer.hit: peer for peer in peers}
+        self._members = list(peers)
+        self._peers = {hit: peer for peer in self._members for hit in peer.hits}
         self._associations = associations
-        self._backoff = {hit: BackOff(random) for hit in self._peers}
+        self._backoff = {peer.hit: BackOff(random) for peer in self._members}
 
     def start(self) -> None:
-        for peer in self._peers.values():
+        for peer in self._members:
             if peer.reachable:
                 self._associations.connect(peer)
 
@@ -46,12 +47,12 @@ class EndboxRole:
     def handle_event(self, event: Effect) -> None:
         match event:
             case Established(peer_hit=hit) if hit in self._peers:
-                self._backoff[hit].succeeded()
+                self._backoff[self._peers[hit].hit].succeeded()
             case Closed(peer_hit=hit, reason=reason) | Failed(peer_hit=hit, reason=reason) if (
                 hit in self._peers and self._peers[hit].reachable
             ):
                 peer = self._peers[hit]
-                delay_s = self._backoff[hit].failed()
+                delay_s = self._backoff[peer.hit].failed()
                 _log.info(
                     "endbox will be called again",
                     extra={"peer": peer.name, "delay_s": round(delay_s, 1), "reason": reason},

@@ -30,7 +30,11 @@ class HostRole:
 
     def handle_event(self, event: Effect) -> None:
         match event:
-            case Established(peer_hit=hit) if self._directory.by_hit(hit) is None:
+            case Established(peer_hit=hit) if (peer := self._directory.by_hit(hit)) is not None:
+                if len(peer.hits) > 1:
+                    # Its LSI leads to the HIT that it is talked to by.
+                    self._dataplane.set_lsi(peer.lsi, hit)
+            case Established(peer_hit=hit):
                 # A stranger who was let in needs a name for IPv4 applications as well.
                 self._dataplane.set_lsi(self._directory.lsi_of(hit), hit)
             case Failed(peer_hit=IPv6Address() as hit):

@@ -129,6 +129,7 @@ class SecurityAssociations:
             replay_window=self._replay_window,
             interface=interface,
             verified=effect.verified,
+            format=effect.format,
         )
 
     def move(self, effect: MoveSA) -> None:

@@ -1,4 +1,4 @@
-"""Which octets MACs and signatures cover (RFC 7401 §6.4).
+"""Which octets MACs and signatures cover (RFC 7401 §6.4; RFC 5201 §6.4 has the same).
 
 All functions take the octets of a packet as it came, or as it is so far when it is being made, and
 return a copy with the changes that the RFC asks for. The rest of the packet is left out.
@@ -37,9 +37,12 @@ def mac2_coverage(raw: bytes, host_id_tlv: bytes) -> bytes:
     return bytes(_with_length(_below(raw, HipMac2.TYPE) + host_id_tlv))
 
 
-def signature_coverage(raw: bytes) -> bytes:
-    """What HIP_SIGNATURE covers: everything with a smaller type, the MAC too (§6.4.2)."""
-    return bytes(_below(raw, HipSignature.TYPE))
+def signature_coverage(raw: bytes, *, signature_type: int = HipSignature.TYPE) -> bytes:
+    """What HIP_SIGNATURE covers: everything with a smaller type, the MAC too (§6.4.2).
+
+    *signature_type* is the number it goes under, for peers that use another in R2.
+    """
+    return bytes(_below(raw, signature_type))
 
 
 def signature2_coverage(raw: bytes) -> bytes:

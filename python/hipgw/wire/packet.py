@@ -1,6 +1,7 @@
-"""HIP packets: the fixed header and the parameters behind it (RFC 7401 §5.1)."""
+"""HIP packets: the fixed header and the parameters behind it (RFC 7401 §5.1, RFC 5201 §5.1)."""
 
 import struct
+from collections.abc import Container
 from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv6Address
@@ -24,7 +25,10 @@ HEADER_LENGTH = 40
 MAX_LENGTH = 256 * 8
 """Octets of the longest packet: Header Length is one octet."""
 NO_NEXT_HEADER = 59
-SUPPORTED_VERSIONS = frozenset({2})
+SUPPORTED_VERSIONS = frozenset({1, 2})
+"""Versions of HIP that can be read and written."""
+DEFAULT_VERSIONS = frozenset({2})
+"""Versions that are read unless others are asked for."""
 
 _HEADER = struct.Struct("!BBBBHH16s16s")
 _CHECKSUM = slice(4, 6)
@@ -71,18 +75,20 @@ class HipPacket:
         pseudo: PseudoHeader | None = None,
         *,
         strict_order: bool = True,
+        versions: Container[int] = DEFAULT_VERSIONS,
     ) -> Self:
         """Read a packet that came between the addresses of *pseudo*, or inside UDP if None.
 
         Inside UDP the checksum field is zero on sending and not looked at on receipt (RFC 9028
         §5.1). With *strict_order* off, parameters may be out of order, as one known peer sends
-        them. Raises a PacketFormatError, which names packet, parameter and offset.
+        them. A version that is not among *versions* raises UnsupportedVersionError.
+        Raises a PacketFormatError, which names packet, parameter and offset.
         """
         if len(data) < HEADER_LENGTH:
             raise TruncatedError(f"{len(data)} octets where a header has {HEADER_LENGTH}")
         _, units, kind, version, _, controls, sender, receiver = _HEADER.unpack_from(data)
         version >>= 4
-        if version not in SUPPORTED_VERSIONS:
+        if version not in versions or version not in SUPPORTED_VERSIONS:
             raise UnsupportedVersionError(version)
         packet_type = _PACKET_TYPES.get(kind & 0x7F)
         if packet_type is None:
@@ -110,12 +116,15 @@ class HipPacket:
             data,
         )
 
-    def emit(self, pseudo: PseudoHeader | None = None) -> bytes:
+    def emit(self, pseudo: PseudoHeader | None = None, *, keep_order: bool = False) -> bytes:
         """The octets, parameters sorted by type; checksum for *pseudo*, zero without (UDP).
 
-        Raises EmitError if it is longer than a HIP packet can be.
+        With *keep_order* they stand as they are given, which RFC 7401 §5.2.1 calls malformed: some
+        peers want it so. Raises EmitError if it is longer than a HIP packet can be.
         """
-        ordered = sorted(self.parameters, key=lambda parameter: parameter.type)
+        ordered = self.parameters
+        if not keep_order:
+            ordered = tuple(sorted(ordered, key=lambda parameter: parameter.type))
         body = tlv.build((parameter.type, parameter.emit()) for parameter in ordered)
         length = HEADER_LENGTH + len(body)
         if length > MAX_LENGTH:

@@ -68,7 +68,7 @@ impl Aead {
             Suite::AesCcm16 => Ccm16::new_from_slice(key)
                 .ok()
                 .map(|c| Cipher::Ccm16(Box::new(c))),
-            Suite::NullSha256 | Suite::Aes128CbcSha256 | Suite::Aes256CbcSha256 => None,
+            _ => None,
         };
         Ok(Self {
             cipher: cipher.ok_or(wrong_length)?,

@@ -34,6 +34,18 @@ named! {
         GroupSource = "group_source",
         /// A frame for a segment or peer without a security association.
         NoPeer = "no_peer",
+        /// For an endbox with configured addresses, and neither untagged IPv4 nor ARP.
+        NotIpv4OrArp = "not_ipv4_or_arp",
+        /// From an IPv4 address that is not configured for the endbox it comes from.
+        SourceNotOwned = "source_not_owned",
+        /// To an IPv4 address that is not configured for another endbox.
+        TargetNotOwned = "target_not_owned",
+        /// Another endbox of this LAN was elected to carry the frame.
+        ElectionLost = "election_lost",
+        /// From or to an endbox of the same LAN: the frame would go round in circles.
+        SameLan = "same_lan",
+        /// A hello that is none, that comes out of a tunnel, or one of too many.
+        BadHello = "bad_hello",
         /// A frame longer than any path can carry, even in fragments.
         FrameTooLong = "frame_too_long",
         /// An offload header that does not fit its packet, or of a kind that was not offered.

@@ -20,6 +20,8 @@ pub enum Error {
         /// Octets that were given.
         actual: usize,
     },
+    /// A suite cannot have the format that was asked for.
+    Format(&'static str),
     /// The SPI is 0 or in the reserved range 1 to 255 (RFC 4303 §2.1).
     ReservedSpi(u32),
     /// The operating system gave no random octets.
@@ -30,6 +32,8 @@ pub enum Error {
     BufferTooSmall,
     /// Sequence number 0, which is never sent (RFC 4303 §3.3.3).
     SequenceZero,
+    /// Without ESN, a number of more than 32 bits.
+    SequenceTooHigh,
     /// The packet is too short, or its cipher text has an impossible length.
     Malformed,
     /// The SPI or the low half of the sequence number is not the one being opened.
@@ -59,11 +63,13 @@ impl fmt::Display for Error {
                     suite.name()
                 )
             }
+            Self::Format(what) => f.write_str(what),
             Self::ReservedSpi(spi) => write!(f, "SPI {spi} is reserved"),
             Self::NoRandomness => f.write_str("the operating system gave no random octets"),
             Self::Puzzle(what) => write!(f, "puzzle: {what}"),
             Self::BufferTooSmall => f.write_str("the buffer is too small for the packet"),
             Self::SequenceZero => f.write_str("sequence number 0 is never used"),
+            Self::SequenceTooHigh => f.write_str("sequence numbers have 32 bits here"),
             Self::Malformed => f.write_str("malformed ESP packet"),
             Self::HeaderMismatch => f.write_str("SPI or sequence number does not match"),
             Self::Authentication => f.write_str("ESP integrity check failed"),

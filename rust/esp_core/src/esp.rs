@@ -4,8 +4,8 @@
 //! | SPI 4 | sequence, low half 4 | IV | payload | 1 2 3 … | pad length 1 | next header 1 | ICV |
 //! ```
 //!
-//! Sequence numbers have 64 bits always (RFC 7402 §3.3.6); the high half does not travel but is
-//! covered by the ICV.
+//! Sequence numbers have 64 bits (RFC 7402 §3.3.6); the high half does not travel but is covered by
+//! the ICV. With peers that know no such thing (`Format::esn`) they end at 2^32 - 1.
 
 use std::ops::Range;
 
@@ -14,14 +14,12 @@ use crate::{
     cbc_hmac::{CbcHmac, IvGenerator},
     cbc_lanes::LANES,
     error::Error,
+    layout::{Format, Layout, TRAILER_LEN},
     suite::Suite,
 };
 
 /// SPIs below are reserved (RFC 4303 §2.1).
 const FIRST_SPI: u32 = 256;
-
-/// Pad length and next header.
-const TRAILER_LEN: usize = 2;
 
 /// The algorithms of a suite with their keys.
 enum Transform {
@@ -30,7 +28,14 @@ enum Transform {
 }
 
 impl Transform {
-    fn new(suite: Suite, spi: u32, enc_key: &[u8], auth_key: &[u8]) -> Result<Self, Error> {
+    fn new(
+        suite: Suite,
+        format: &Format,
+        spi: u32,
+        enc_key: &[u8],
+        auth_key: &[u8],
+    ) -> Result<(Self, Layout), Error> {
+        let layout = Layout::new(suite, format)?;
         if spi < FIRST_SPI {
             return Err(Error::ReservedSpi(spi));
         }
@@ -46,11 +51,13 @@ impl Transform {
                 });
             }
         }
-        if Aead::carries_out(suite) {
-            Aead::new(suite, enc_key).map(Self::Combined)
+        let transform = if Aead::carries_out(suite) {
+            Self::Combined(Aead::new(suite, enc_key)?)
         } else {
-            CbcHmac::new(suite, enc_key, auth_key).map(Self::Separate)
-        }
+            let (icv_len, esn) = (layout.icv_len(), format.esn);
+            Self::Separate(CbcHmac::new(suite, enc_key, auth_key, icv_len, esn)?)
+        };
+        Ok((transform, layout))
     }
 }
 
@@ -61,6 +68,8 @@ impl Transform {
 pub struct Sealer {
     suite: Suite,
     spi: u32,
+    layout: Layout,
+    esn: bool,
     transform: Transform,
     /// For suites whose IV has to be unpredictable.
     ivs: Option<IvGenerator>,
@@ -69,14 +78,27 @@ pub struct Sealer {
 impl Sealer {
     /// Keys as drawn from KEYMAT: the encryption key ends with the salt, if the suite has one.
     pub fn new(suite: Suite, spi: u32, enc_key: &[u8], auth_key: &[u8]) -> Result<Self, Error> {
-        let transform = Transform::new(suite, spi, enc_key, auth_key)?;
-        let ivs = match suite {
-            Suite::Aes128CbcSha256 | Suite::Aes256CbcSha256 => Some(IvGenerator::new()?),
+        Self::with_format(suite, &Format::default(), spi, enc_key, auth_key)
+    }
+
+    /// The same for packets that look otherwise than the RFCs say.
+    pub fn with_format(
+        suite: Suite,
+        format: &Format,
+        spi: u32,
+        enc_key: &[u8],
+        auth_key: &[u8],
+    ) -> Result<Self, Error> {
+        let (transform, layout) = Transform::new(suite, format, spi, enc_key, auth_key)?;
+        let ivs = match transform {
+            Transform::Separate(_) if layout.iv_len() > 0 => Some(IvGenerator::new()?),
             _ => None,
         };
         Ok(Self {
             suite,
             spi,
+            layout,
+            esn: format.esn,
             transform,
             ivs,
         })
@@ -95,19 +117,19 @@ impl Sealer {
     /// Octets before the payload.
     #[must_use]
     pub fn header_len(&self) -> usize {
-        self.suite.header_len()
+        self.layout.header_len()
     }
 
     /// Octets of the whole packet for a payload of this length.
     #[must_use]
     pub fn sealed_len(&self, payload_len: usize) -> usize {
-        self.suite.sealed_len(payload_len)
+        self.layout.sealed_len(payload_len)
     }
 
     /// The longest payload whose packet fits into `budget` octets.
     #[must_use]
     pub fn max_payload(&self, budget: usize) -> usize {
-        self.suite.max_payload(budget)
+        self.layout.max_payload(budget)
     }
 
     /// Seal the payload at `buf[header_len()..][..payload_len]`; returns the packet's length,
@@ -120,11 +142,36 @@ impl Sealer {
         payload_len: usize,
     ) -> Result<usize, Error> {
         let packet = self.frame(seq, next_header, buf, payload_len)?;
+        self.seal_framed(seq, packet)
+    }
+
+    /// The same with an initialisation vector from elsewhere, so that the tests can compare with
+    /// packets that others made; an error if it has not the suite's length or is not for CBC.
+    #[doc(hidden)]
+    pub fn seal_with_iv(
+        &self,
+        seq: u64,
+        next_header: u8,
+        buf: &mut [u8],
+        payload_len: usize,
+        iv: &[u8],
+    ) -> Result<usize, Error> {
+        let packet = self.frame(seq, next_header, buf, payload_len)?;
+        if iv.len() != self.layout.iv_len() || matches!(self.transform, Transform::Combined(_)) {
+            return Err(Error::Format(
+                "this is no initialisation vector for the suite",
+            ));
+        }
+        packet[8..8 + iv.len()].copy_from_slice(iv);
+        self.seal_framed(seq, packet)
+    }
+
+    fn seal_framed(&self, seq: u64, packet: &mut [u8]) -> Result<usize, Error> {
         let packet_len = packet.len();
         match &self.transform {
             Transform::Combined(aead) => self.seal_combined(aead, seq, packet)?,
             Transform::Separate(cbc_hmac) => {
-                cbc_hmac.seal(&mut [(seq, packet)], self.suite.header_len())?;
+                cbc_hmac.seal(&mut [(seq, packet)], self.layout.header_len())?;
             }
         }
         Ok(packet_len)
@@ -171,7 +218,7 @@ impl Sealer {
                     {
                         *slot = (*seq, &mut buf[..self.sealed_len(*payload_len)]);
                     }
-                    cbc_hmac.seal(&mut framed[..count], self.suite.header_len())?;
+                    cbc_hmac.seal(&mut framed[..count], self.layout.header_len())?;
                 }
             }
         }
@@ -189,17 +236,20 @@ impl Sealer {
         if seq == 0 {
             return Err(Error::SequenceZero);
         }
+        if !self.esn && seq > u64::from(u32::MAX) {
+            return Err(Error::SequenceTooHigh);
+        }
         if payload_len > buf.len() {
             return Err(Error::BufferTooSmall);
         }
-        let packet_len = self.suite.sealed_len(payload_len);
+        let packet_len = self.layout.sealed_len(payload_len);
         let packet = buf.get_mut(..packet_len).ok_or(Error::BufferTooSmall)?;
-        let (header_len, icv_len) = (self.suite.header_len(), self.suite.icv_len());
+        let (header_len, icv_len) = (self.layout.header_len(), self.layout.icv_len());
 
         packet[..4].copy_from_slice(&self.spi.to_be_bytes());
         packet[4..8].copy_from_slice(&(seq as u32).to_be_bytes());
         if let Some(ivs) = &self.ivs {
-            packet[8..header_len].copy_from_slice(&ivs.generate(seq));
+            packet[8..header_len].copy_from_slice(&ivs.generate(seq)[..header_len - 8]);
         } else if let Transform::Combined(_) = self.transform {
             // The sequence number serves as IV: unique, which is all that these ask for.
             packet[8..header_len].copy_from_slice(&seq.to_be_bytes());
@@ -216,9 +266,9 @@ impl Sealer {
     }
 
     fn seal_combined(&self, aead: &Aead, seq: u64, packet: &mut [u8]) -> Result<(), Error> {
-        let body = &mut packet[self.suite.header_len()..];
-        let aad = associated_data(self.spi, seq);
-        aead.seal(seq.to_be_bytes(), &aad, body, self.suite.icv_len())
+        let body = &mut packet[self.layout.header_len()..];
+        let (aad, len) = associated_data(self.spi, seq, self.esn);
+        aead.seal(seq.to_be_bytes(), &aad[..len], body, self.layout.icv_len())
     }
 }
 
@@ -234,16 +284,31 @@ pub struct Unsealed<'a> {
 pub struct Opener {
     suite: Suite,
     spi: u32,
+    layout: Layout,
+    esn: bool,
     transform: Transform,
 }
 
 impl Opener {
     /// Keys as drawn from KEYMAT: the encryption key ends with the salt, if the suite has one.
     pub fn new(suite: Suite, spi: u32, enc_key: &[u8], auth_key: &[u8]) -> Result<Self, Error> {
-        let transform = Transform::new(suite, spi, enc_key, auth_key)?;
+        Self::with_format(suite, &Format::default(), spi, enc_key, auth_key)
+    }
+
+    /// The same for packets that look otherwise than the RFCs say.
+    pub fn with_format(
+        suite: Suite,
+        format: &Format,
+        spi: u32,
+        enc_key: &[u8],
+        auth_key: &[u8],
+    ) -> Result<Self, Error> {
+        let (transform, layout) = Transform::new(suite, format, spi, enc_key, auth_key)?;
         Ok(Self {
             suite,
             spi,
+            layout,
+            esn: format.esn,
             transform,
         })
     }
@@ -264,10 +329,10 @@ impl Opener {
     /// `seq` is the whole sequence number, as `ReplayWindow::infer` tells it. After an error the
     /// contents of `buf` are undefined. Never panics, whatever the octets.
     pub fn open(&self, seq: u64, buf: &mut [u8]) -> Result<(Range<usize>, u8), Error> {
-        let header_len = self.suite.header_len();
+        let header_len = self.layout.header_len();
         let body_end = buf
             .len()
-            .checked_sub(self.suite.icv_len())
+            .checked_sub(self.layout.icv_len())
             .ok_or(Error::Malformed)?;
         if body_end < header_len + TRAILER_LEN {
             return Err(Error::Malformed);
@@ -281,8 +346,13 @@ impl Opener {
             Transform::Combined(aead) => {
                 let mut iv = [0; 8];
                 iv.copy_from_slice(&buf[8..16]);
-                let aad = associated_data(self.spi, seq);
-                aead.open(iv, &aad, &mut buf[header_len..], self.suite.icv_len())?;
+                let (aad, len) = associated_data(self.spi, seq, self.esn);
+                aead.open(
+                    iv,
+                    &aad[..len],
+                    &mut buf[header_len..],
+                    self.layout.icv_len(),
+                )?;
             }
             Transform::Separate(cbc_hmac) => cbc_hmac.open(seq, buf, header_len)?,
         }
@@ -305,10 +375,16 @@ impl Opener {
     }
 }
 
-/// SPI, then the 64-bit sequence number (RFC 4106 §5, RFC 4309 §5, RFC 7634 §2.1).
-fn associated_data(spi: u32, seq: u64) -> [u8; 12] {
+/// SPI, then the sequence number in all the bits it has (RFC 4106 §5, RFC 4309 §5, RFC 7634 §2.1),
+/// and the octets of both.
+fn associated_data(spi: u32, seq: u64, esn: bool) -> ([u8; 12], usize) {
     let mut aad = [0; 12];
     aad[..4].copy_from_slice(&spi.to_be_bytes());
-    aad[4..].copy_from_slice(&seq.to_be_bytes());
-    aad
+    if esn {
+        aad[4..].copy_from_slice(&seq.to_be_bytes());
+        (aad, 12)
+    } else {
+        aad[4..8].copy_from_slice(&(seq as u32).to_be_bytes());
+        (aad, 8)
+    }
 }

@@ -2,6 +2,7 @@
 
 mod aead;
 pub mod beet;
+mod cbc64;
 mod cbc_hmac;
 mod cbc_lanes;
 pub mod drops;
@@ -13,6 +14,7 @@ pub mod etherip;
 pub mod events;
 pub mod fragment;
 pub mod l2;
+pub mod layout;
 pub mod offload;
 pub mod packet;
 pub mod puzzle;
@@ -22,6 +24,7 @@ pub mod stages;
 pub mod stats;
 pub mod suite;
 pub mod sys;
+mod triple_des;
 
 #[cfg(feature = "python")]
 mod python;

@@ -1,4 +1,4 @@
-//! The puzzle of the base exchange (RFC 7401 §4.1.2, §6.3).
+//! The puzzle of the base exchange (RFC 7401 §4.1.2, §6.3; RFC 5201 §4.1.2, §6.3).
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -12,6 +12,9 @@ const ATTEMPTS_BETWEEN_CHECKS: u32 = 4096;
 
 const MAX_PREFIX_LEN: usize = 1024;
 const MAX_LENGTH: usize = 64;
+/// The octets and bits at the end of a digest that OpenHIP looks at.
+const OPENHIP_LEN: usize = 8;
+const OPENHIP_BITS: u32 = 64;
 
 /// The RHASH of the Responder's HIT suite (RFC 7401 §5.2.10, RFC 9374 §3.4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +50,33 @@ impl HashName {
     }
 }
 
-/// A search for J such that the lowest `difficulty` bits of RHASH(prefix | J) are zero.
+/// Which bits of the digest have to be zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PuzzleBits {
+    /// The lowest ones, from the last octet on, as the RFCs have it.
+    Lowest,
+    /// The lowest ones of the last 64 read as a little-endian number, as OpenHIP does on x86.
+    OpenHip,
+    /// By either rule, so that every Responder takes J.
+    Both,
+}
+
+impl PuzzleBits {
+    /// The rule with this name: "lowest", "openhip" or "both".
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "lowest" => Some(Self::Lowest),
+            "openhip" => Some(Self::OpenHip),
+            "both" => Some(Self::Both),
+            _ => None,
+        }
+    }
+}
+
+/// A search for J such that `difficulty` bits of RHASH(prefix | J) are zero.
 pub struct Solver {
+    bits: PuzzleBits,
     hash: HashName,
     prefix: Vec<u8>,
     start: Vec<u8>,
@@ -83,12 +111,23 @@ impl Solver {
             ));
         }
         Ok(Self {
+            bits: PuzzleBits::Lowest,
             hash,
             prefix: prefix.to_vec(),
             start: start.to_vec(),
             difficulty,
             cancelled: AtomicBool::new(false),
         })
+    }
+
+    /// The same search by another rule; a `difficulty` above the 64 bits that OpenHIP looks at is
+    /// refused.
+    pub fn with_bits(mut self, bits: PuzzleBits) -> Result<Self, Error> {
+        if self.difficulty > OPENHIP_BITS && bits != PuzzleBits::Lowest {
+            return Err(Error::Puzzle("OpenHIP looks at 64 bits only"));
+        }
+        self.bits = bits;
+        Ok(self)
     }
 
     /// Try J = start, start + 1, … (a big-endian number, wrapping) until one solves the puzzle,
@@ -147,8 +186,23 @@ impl Solver {
         }
     }
 
-    /// Ltrunc(digest, K) == 0: the digest read as a big-endian number (RFC 7401 §2.2).
     fn is_solution(&self, digest: &[u8]) -> bool {
+        match self.bits {
+            PuzzleBits::Lowest => self.has_low_zeros(digest),
+            PuzzleBits::OpenHip => self.openhip_takes(digest),
+            PuzzleBits::Both => self.has_low_zeros(digest) && self.openhip_takes(digest),
+        }
+    }
+
+    fn openhip_takes(&self, digest: &[u8]) -> bool {
+        let Some(last) = digest.last_chunk::<OPENHIP_LEN>() else {
+            return false;
+        };
+        u64::from_le_bytes(*last).trailing_zeros() >= self.difficulty
+    }
+
+    /// Ltrunc(digest, K) == 0: the digest read as a big-endian number (RFC 7401 §2.2).
+    fn has_low_zeros(&self, digest: &[u8]) -> bool {
         let whole = self.difficulty as usize / 8;
         let (front, low) = digest.split_at(digest.len() - whole);
         let mask = (1u8 << (self.difficulty % 8)) - 1;

@@ -14,7 +14,7 @@ use crate::{
     drops::DropReason,
     error::Error,
     events::ENGINE_EVENTS,
-    puzzle::{HashName, Solver},
+    puzzle::{HashName, PuzzleBits, Solver},
     suite::Suite,
 };
 
@@ -31,16 +31,21 @@ pub(crate) struct PuzzleSolver(Solver);
 #[pymethods]
 impl PuzzleSolver {
     #[new]
+    #[pyo3(signature = (hash_name, prefix, length, difficulty, start, bits = "lowest"))]
     fn new(
         hash_name: &str,
         prefix: &[u8],
         length: usize,
         difficulty: u32,
         start: &[u8],
+        bits: &str,
     ) -> PyResult<Self> {
         let hash = HashName::from_name(hash_name)
             .ok_or_else(|| PyValueError::new_err(format!("unknown hash {hash_name:?}")))?;
-        Ok(Self(Solver::new(hash, prefix, length, difficulty, start)?))
+        let bits = PuzzleBits::from_name(bits)
+            .ok_or_else(|| PyValueError::new_err(format!("unknown rule {bits:?}")))?;
+        let solver = Solver::new(hash, prefix, length, difficulty, start)?;
+        Ok(Self(solver.with_bits(bits)?))
     }
 
     /// Search with the GIL released; None when cancelled or out of time.

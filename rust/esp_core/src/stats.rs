@@ -45,6 +45,8 @@ named! {
         MacTableFull = "mac_table_full",
         /// Frames that a router marked with congestion on the way, handed on with the mark inside.
         EcnMarked = "ecn_marked",
+        /// Hellos of other endboxes on the LAN here.
+        HellosHeard = "hellos_heard",
         TooBigSent = "too_big_sent",
         EventsLost = "events_lost",
         /// ESP packets between clients of the data relay and their peers.

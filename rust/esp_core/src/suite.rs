@@ -1,12 +1,21 @@
-//! ESP transform suites (RFC 7402 §5.1.2) and the sizes that follow from them.
+//! ESP transform suites (RFC 5202 §5.1.2, RFC 7402 §5.1.2) and the sizes that follow from them.
+
+use crate::layout::Layout;
 
 /// A pair of encryption and integrity algorithm, as ESP_TRANSFORM numbers them.
 ///
+/// 1 to 6 are those of HIPv1, of which only the first has a place in HIPv2.
 /// RFC 7402 names no AES key size for CCM and GCM; 128 bits are used. ChaCha20-Poly1305
 /// (RFC 7634) has no number there and is carried under a private one between hipgw peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum Suite {
+    Aes128CbcSha1 = 1,
+    TripleDesSha1 = 2,
+    TripleDesMd5 = 3,
+    BlowfishSha1 = 4,
+    NullSha1 = 5,
+    NullMd5 = 6,
     NullSha256 = 7,
     Aes128CbcSha256 = 8,
     Aes256CbcSha256 = 9,
@@ -19,7 +28,13 @@ pub enum Suite {
 
 impl Suite {
     /// Every suite, by ascending number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 14] = [
+        Self::Aes128CbcSha1,
+        Self::TripleDesSha1,
+        Self::TripleDesMd5,
+        Self::BlowfishSha1,
+        Self::NullSha1,
+        Self::NullMd5,
         Self::NullSha256,
         Self::Aes128CbcSha256,
         Self::Aes256CbcSha256,
@@ -46,6 +61,12 @@ impl Suite {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Aes128CbcSha1 => "AES-128-CBC-SHA1",
+            Self::TripleDesSha1 => "3DES-SHA1",
+            Self::TripleDesMd5 => "3DES-MD5",
+            Self::BlowfishSha1 => "BLOWFISH-SHA1",
+            Self::NullSha1 => "NULL-SHA1",
+            Self::NullMd5 => "NULL-MD5",
             Self::NullSha256 => "NULL-SHA256",
             Self::Aes128CbcSha256 => "AES-128-CBC-SHA256",
             Self::Aes256CbcSha256 => "AES-256-CBC-SHA256",
@@ -61,8 +82,9 @@ impl Suite {
     #[must_use]
     pub const fn encryption_key_len(self) -> usize {
         match self {
-            Self::NullSha256 => 0,
-            Self::Aes128CbcSha256 => 16,
+            Self::NullSha1 | Self::NullMd5 | Self::NullSha256 => 0,
+            Self::Aes128CbcSha1 | Self::BlowfishSha1 | Self::Aes128CbcSha256 => 16,
+            Self::TripleDesSha1 | Self::TripleDesMd5 => 24,
             Self::Aes256CbcSha256 => 32,
             Self::AesCcm8 | Self::AesCcm16 => 16 + 3,
             Self::AesGcm8 | Self::AesGcm16 => 16 + 4,
@@ -73,7 +95,15 @@ impl Suite {
     /// Octets of authentication key; 0 for the combined algorithms.
     #[must_use]
     pub const fn authentication_key_len(self) -> usize {
+        self.mac_len()
+    }
+
+    /// Octets of the whole MAC, of which the ICV is the front; 0 for the combined algorithms.
+    #[must_use]
+    pub const fn mac_len(self) -> usize {
         match self {
+            Self::TripleDesMd5 | Self::NullMd5 => 16,
+            Self::Aes128CbcSha1 | Self::TripleDesSha1 | Self::BlowfishSha1 | Self::NullSha1 => 20,
             Self::NullSha256 | Self::Aes128CbcSha256 | Self::Aes256CbcSha256 => 32,
             _ => 0,
         }
@@ -82,18 +112,29 @@ impl Suite {
     /// Octets of initialisation vector in each packet.
     #[must_use]
     pub const fn iv_len(self) -> usize {
-        match self {
-            Self::NullSha256 => 0,
-            Self::Aes128CbcSha256 | Self::Aes256CbcSha256 => 16,
-            _ => 8,
+        match self.block_len() {
+            0 if self.mac_len() == 0 => 8,
+            len => len,
         }
     }
 
-    /// Octets of integrity check value at the end of each packet.
+    /// Octets of a block of the CBC cipher, 0 if there is none.
+    #[must_use]
+    pub const fn block_len(self) -> usize {
+        match self {
+            Self::TripleDesSha1 | Self::TripleDesMd5 | Self::BlowfishSha1 => 8,
+            Self::Aes128CbcSha1 | Self::Aes128CbcSha256 | Self::Aes256CbcSha256 => 16,
+            _ => 0,
+        }
+    }
+
+    /// Octets of integrity check value at the end of each packet (RFC 2403, RFC 2404 and RFC 4868
+    /// for the MACs).
     #[must_use]
     pub const fn icv_len(self) -> usize {
         match self {
             Self::AesCcm8 | Self::AesGcm8 => 8,
+            _ if self.mac_len() == 16 || self.mac_len() == 20 => 12,
             _ => 16,
         }
     }
@@ -101,29 +142,27 @@ impl Suite {
     /// Payload, padding and the two trailer octets together are a multiple of this (RFC 4303 §2.4).
     #[must_use]
     pub const fn alignment(self) -> usize {
-        match self {
-            Self::Aes128CbcSha256 | Self::Aes256CbcSha256 => 16,
-            _ => 4,
+        match self.block_len() {
+            0 => 4,
+            len => len,
         }
     }
 
     /// Octets in front of the payload: SPI, sequence number, initialisation vector.
     #[must_use]
     pub const fn header_len(self) -> usize {
-        8 + self.iv_len()
+        Layout::of(self).header_len()
     }
 
     /// Octets of the whole ESP packet for a payload of this length.
     #[must_use]
     pub const fn sealed_len(self, payload_len: usize) -> usize {
-        let body = (payload_len + 2).next_multiple_of(self.alignment());
-        self.header_len() + body + self.icv_len()
+        Layout::of(self).sealed_len(payload_len)
     }
 
     /// The longest payload whose packet fits into `budget` octets (0 if none does).
     #[must_use]
     pub const fn max_payload(self, budget: usize) -> usize {
-        let room = budget.saturating_sub(self.header_len() + self.icv_len());
-        (room - room % self.alignment()).saturating_sub(2)
+        Layout::of(self).max_payload(budget)
     }
 }

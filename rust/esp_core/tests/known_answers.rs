@@ -179,9 +179,9 @@ fn mcgrew_gcm_with_extended_sequence_number() {
     }
 }
 
-/// RFC 7402 §5.1.2, as the Python side has it too.
+/// RFC 5202 §5.1.2 and RFC 7402 §5.1.2, as the Python side has them too.
 #[test]
-fn suites_have_the_sizes_of_rfc_7402() {
+fn suites_have_the_sizes_of_the_rfcs() {
     let sizes = Suite::ALL.map(|s| {
         (
             s.id(),
@@ -194,6 +194,12 @@ fn suites_have_the_sizes_of_rfc_7402() {
     assert_eq!(
         sizes,
         [
+            (1, 16, 20, 16, 12),
+            (2, 24, 20, 8, 12),
+            (3, 24, 16, 8, 12),
+            (4, 16, 20, 8, 12),
+            (5, 0, 20, 0, 12),
+            (6, 0, 16, 0, 12),
             (7, 0, 32, 0, 16),
             (8, 16, 32, 16, 16),
             (9, 32, 32, 16, 16),

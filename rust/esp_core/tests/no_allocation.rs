@@ -21,6 +21,9 @@ use std::{
 
 use esp_core::{
     beet::{Hit, Lsi},
+    engine::PacketForm,
+    l2::framing::Framing,
+    layout::Format,
     offload::{GsoKind, VnetHeader, VNET_HEADER_LEN},
     packet::{
         checksum,
@@ -312,6 +315,46 @@ fn nothing_is_allocated_while_packets_pass() {
     host_traffic();
     super_packets();
     flooding();
+    other_forms();
+}
+
+/// Ciphers of HIPv1, and frames that nobody cuts before they are sealed.
+fn other_forms() {
+    let form = PacketForm {
+        format: Format {
+            esn: false,
+            icv_len: None,
+            null_iv: true,
+            alignment: None,
+        },
+        framing: Framing::Ethernet,
+        replay: true,
+    };
+    for suite in [Suite::TripleDesSha1, Suite::BlowfishSha1, Suite::NullMd5] {
+        let options = Options {
+            vnet_hdr: true,
+            ..Options::default()
+        };
+        let (a, b) = (Node::with(1, options), Node::with(2, options));
+        let sa = |spi| Sa {
+            suite,
+            form,
+            ..Sa::new(spi)
+        };
+        connect(&a, &b, &sa(300), &sa(301));
+        let frames = both_ways((&a.tap, &b.tap), |from, to| {
+            let names = (hit(from), hit(to));
+            let packet = packet(names, true, 17, &udp(20_000));
+            let large = frame(mac(to), from, [0x86, 0xdd], &packet);
+            let plain = plain_frames(mac(to), from, &[46, 1000, 1500]);
+            let plain = plain
+                .iter()
+                .map(|frame| with_vnet(VnetHeader::default(), frame));
+            plain.chain([super_packet(&large, 14, 1460)]).collect()
+        });
+        assert_no_allocation(suite.name(), &[&a, &b], &frames);
+        assert_eq!(a.engine.counter(Counter::FragmentsSent), 0);
+    }
 }
 
 fn both_ways<'a>(

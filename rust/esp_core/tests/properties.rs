@@ -3,6 +3,7 @@
 use esp_core::{
     error::Error,
     esp::{Opener, Sealer, Unsealed},
+    layout::{Format, Layout},
     suite::Suite,
 };
 use proptest::prelude::*;
@@ -175,6 +176,86 @@ proptest! {
         }
         prop_assert!(suite.sealed_len(most + 1) > budget);
     }
+}
+
+/// Every form that packets of suites with a MAC of their own may have.
+fn formats() -> impl Strategy<Value = (Suite, Format)> {
+    let suites = Suite::ALL.into_iter().filter(|suite| suite.mac_len() > 0);
+    let suite = prop::sample::select(suites.collect::<Vec<_>>());
+    suite.prop_flat_map(|suite| {
+        let icv_len = prop::option::of(12..=suite.mac_len());
+        (
+            Just(suite),
+            any::<bool>(),
+            icv_len,
+            any::<bool>(),
+            any::<bool>(),
+        )
+            .prop_map(|(suite, esn, icv_len, null_iv, padded)| {
+                let format = Format {
+                    esn,
+                    icv_len,
+                    null_iv,
+                    alignment: padded.then_some(16),
+                };
+                (suite, format)
+            })
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_form_is_opened_as_it_was_sealed(
+        (suite, format) in formats(),
+        seq in 1u32..,
+        high in 1u32..,
+        payload in prop::collection::vec(any::<u8>(), 0..300),
+        flipped in any::<prop::sample::Index>(),
+    ) {
+        let (enc, auth) = (vec![1; suite.encryption_key_len()], vec![2; suite.mac_len()]);
+        let sealer = Sealer::with_format(suite, &format, 1000, &enc, &auth).unwrap();
+        let opener = Opener::with_format(suite, &format, 1000, &enc, &auth).unwrap();
+        let packet = seal(&sealer, seq.into(), 4, &payload);
+        let layout = Layout::new(suite, &format).unwrap();
+        prop_assert_eq!(packet.len(), layout.sealed_len(payload.len()));
+        prop_assert_eq!(layout.max_payload(packet.len()) >= payload.len(), true);
+
+        let mut good = packet.clone();
+        let (range, next_header) = opener.open(seq.into(), &mut good).unwrap();
+        prop_assert_eq!((&good[range], next_header), (&payload[..], 4));
+        let mut bad = packet.clone();
+        bad[flipped.index(packet.len())] ^= 1;
+        prop_assert!(opener.open(seq.into(), &mut bad).is_err());
+
+        // The high half counts with ESN, and is never there without.
+        let far = u64::from(high) << 32 | u64::from(seq);
+        let mut buf = packet.clone();
+        if format.esn {
+            prop_assert!(opener.open(far, &mut buf).is_err());
+            sealer.seal(far, 4, &mut buf, payload.len()).unwrap();
+            prop_assert!(opener.open(far, &mut buf).is_ok());
+        } else {
+            let refused = sealer.seal(far, 4, &mut buf, payload.len());
+            prop_assert_eq!(refused, Err(Error::SequenceTooHigh));
+        }
+    }
+}
+
+#[test]
+fn combined_algorithms_without_esn_authenticate_what_travels() {
+    let format = Format {
+        esn: false,
+        ..Format::default()
+    };
+    let sealer = Sealer::with_format(Suite::AesGcm16, &format, 1000, &[1; 20], &[]).unwrap();
+    let opener = Opener::with_format(Suite::AesGcm16, &format, 1000, &[1; 20], &[]).unwrap();
+    let packet = seal(&sealer, 7, 4, b"hello");
+    assert!(opener.open(7, &mut packet.clone()).is_ok());
+    let (_, with_esn) = pair(Suite::AesGcm16, 1000, 1);
+    assert_eq!(
+        with_esn.open(7, &mut packet.clone()),
+        Err(Error::Authentication)
+    );
 }
 
 #[test]

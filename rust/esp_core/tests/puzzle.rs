@@ -9,7 +9,7 @@ use std::{
 
 use esp_core::{
     error::Error,
-    puzzle::{HashName, Solver},
+    puzzle::{HashName, PuzzleBits, Solver},
 };
 use serde_json::Value;
 
@@ -65,6 +65,44 @@ fn ends_when_cancelled_from_another_thread() {
 fn ends_when_every_j_was_tried() {
     let solver = Solver::new(HashName::Sha1, b"none", 2, 160, &[0x12, 0x34]).unwrap();
     assert_eq!(solver.run(far()), None);
+}
+
+/// From a base exchange of OpenHIP's with itself: I | HIT-I | HIT-R, and the J that it found for K = 10.
+const OPENHIP_SOLUTION: (&str, &str) = (
+    "d3b3f810de9c7bfb2001001b7840c2e52a8a27e6d563fa5b2001001c35a7113a6f814aee9a45ff5e",
+    "39e19bccad9700fb",
+);
+
+#[test]
+fn what_openhip_solves_is_solved_by_its_rule_only() {
+    let (prefix, j) = OPENHIP_SOLUTION;
+    let (prefix, j) = (hex::decode(prefix).unwrap(), hex::decode(j).unwrap());
+    let first = |bits| {
+        let solver = Solver::new(HashName::Sha1, &prefix, 8, 10, &j).unwrap();
+        solver.with_bits(bits).unwrap().run(far()).unwrap()
+    };
+    assert_eq!(first(PuzzleBits::OpenHip), j);
+    let lowest = first(PuzzleBits::Lowest);
+    assert_ne!(lowest, j);
+    let both = first(PuzzleBits::Both);
+    for bits in [PuzzleBits::Lowest, PuzzleBits::OpenHip, PuzzleBits::Both] {
+        let solver = Solver::new(HashName::Sha1, &prefix, 8, 10, &both).unwrap();
+        let found = solver.with_bits(bits).unwrap().run(far());
+        assert_eq!(found.as_ref(), Some(&both), "{bits:?}");
+        let name = format!("{bits:?}").to_lowercase();
+        assert_eq!(PuzzleBits::from_name(&name), Some(bits));
+    }
+    assert_eq!(PuzzleBits::from_name("either"), None);
+}
+
+#[test]
+fn openhip_looks_at_64_bits() {
+    let make = |difficulty| Solver::new(HashName::Sha1, b"", 8, difficulty, &[0; 8]).unwrap();
+    for bits in [PuzzleBits::OpenHip, PuzzleBits::Both] {
+        assert!(make(64).with_bits(bits).is_ok());
+        assert!(make(65).with_bits(bits).is_err());
+    }
+    assert!(make(65).with_bits(PuzzleBits::Lowest).is_ok());
 }
 
 #[test]

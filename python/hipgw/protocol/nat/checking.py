@@ -9,7 +9,6 @@ import hmac
 from collections.abc import Sequence
 
 from hipgw.errors import IdentityError, WireError
-from hipgw.identity.ciphers import decrypt_parameters, encrypt_parameters
 from hipgw.protocol import closing, mobility, notifying, update_tasks
 from hipgw.protocol.association import Association, Session
 from hipgw.protocol.core import UP, Core, Dropped
@@ -30,6 +29,7 @@ from hipgw.protocol.nat.checks import Checks, Offer
 from hipgw.protocol.path import IPAddress, Path
 from hipgw.protocol.registration import ServiceType
 from hipgw.protocol.update_tasks import UpdateTask
+from hipgw.protocol.versions.base import Choice, Version
 from hipgw.wire import tlv
 from hipgw.wire.notify import NotifyType
 from hipgw.wire.packet import HipPacket, parse_parameters
@@ -119,17 +119,19 @@ def own_locators(core: Core, offer: Offer, spi: int) -> LocatorSet:
     return locator_set(offer.candidates, relays, spi)
 
 
-def encrypted(core: Core, cipher: int, key: bytes, *parameters: Parameter) -> Encrypted:
+def encrypted(
+    core: Core, version: Version, choice: Choice, key: bytes, *parameters: Parameter
+) -> Encrypted:
     """Parameters, in order of type, inside an ENCRYPTED (RFC 7401 §5.2.18)."""
     inner = tlv.build((one.type, one.emit()) for one in parameters)
-    return Encrypted(encrypt_parameters(cipher, key, inner, core.random))
+    return Encrypted(version.encrypt(choice, key, inner, core.random))
 
 
-def told_locators(packet: HipPacket, cipher: int, key: bytes) -> LocatorSet:
+def told_locators(packet: HipPacket, version: Version, choice: Choice, key: bytes) -> LocatorSet:
     """The LOCATOR_SET in a packet's ENCRYPTED. Raises Dropped."""
     for container in packet.all(Encrypted):
         try:
-            inner = parse_parameters(decrypt_parameters(cipher, key, container.data))
+            inner = parse_parameters(version.decrypt(choice, key, container.data), version.number)
         except (IdentityError, WireError):
             raise Dropped(DropReason.DECRYPTION) from None
         for one in inner:

@@ -55,7 +55,8 @@ class Checklist:
         """Every own candidate that can send with every one of the peer's that it can reach.
 
         A reflexive candidate of this host sends from the same base as a host candidate, so that
-        both would check the same path (RFC 8445 §6.1.2.4).
+        both would check the same path (RFC 8445 §6.1.2.4). A peer behind another NAT may have the
+        same private address as this host; what is sent there ends here, so that is left out.
         """
         self._controlling = controlling
         self._limit = limit
@@ -64,11 +65,13 @@ class Checklist:
         self.local = [
             one for one in local if one.kind in (CandidateKind.HOST, CandidateKind.RELAYED)
         ]
+        here = {(one.base.local, one.base.local_port) for one in self.local}
         made = [
             self._pair(mine, theirs)
             for mine in self.local
             for theirs in remote
             if mine.base.version == theirs.address.version
+            and (mine.base.relay is not None or (theirs.address, theirs.port) not in here)
         ]
         for pair in sorted(made, key=lambda pair: pair.priority, reverse=True):
             if len(self._pairs) < limit:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hipgw.protocol.nat.candidates import LocalCandidate, RemoteCandidate
 from hipgw.protocol.nat.checklist import Checklist, Pair
-from hipgw.protocol.path import IPAddress
+from hipgw.protocol.path import IPAddress, Path
 
 if TYPE_CHECKING:
     from hipgw.protocol.update_tasks import UpdateTask
@@ -61,6 +61,15 @@ class Checks:
     """Where the peer was permitted to send from during the checks, so that it is done once."""
     permit_at: float | None = None
     """When to renew the permission at the own data relay, if the data goes by it."""
+
+    @property
+    def undecided(self) -> bool:
+        """Whether there is no path for data yet, nor was there one before."""
+        return self.nominated is None and not self.again
+
+    def is_relay(self, source: Path) -> bool:
+        """Whether what came from there was passed on by a control relay of the peer."""
+        return source.relay_to is None and (source.remote, source.remote_port) in self.peer_relays
 
     def times(self) -> Iterator[float]:
         """When something is to be done."""

@@ -1,12 +1,13 @@
 """A host behind a NAT moves: the checks begin anew, by way of the peer's relay (RFC 9028 §4.9).
 
 The host that has moved tells its new transport addresses; the other one asks back, so that a replay
-of that leads to nothing; then both check.
+of that leads to nothing; then both check. The same helps when a NAT gives another port or address:
+neither end's packets get through to the other then if both NATs look at where they come from.
 """
 
 import hmac
 
-from hipgw.protocol import reachability, update_tasks
+from hipgw.protocol import reachability, requester, update_tasks
 from hipgw.protocol.association import Association, Session
 from hipgw.protocol.core import UP, Core
 from hipgw.protocol.nat import checking
@@ -44,6 +45,23 @@ def moved(core: Core, association: Association, now: float) -> None:
     core.arm(association)
 
 
+def silent(core: Core, association: Association, now: float) -> None:
+    """Nothing comes by the path that checks have found: perhaps a NAT has changed.
+
+    The own relays are asked how they see this host now.
+    """
+    checks = association.checks
+    if association.state not in UP or checks is None or checks.nominated is None:
+        return
+    if checks.restart_at is not None or checks.restarting is not None:
+        return
+    for relay in checking.own_relays(core):
+        requester.renew(core, relay, now)
+    checks.restart_at = now
+    checks.restart_by = now + WAIT_S
+    core.arm(association)
+
+
 def timer_expired(core: Core, association: Association, now: float) -> None:
     """Tell the peer, once the own relays know: their answers show how the new NAT maps."""
     checks = association.checks
@@ -51,6 +69,7 @@ def timer_expired(core: Core, association: Association, now: float) -> None:
         return
     pending = any(
         relay.mobility.announcement is not None
+        or relay.registrations.held.asked
         or (relay.path is not None and relay.path.local not in core.own_addresses)
         for relay in checking.own_relays(core)
     )
@@ -79,7 +98,7 @@ def received(
     if checks is None or packet.get(Encrypted) is None or packet.get(EspInfo) is None:
         return None
     key = session.hip_keys.incoming_encryption
-    locators = checking.told_locators(packet, session.cipher, key)
+    locators = checking.told_locators(packet, session.version, session.choice, key)
     nonce = core.random(NONCE_OCTETS)
 
     def confirmed(
@@ -97,7 +116,7 @@ def received(
         core,
         association,
         session,
-        [reachability.gratuitous(session), *answer, EchoRequestSigned(nonce)],
+        [*reachability.gratuitous(session), *answer, EchoRequestSigned(nonce)],
         [path],
         now,
         acknowledged=confirmed,
@@ -122,8 +141,8 @@ def _tell(core: Core, association: Association, checks: Checks, now: float) -> N
         association,
         session,
         [
-            reachability.gratuitous(session),
-            checking.encrypted(core, session.cipher, key, locators),
+            *reachability.gratuitous(session),
+            checking.encrypted(core, session.version, session.choice, key, locators),
         ],
         ways,
         now,

@@ -1,20 +1,16 @@
 """Which class reads which parameter type, by HIP version."""
 
 from hipgw.wire.errors import UnknownCriticalParameterError
-from hipgw.wire.parameters import base_exchange, esp, mobility, nat, private, registration
+from hipgw.wire.parameters import base_exchange, esp, mobility, nat, private, registration, v1
 from hipgw.wire.parameters.base import Parameter
 from hipgw.wire.parameters.unknown import UnknownParameter
 
-_V2: tuple[type[Parameter], ...] = (
-    *(base_exchange.R1Counter, base_exchange.Puzzle, base_exchange.Solution),
-    *(base_exchange.DhGroupList, base_exchange.DiffieHellman, base_exchange.HipCipher),
-    *(base_exchange.Encrypted, base_exchange.HostId, base_exchange.HitSuiteList),
-    *(base_exchange.TransportFormatList, base_exchange.Seq, base_exchange.Ack),
+_COMMON: tuple[type[Parameter], ...] = (
+    *(base_exchange.Encrypted, base_exchange.Seq, base_exchange.Ack),
     *(base_exchange.Notification, base_exchange.Cert),
     *(base_exchange.EchoRequestSigned, base_exchange.EchoResponseSigned),
     *(base_exchange.EchoRequestUnsigned, base_exchange.EchoResponseUnsigned),
     *(base_exchange.HipMac, base_exchange.HipMac2),
-    *(base_exchange.HipSignature, base_exchange.HipSignature2),
     *(esp.EspInfo, esp.EspTransform, mobility.LocatorSet),
     *(registration.RegInfo, registration.RegRequest, registration.RegResponse),
     *(registration.RegFailed, registration.From, registration.RvsHmac, registration.ViaRvs),
@@ -23,8 +19,27 @@ _V2: tuple[type[Parameter], ...] = (
     *(nat.CandidatePriority, nat.Nominate),
     private.Padding,
 )
+"""The same in both versions."""
 
-PARAMETERS: dict[int, dict[int, type[Parameter]]] = {2: {kind.TYPE: kind for kind in _V2}}
+_V1: tuple[type[Parameter], ...] = (
+    *_COMMON,
+    *(v1.R1CounterV1, v1.PuzzleV1, v1.SolutionV1, v1.DiffieHellmanV1, v1.HipTransform),
+    *(v1.HostIdV1, v1.HipSignatureV1, v1.HipSignature2V1),
+    *(v1.EspInfoNoSig, v1.ProxyTicket, v1.AuthTicket),
+)
+
+_V2: tuple[type[Parameter], ...] = (
+    *_COMMON,
+    *(base_exchange.R1Counter, base_exchange.Puzzle, base_exchange.Solution),
+    *(base_exchange.DhGroupList, base_exchange.DiffieHellman, base_exchange.HipCipher),
+    *(base_exchange.HostId, base_exchange.HitSuiteList, base_exchange.TransportFormatList),
+    *(base_exchange.HipSignature, base_exchange.HipSignature2),
+)
+
+PARAMETERS: dict[int, dict[int, type[Parameter]]] = {
+    1: {kind.TYPE: kind for kind in _V1},
+    2: {kind.TYPE: kind for kind in _V2},
+}
 """Version -> type -> class."""
 
 

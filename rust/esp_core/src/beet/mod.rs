@@ -4,6 +4,7 @@
 //! applications use (RFC 7401 §4.5.1). Nothing in RFC 7402 tells the receiver whether the peer's
 //! application spoke IPv4 (LSI) or IPv6 (HIT), so LSI traffic other than ICMP travels behind the
 //! pseudo header for IPv4 options (appendix B.1.7), here with no options: its presence says IPv4.
+//! Hosts of HIPv1 do not know it, and get the transport header alone.
 
 pub mod flows;
 pub mod input;
@@ -25,10 +26,38 @@ const DCCP: u8 = 33;
 const UDP_CHECKSUM: usize = 6;
 const TCP_CHECKSUM: usize = 16;
 
-/// Whether an address is an ORCHIDv2 (RFC 7343 §2: 2001:20::/28), as HITs are.
+/// Whether an address is a HIT: an ORCHIDv2 (RFC 7343 §2: 2001:20::/28), or an ORCHID of HIPv1.
 #[must_use]
 pub fn is_hit(address: &[u8]) -> bool {
-    matches!(address, [0x20, 0x01, 0x00, fourth, ..] if fourth & 0xf0 == 0x20)
+    is_hit_v1(address) || matches!(address, [0x20, 0x01, 0x00, fourth, ..] if fourth & 0xf0 == 0x20)
+}
+
+/// Whether an address is an ORCHID of HIPv1 (RFC 4843 §2: 2001:10::/28).
+#[must_use]
+pub fn is_hit_v1(address: &[u8]) -> bool {
+    matches!(address, [0x20, 0x01, 0x00, fourth, ..] if fourth & 0xf0 == 0x10)
+}
+
+/// The HITs of this host: of one version of HIP, or one of each.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalHits {
+    first: Hit,
+    second: Hit,
+}
+
+impl LocalHits {
+    #[must_use]
+    pub fn new(first: Hit, second: Option<Hit>) -> Self {
+        Self {
+            first,
+            second: second.unwrap_or(first),
+        }
+    }
+
+    #[must_use]
+    pub fn contains(&self, address: &[u8]) -> bool {
+        address == self.first || address == self.second
+    }
 }
 
 /// Whether an address is a Local Scope Identifier (1.0.0.0/8).
@@ -42,14 +71,18 @@ pub fn is_lsi(address: &[u8]) -> bool {
 pub struct Translation {
     pub hits: u64,
     pub lsis: u64,
+    /// Whether IPv4 is marked as such by a pseudo header.
+    pub marked: bool,
 }
 
 impl Translation {
+    /// Each the own one and the peer's.
     #[must_use]
     pub fn new(hits: (&Hit, &Hit), lsis: (Lsi, Lsi)) -> Self {
         Self {
             hits: checksum::add(checksum::add(0, hits.0), hits.1),
             lsis: checksum::add(checksum::add(0, &lsis.0), &lsis.1),
+            marked: !is_hit_v1(hits.1),
         }
     }
 

@@ -1,6 +1,6 @@
 //! From the TUN into a security association (RFC 7402 appendix B.1.5).
 
-use super::{is_hit, is_lsi, Hit, Lsi, Translation, PSEUDO_HEADER_LEN};
+use super::{is_hit, is_lsi, Hit, LocalHits, Lsi, Translation, PSEUDO_HEADER_LEN};
 use crate::{
     drops::DropReason,
     packet::{
@@ -21,7 +21,7 @@ pub enum Destination {
 /// checksum counts other addresses on the wire.
 pub fn classify(
     packet: &[u8],
-    local_hit: &Hit,
+    local_hits: &LocalHits,
     local_lsi: Lsi,
 ) -> Result<(Header, Destination), DropReason> {
     let header = Header::parse(packet).ok_or(DropReason::BadInnerPacket)?;
@@ -30,7 +30,7 @@ pub fn classify(
         Version::V6 if is_hit(destination) => {
             let mut hit = [0; 16];
             hit.copy_from_slice(destination);
-            (Destination::Hit(hit), source == local_hit)
+            (Destination::Hit(hit), local_hits.contains(source))
         }
         Version::V4 if is_lsi(destination) => {
             let mut lsi = [0; 4];
@@ -83,18 +83,20 @@ pub struct Payload {
     pub next_header: u8,
 }
 
-/// Octets that ESP carries of a packet with this header.
+/// Octets that ESP carries in front of the transport header.
 #[must_use]
-pub fn payload_len(header: &Header) -> usize {
-    header.total - header.len + front_len(header)
-}
-
-/// Octets in front of the transport header.
-fn front_len(header: &Header) -> usize {
+pub fn front_len(header: &Header, translation: &Translation) -> usize {
     match (header.version, header.protocol) {
         (Version::V6, _) | (Version::V4, protocol::ICMP) => 0,
-        (Version::V4, _) => PSEUDO_HEADER_LEN,
+        (Version::V4, _) if translation.marked => PSEUDO_HEADER_LEN,
+        (Version::V4, _) => 0,
     }
+}
+
+/// Octets that ESP carries of a packet with this header.
+#[must_use]
+pub fn payload_len(header: &Header, translation: &Translation) -> usize {
+    header.total - header.len + front_len(header, translation)
 }
 
 /// Replace the IP header by what ESP carries instead, in place. IPv4 options are discarded, as
@@ -110,7 +112,7 @@ pub fn strip(
             .to_hits(header.protocol, &mut packet[transport..header.total])
             .ok_or(DropReason::BadInnerPacket)?;
     }
-    let start = transport - front_len(header);
+    let start = transport - front_len(header, translation);
     let next_header = mark(header, &mut packet[start..transport]);
     Ok(Payload {
         start,
@@ -122,7 +124,7 @@ pub fn strip(
 /// Write what comes in front of the transport header (`front_len` octets); returns the Next Header
 /// for ESP.
 pub fn mark(header: &Header, front: &mut [u8]) -> u8 {
-    if front_len(header) == 0 {
+    if front.is_empty() {
         return header.protocol;
     }
     // Next header, no more than 8 octets, 4 octets of padding, reserved, NOP options as padding.

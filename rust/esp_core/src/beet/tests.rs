@@ -20,6 +20,10 @@ const HIT_B: Hit = [0x20, 1, 0, 0x25, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 1, 2];
 const LSIS_AT_A: (Lsi, Lsi) = ([1, 0, 0, 1], [1, 0, 0, 2]);
 const LSIS_AT_B: (Lsi, Lsi) = ([1, 7, 7, 7], [1, 8, 8, 8]);
 
+fn hits(first: Hit) -> LocalHits {
+    LocalHits::new(first, None)
+}
+
 fn at_a() -> Translation {
     Translation::new((&HIT_A, &HIT_B), LSIS_AT_A)
 }
@@ -84,9 +88,9 @@ fn transport_sum(packet: &[u8]) -> u64 {
 /// Strip at A; returns what ESP carries.
 fn carried(packet: &[u8]) -> Result<(u8, Vec<u8>), DropReason> {
     let mut packet = packet.to_vec();
-    let (header, _) = classify(&packet, &HIT_A, LSIS_AT_A.0)?;
+    let (header, _) = classify(&packet, &hits(HIT_A), LSIS_AT_A.0)?;
     let payload = strip(&mut packet, &header, &at_a())?;
-    assert_eq!(payload.end - payload.start, payload_len(&header));
+    assert_eq!(payload.end - payload.start, payload_len(&header, &at_a()));
     Ok((
         payload.next_header,
         packet[payload.start..payload.end].to_vec(),
@@ -103,8 +107,10 @@ fn delivered(next_header: u8, payload: &[u8], lsi: bool) -> Result<Vec<u8>, Drop
 #[test]
 fn names() {
     assert!(is_hit(&HIT_A) && is_lsi(&LSIS_AT_A.0));
+    let of_hipv1 = [0x20, 1, 0, 0x1f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    assert!(is_hit(&of_hipv1) && is_hit_v1(&of_hipv1) && !is_hit_v1(&HIT_A));
     assert!(!is_hit(&[
-        0x20, 1, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1
+        0x20, 1, 0, 0x30, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1
     ]));
     assert!(!is_hit(&[
         0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1
@@ -116,29 +122,36 @@ fn names() {
 fn who_may_send_to_whom() {
     let right = packet(true, 6, &[0; 20]);
     assert_eq!(
-        classify(&right, &HIT_A, LSIS_AT_A.0).unwrap().1,
+        classify(&right, &hits(HIT_A), LSIS_AT_A.0).unwrap().1,
         Destination::Hit(HIT_B)
     );
     assert_eq!(
-        classify(&right, &HIT_B, LSIS_AT_A.0),
+        classify(&right, &hits(HIT_B), LSIS_AT_A.0),
         Err(DropReason::WrongSource)
     );
+    let both = LocalHits::new(HIT_B, Some(HIT_A));
+    assert!(classify(&right, &both, LSIS_AT_A.0).is_ok());
     let mut elsewhere = right.clone();
     elsewhere[24..28].copy_from_slice(&[0xff, 2, 0, 0]);
     assert_eq!(
-        classify(&elsewhere, &HIT_A, LSIS_AT_A.0),
+        classify(&elsewhere, &hits(HIT_A), LSIS_AT_A.0),
         Err(DropReason::NotAPeerAddress)
     );
     let by_lsi = packet(false, 17, &[0; 8]);
     assert_eq!(
-        classify(&by_lsi, &HIT_A, LSIS_AT_A.0).unwrap().1,
+        classify(&by_lsi, &hits(HIT_A), LSIS_AT_A.0).unwrap().1,
         Destination::Lsi(LSIS_AT_A.1)
     );
     let mut fragment = by_lsi;
     put16(&mut fragment, 6, 0x2000);
-    assert!(classify(&fragment, &HIT_A, LSIS_AT_A.0).unwrap().0.fragment);
+    assert!(
+        classify(&fragment, &hits(HIT_A), LSIS_AT_A.0)
+            .unwrap()
+            .0
+            .fragment
+    );
     assert_eq!(
-        classify(&[0x60; 30], &HIT_A, LSIS_AT_A.0),
+        classify(&[0x60; 30], &hits(HIT_A), LSIS_AT_A.0),
         Err(DropReason::BadInnerPacket)
     );
 }
@@ -363,5 +376,40 @@ proptest! {
             }
         }
         let _ = carried(&packet);
+    }
+}
+
+/// Peers of HIPv1 do not know the pseudo header: IPv4 is carried as IPv6 is, checksums over HITs.
+#[test]
+fn hosts_of_hipv1_get_ipv4_unmarked() {
+    let (ours, theirs) = ([0x20, 1, 0, 0x1b, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], {
+        let mut hit = HIT_B;
+        hit[3] = 0x1c;
+        hit
+    });
+    let translation = Translation::new((&ours, &theirs), LSIS_AT_A);
+    for (protocol, body) in [(6, &[9; 30][..]), (17, &[9; 31]), (1, &[8; 20])] {
+        let mut sent = packet(false, protocol, body);
+        let (header, _) = classify(&sent, &hits(ours), LSIS_AT_A.0).unwrap();
+        let payload = strip(&mut sent, &header, &translation).unwrap();
+        assert_eq!(payload.next_header, protocol);
+        assert_eq!(payload.end - payload.start, body.len());
+        assert_eq!(payload_len(&header, &translation), body.len());
+        let mut segment = sent[payload.start..payload.end].to_vec();
+        if checksum_offset(protocol).is_some() {
+            let sum = checksum::pseudo_header(&ours, &theirs, protocol, segment.len());
+            assert_eq!(checksum::fold(checksum::add(sum, &segment)), 0xffff);
+        }
+        let endpoints = Endpoints {
+            local_hit: theirs,
+            peer_hit: ours,
+            ..at_b()
+        };
+        let rebuilt = rebuild(protocol, &mut segment, &endpoints, protocol != 1).unwrap();
+        let delivered = [rebuilt.header(), &segment[rebuilt.rest..]].concat();
+        assert_eq!(delivered[0], 0x45);
+        if checksum_offset(protocol).is_some() {
+            assert_eq!(checksum::fold(transport_sum(&delivered)), 0xffff);
+        }
     }
 }

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Octets of the ICV of HMAC-SHA-256-128 (RFC 4868 §2.6).
+const ICV: usize = 16;
+
 fn octets(hexadecimal: &str) -> Vec<u8> {
     let digits: String = hexadecimal.split_whitespace().collect();
     hex::decode(digits).unwrap()
@@ -104,7 +107,7 @@ const HMAC_SHA_256_128: [(&str, &str, &str); 4] = [
 #[test]
 fn rfc_3602_section_4() {
     for (key, iv, plain, cipher) in AES_128_CBC {
-        let cbc = CbcHmac::new(Suite::Aes128CbcSha256, &octets(key), &[1; 32]).unwrap();
+        let cbc = CbcHmac::new(Suite::Aes128CbcSha256, &octets(key), &[1; 32], ICV, true).unwrap();
         let (iv, plain, cipher) = (octets(iv), octets(plain), octets(cipher));
         let mut packet = [vec![0; 8], iv, plain.clone(), vec![0; ICV]].concat();
         let body = 24..24 + plain.len();
@@ -124,7 +127,7 @@ fn rfc_4868_section_2_7_2_1() {
         let (data, icv) = (octets(data), octets(icv));
         let (covered, high) = data.split_last_chunk::<4>().unwrap();
         let seq = u64::from(u32::from_be_bytes(*high)) << 32 | 7;
-        let mac = CbcHmac::new(Suite::NullSha256, &[], &octets(key)).unwrap();
+        let mac = CbcHmac::new(Suite::NullSha256, &[], &octets(key), ICV, true).unwrap();
         let mut packet = [covered, &[0; ICV]].concat();
 
         mac.seal(&mut [(seq, &mut packet)], 0).unwrap();
@@ -134,6 +137,47 @@ fn rfc_4868_section_2_7_2_1() {
             mac.open(seq + (1 << 32), &mut packet, 0),
             Err(Error::Authentication)
         );
+    }
+}
+
+/// RFC 2202 §2, §3: (HMAC-MD5, HMAC-SHA-1) over "what do ya want for nothing?" under "Jefe", and over
+/// 50 octets of 0xdd under 0xaa in the length of the suite's key.
+#[test]
+fn macs_of_rfc_2202() {
+    const ICV_LEN: usize = 12;
+    for (suite, key, data, icv) in [
+        (
+            Suite::NullMd5,
+            &b"Jefe"[..],
+            &b"what do ya want for nothing?"[..],
+            "750c783e6ab0b503eaa86e31",
+        ),
+        (
+            Suite::NullSha1,
+            b"Jefe",
+            b"what do ya want for nothing?",
+            "effcdf6ae5eb2fa2d27416d5",
+        ),
+        (
+            Suite::NullMd5,
+            &[0xaa; 16],
+            &[0xdd; 50],
+            "56be34521d144c88dbb8c733",
+        ),
+        (
+            Suite::NullSha1,
+            &[0xaa; 20],
+            &[0xdd; 50],
+            "125d7342b9ac11cd91a39af4",
+        ),
+    ] {
+        let mac = CbcHmac::new(suite, &[], key, ICV_LEN, false).unwrap();
+        let mut packet = [data, &[0; ICV_LEN]].concat();
+        mac.seal(&mut [(7, &mut packet)], 0).unwrap();
+        assert_eq!(hex::encode(&packet[data.len()..]), icv);
+        mac.open(7, &mut packet, 0).unwrap();
+        packet[3] ^= 1;
+        assert_eq!(mac.open(7, &mut packet, 0), Err(Error::Authentication));
     }
 }
 

@@ -55,6 +55,8 @@ pub(super) struct CommandReceiver<C> {
 struct Shared {
     signal: Signal,
     stop: AtomicBool,
+    /// A sign of life is waited for.
+    asked: AtomicBool,
 }
 
 /// Make a queue.
@@ -63,6 +65,7 @@ pub(super) fn queue<C>() -> io::Result<(CommandSender<C>, CommandReceiver<C>)> {
     let shared = Arc::new(Shared {
         signal: Signal::new()?,
         stop: AtomicBool::new(false),
+        asked: AtomicBool::new(false),
     });
     let near = CommandSender {
         sender,
@@ -82,6 +85,13 @@ impl<C> CommandSender<C> {
     /// Have the thread look for what is new.
     pub(super) fn wake(&self) {
         self.shared.signal.raise();
+    }
+
+    /// Whether the thread has looked for commands since this was called last; and wake it anew.
+    pub(super) fn pulse(&self) -> bool {
+        let alive = !self.shared.asked.swap(true, Ordering::AcqRel);
+        self.shared.signal.raise();
+        alive
     }
 
     /// Ask the thread to end.
@@ -117,6 +127,7 @@ impl<C> Signalled for CommandReceiver<C> {
 
     fn clear_signal(&self) {
         self.shared.signal.clear();
+        self.shared.asked.store(false, Ordering::Release);
     }
 
     fn signal(&self) -> BorrowedFd<'_> {

@@ -11,7 +11,7 @@ use super::{
     peer::SaNumbers,
     registry::{Direction, SaKey},
     socket::SocketKind,
-    Engine, Inner, Phase, SaParameters, SaPath,
+    Engine, Inner, PacketForm, Phase, SaParameters, SaPath,
 };
 use crate::{
     beet::{Hit, Lsi},
@@ -114,7 +114,7 @@ impl Inner {
     }
 
     /// The index of a numbered segment; 0 is none.
-    fn segment(&self, number: u32) -> Result<Option<usize>, EngineError> {
+    pub(super) fn segment(&self, number: u32) -> Result<Option<usize>, EngineError> {
         if number == 0 {
             return Ok(None);
         }
@@ -141,18 +141,29 @@ impl Engine {
         if inner.registry.is_installed(sa) {
             return self.repeat_sa(&mut inner, sa);
         }
+        let PacketForm { format, .. } = &sa.form;
+        if !sa.form.replay && format.esn {
+            return Err(EngineError::Invalid(
+                "extended sequence numbers need a replay window".into(),
+            ));
+        }
+        let keys = (sa.encryption_key, sa.authentication_key);
         match sa.direction {
             Direction::Out => {
                 let path = inner.outbound_path(&sa.path)?;
-                let sealer = Sealer::new(suite, sa.spi, sa.encryption_key, sa.authentication_key)?;
+                let sealer = Sealer::with_format(suite, format, sa.spi, keys.0, keys.1)?;
                 let (peer, counters) = inner.registry.add_sa(sa)?;
-                let sa = OutboundSa::new(sealer, peer, sa.local_hit, segment, path, counters);
+                let standing = inner.standing(segment, &sa.peer_hit);
+                let mut sa = OutboundSa::new(sealer, sa, peer, segment, path, counters);
+                sa.standing = standing;
                 self.egress.send(EgressCommand::AddSa(Box::new(sa)));
             }
             Direction::In => {
-                let opener = Opener::new(suite, sa.spi, sa.encryption_key, sa.authentication_key)?;
+                let opener = Opener::with_format(suite, format, sa.spi, keys.0, keys.1)?;
                 let (peer, counters) = inner.registry.add_sa(sa)?;
-                let sa = InboundSa::new(opener, sa, peer, segment, counters);
+                let standing = inner.standing(segment, &sa.peer_hit);
+                let mut sa = InboundSa::new(opener, sa, peer, segment, counters);
+                sa.standing = standing;
                 self.ingress.send(IngressCommand::AddSa(Box::new(sa)));
             }
         }
@@ -337,9 +348,6 @@ impl Engine {
 
 impl Inner {
     fn macs(&self, number: u32) -> Result<&Arc<crate::l2::mac_table::MacTable>, EngineError> {
-        let index = self.segment(number)?;
-        index
-            .map(|index| &self.segments[index].macs)
-            .ok_or_else(|| EngineError::Invalid("segments are numbered from 1".into()))
+        Ok(&self.segments[self.index_of(number)?].macs)
     }
 }

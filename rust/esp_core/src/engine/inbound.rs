@@ -8,8 +8,14 @@ use super::{
     SaParameters,
 };
 use crate::{
-    beet::Hit, drops::DropReason, esp::Opener, fragment::reassembly::Reassembler,
-    replay::ReplayWindow, spi_table::SpiTable,
+    beet::Hit,
+    drops::DropReason,
+    error::Error,
+    esp::Opener,
+    fragment::reassembly::Reassembler,
+    l2::{framing::Framing, ownership::Standing},
+    replay::ReplayWindow,
+    spi_table::SpiTable,
 };
 
 /// One inbound security association. Belongs to the receiving thread.
@@ -17,10 +23,18 @@ pub(super) struct InboundSa {
     /// Boxed, so that moving this leaves no copy of the keys behind.
     opener: Box<Opener>,
     window: ReplayWindow,
+    /// Whether sequence numbers have a high half.
+    esn: bool,
+    /// Several send with these keys, so numbers come more than once, from several places.
+    shared: bool,
+    /// How it carries frames.
+    pub framing: Framing,
     pub peer: Arc<Peer>,
     pub local_hit: Hit,
     /// Index of the segment whose frames it carries.
     pub segment: Option<usize>,
+    /// How its peer takes part in that segment.
+    pub standing: Standing,
     counters: Arc<SaCounters>,
     /// Pieces of payloads that wait for the rest.
     pub reassembler: Reassembler,
@@ -38,7 +52,7 @@ pub(super) struct Opened {
     /// Where the payload lies in the packet.
     pub payload: std::ops::Range<usize>,
     pub next_header: u8,
-    /// None with a higher sequence number came before.
+    /// None with a higher sequence number came before. Never so where several send.
     pub newest: bool,
 }
 
@@ -54,9 +68,13 @@ impl InboundSa {
         Self {
             opener: Box::new(opener),
             window: ReplayWindow::new(sa.replay_window),
+            esn: sa.form.format.esn,
+            shared: !sa.form.replay,
+            framing: sa.form.framing,
             peer,
             local_hit: sa.local_hit,
             segment,
+            standing: Standing::Learning,
             counters,
             reassembler: Reassembler::default(),
             looked_after: false,
@@ -78,21 +96,24 @@ impl InboundSa {
         sequence_low: u32,
         now_ms: u64,
     ) -> Result<Opened, DropReason> {
-        let sequence = self.window.infer(sequence_low);
+        let sequence = if self.esn {
+            self.window.infer(sequence_low)
+        } else {
+            u64::from(sequence_low)
+        };
         let opened = self
-            .window
             .check(sequence)
             .and_then(|()| self.opener.open(sequence, packet))
-            .and_then(|opened| self.window.commit(sequence).map(|()| opened));
+            .and_then(|opened| self.commit(sequence).map(|()| opened));
         match opened {
             Ok((payload, next_header)) => {
                 self.counters
-                    .packets(1, payload.len(), self.window.highest(), now_ms);
+                    .packets(1, payload.len(), self.highest(sequence), now_ms);
                 self.counters.lost(self.window.counts().lost);
                 Ok(Opened {
                     payload,
                     next_header,
-                    newest: sequence == self.window.highest(),
+                    newest: !self.shared && sequence == self.window.highest(),
                 })
             }
             Err(error) => {
@@ -104,6 +125,28 @@ impl InboundSa {
                 }
                 Err(reason)
             }
+        }
+    }
+
+    fn check(&mut self, sequence: u64) -> Result<(), Error> {
+        if self.shared {
+            return Ok(());
+        }
+        self.window.check(sequence)
+    }
+
+    fn commit(&mut self, sequence: u64) -> Result<(), Error> {
+        if self.shared {
+            return Ok(());
+        }
+        self.window.commit(sequence)
+    }
+
+    fn highest(&self, sequence: u64) -> u64 {
+        if self.shared {
+            sequence
+        } else {
+            self.window.highest()
         }
     }
 }

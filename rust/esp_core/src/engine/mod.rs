@@ -19,6 +19,7 @@ mod fair_share;
 mod hold;
 mod inbound;
 mod ingress;
+mod lan;
 mod outbound;
 mod outbox;
 mod peer;
@@ -43,6 +44,7 @@ pub use self::{
     capabilities::capabilities,
     control::{MacLine, SaLine},
     error::EngineError,
+    lan::{ElectionLine, ElectionParameters},
     peer::SaNumbers,
     registry::Direction,
     relay::{Permission, PortKey},
@@ -59,10 +61,16 @@ use self::{
     socket::Socket,
 };
 use crate::{
-    beet::{Hit, Lsi},
+    beet::{Hit, LocalHits, Lsi},
     ecn::MarkPolicy,
     events::EventQueue,
-    l2::mac_table::{MacLearner, MacTable},
+    l2::{
+        framing::Framing,
+        hello::Election,
+        mac_table::{MacLearner, MacTable},
+        ownership::Ownership,
+    },
+    layout::Format,
     stats::Counters,
 };
 
@@ -90,6 +98,26 @@ pub struct SaPath {
     pub verified: bool,
 }
 
+/// How the packets of a security association look, beside what its suite says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketForm {
+    pub format: Format,
+    pub framing: Framing,
+    /// Each sequence number is taken once only. Not where several senders have one key, whose
+    /// numbers are their own; without ESN only, as nothing tells the high half then.
+    pub replay: bool,
+}
+
+impl Default for PacketForm {
+    fn default() -> Self {
+        Self {
+            format: Format::default(),
+            framing: Framing::default(),
+            replay: true,
+        }
+    }
+}
+
 /// A security association to install.
 pub struct SaParameters<'a> {
     pub direction: Direction,
@@ -103,6 +131,7 @@ pub struct SaParameters<'a> {
     /// The segment whose frames it carries, 0 for none.
     pub segment: u32,
     pub replay_window: u32,
+    pub form: PacketForm,
 }
 
 /// A TAP to carry.
@@ -127,6 +156,8 @@ pub struct TunParameters {
     /// Octets of the largest packet.
     pub mtu: usize,
     pub local_hit: Hit,
+    /// This host's HIT of the other version of HIP, if it has both.
+    pub second_hit: Option<Hit>,
     pub local_lsi: Lsi,
     pub vnet_hdr: bool,
     pub marks: MarkPolicy,
@@ -140,11 +171,13 @@ struct Segment {
     macs: Arc<MacTable>,
     /// Handed to the receiving thread at the start.
     learner: Option<MacLearner>,
+    ownership: Arc<Ownership>,
+    election: Option<Arc<Election>>,
 }
 
 struct Tun {
     device: Arc<Device>,
-    local_hit: Hit,
+    local_hits: LocalHits,
     local_lsi: Lsi,
     marks: MarkPolicy,
 }

@@ -2,13 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::peer::{self, Peer, SaCounters};
+use super::{
+    peer::{self, Peer, SaCounters},
+    SaParameters,
+};
 use crate::{
     beet::Hit,
     drops::DropReason,
     esp::{Sealer, Unsealed},
-    etherip,
-    l2::mac_table::PeerId,
+    l2::{framing::Framing, hello::Hello, mac_table::PeerId, ownership::Standing},
     sys::send::Route,
 };
 
@@ -31,12 +33,17 @@ pub(super) struct OutboundSa {
     /// Boxed, so that moving this leaves no copy of the keys behind.
     sealer: Box<Sealer>,
     next_sequence: u64,
+    last_sequence: u64,
     next_fragment: u32,
     max_payload: usize,
+    /// How it carries frames.
+    pub framing: Framing,
     pub peer: Arc<Peer>,
     pub local_hit: Hit,
     /// Index of the segment whose frames it carries.
     pub segment: Option<usize>,
+    /// How its peer takes part in that segment.
+    pub standing: Standing,
     path: OutboundPath,
     counters: Arc<SaCounters>,
 }
@@ -45,8 +52,8 @@ impl OutboundSa {
     #[must_use]
     pub(super) fn new(
         sealer: Sealer,
+        sa: &SaParameters<'_>,
         peer: Arc<Peer>,
-        local_hit: Hit,
         segment: Option<usize>,
         path: OutboundPath,
         counters: Arc<SaCounters>,
@@ -55,10 +62,13 @@ impl OutboundSa {
             max_payload: sealer.max_payload(path.room),
             sealer: Box::new(sealer),
             next_sequence: 1,
+            last_sequence: sa.form.format.last_sequence(),
             next_fragment: 1,
+            framing: sa.form.framing,
             peer,
-            local_hit,
+            local_hit: sa.local_hit,
             segment,
+            standing: Standing::Learning,
             path,
             counters,
         }
@@ -100,7 +110,7 @@ impl OutboundSa {
     /// Octets of the largest Ethernet frame that fits the path in one piece.
     #[must_use]
     pub(super) fn frame_room(&self) -> usize {
-        self.max_payload.saturating_sub(etherip::HEADER_LEN)
+        self.max_payload.saturating_sub(self.framing.header().len())
     }
 
     /// A number for the pieces of one payload.
@@ -129,6 +139,7 @@ impl OutboundSa {
         // The numbers are used up whatever happens: none may ever come twice.
         self.next_sequence = first
             .checked_add(N as u64)
+            .filter(|next| *next - 1 <= self.last_sequence)
             .ok_or(DropReason::SequenceExhausted)?;
         let mut sequence = first;
         let mut octets = 0;
@@ -156,7 +167,7 @@ pub(super) struct OutboundPeer {
     pub id: PeerId,
     hit: Hit,
     sas: Vec<OutboundSa>,
-    /// The segment whose frames it takes, and its index among those that do.
+    /// The list of those that take a segment's frames, and its index there.
     member: Option<(usize, usize)>,
 }
 
@@ -172,7 +183,8 @@ impl OutboundPeer {
 pub(super) struct OutboundPeers {
     places: Vec<Option<OutboundPeer>>,
     by_hit: HashMap<Hit, usize>,
-    /// For each segment the places of the peers that take its frames.
+    /// For each segment the places of the learning peers that take its frames, then of the static
+    /// ones.
     members: Vec<Vec<usize>>,
 }
 
@@ -180,7 +192,7 @@ impl OutboundPeers {
     #[must_use]
     pub(super) fn new(segments: usize) -> Self {
         Self {
-            members: vec![Vec::new(); segments],
+            members: vec![Vec::new(); segments * 2],
             ..Self::default()
         }
     }
@@ -247,10 +259,42 @@ impl OutboundPeers {
         (peer.id == id).then_some(place)
     }
 
-    /// The peers that take the frames of a segment.
+    /// The learning peers that take the frames of a segment.
     #[must_use]
     pub(super) fn members(&self, segment: usize) -> &[usize] {
-        &self.members[segment]
+        &self.members[segment * 2]
+    }
+
+    /// The static peers that take the frames of a segment.
+    #[must_use]
+    pub(super) fn static_members(&self, segment: usize) -> &[usize] {
+        &self.members[segment * 2 + 1]
+    }
+
+    /// Whether the peer at a place is none that learns.
+    #[must_use]
+    pub(super) fn is_static(&self, place: usize) -> bool {
+        self.newest(place)
+            .is_some_and(|sa| sa.standing != Standing::Learning)
+    }
+
+    /// Whether the peer at a place was heard on this host's own LAN.
+    #[must_use]
+    pub(super) fn is_on_lan(&self, place: usize, now_ms: u64) -> bool {
+        self.newest(place)
+            .is_some_and(|sa| sa.peer.is_on_lan(now_ms))
+    }
+
+    /// A peer says that it is on this host's own LAN.
+    pub(super) fn heard_on_lan(&self, hello: &Hello, now_ms: u64) {
+        let place = self.find_hit(&hello.hit);
+        if let Some(sa) = place.and_then(|place| self.newest(place)) {
+            sa.peer.heard_on_lan(hello, now_ms);
+        }
+    }
+
+    fn newest(&self, place: usize) -> Option<&OutboundSa> {
+        self.places.get(place)?.as_ref()?.sas.last()
     }
 
     /// The security association that carries the traffic of the peer at a place.
@@ -270,19 +314,24 @@ impl OutboundPeers {
         let Some(peer) = self.places.get_mut(place).and_then(Option::as_mut) else {
             return;
         };
-        let member = peer.member.map(|(segment, _)| segment);
+        let member = peer.member.map(|(list, _)| list);
         let Some(current) = peer.current() else {
             return;
         };
         current.peer.set_frame_room(current.frame_room());
-        let segment = current.segment;
-        if member == segment {
+        let list = current.segment.and_then(|segment| match current.standing {
+            Standing::Learning => Some(segment * 2),
+            Standing::Static(_) => Some(segment * 2 + 1),
+            // Nothing is flooded to it.
+            Standing::Group => None,
+        });
+        if member == list {
             return;
         }
         self.leave(place);
-        if let (Some(segment), Some(peer)) = (segment, &mut self.places[place]) {
-            let members = &mut self.members[segment];
-            peer.member = Some((segment, members.len()));
+        if let (Some(list), Some(peer)) = (list, &mut self.places[place]) {
+            let members = &mut self.members[list];
+            peer.member = Some((list, members.len()));
             members.push(place);
         }
     }
@@ -290,16 +339,16 @@ impl OutboundPeers {
     /// Have a peer take no segment's frames, at a cost that does not grow with their number.
     fn leave(&mut self, place: usize) {
         let peer = self.places[place].as_mut();
-        let Some((segment, index)) = peer.and_then(|peer| peer.member.take()) else {
+        let Some((list, index)) = peer.and_then(|peer| peer.member.take()) else {
             return;
         };
-        let members = &mut self.members[segment];
+        let members = &mut self.members[list];
         members.swap_remove(index);
         let moved = members
             .get(index)
             .and_then(|moved| self.places[*moved].as_mut());
         if let Some(moved) = moved {
-            moved.member = Some((segment, index));
+            moved.member = Some((list, index));
         }
     }
 }
@@ -309,10 +358,24 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::suite::Suite;
+    use crate::{
+        engine::{Direction, PacketForm, SaPath},
+        layout::Format,
+        suite::Suite,
+    };
 
-    fn sa(peer: &Arc<Peer>, spi: u32, segment: Option<usize>) -> OutboundSa {
-        let sealer = Sealer::new(Suite::AesGcm16, spi, &[7; 20], &[]).unwrap();
+    fn sa_of(
+        peer: &Arc<Peer>,
+        spi: u32,
+        segment: Option<usize>,
+        suite: Suite,
+        form: PacketForm,
+    ) -> OutboundSa {
+        let (enc_key, auth_key) = (
+            vec![7; suite.encryption_key_len()],
+            vec![8; suite.authentication_key_len()],
+        );
+        let sealer = Sealer::with_format(suite, &form.format, spi, &enc_key, &auth_key).unwrap();
         let path = OutboundPath {
             socket: 0,
             route: Route {
@@ -327,8 +390,34 @@ mod tests {
             overhead: 28,
             verified: true,
         };
+        let parameters = SaParameters {
+            direction: Direction::Out,
+            spi,
+            suite: suite.id(),
+            encryption_key: &enc_key,
+            authentication_key: &auth_key,
+            local_hit: [1; 16],
+            peer_hit: peer.hit,
+            path: SaPath {
+                local: None,
+                remote: Ipv4Addr::LOCALHOST.into(),
+                udp: true,
+                local_port: 10500,
+                remote_port: 10500,
+                mtu: 1500,
+                interface: 0,
+                verified: true,
+            },
+            segment: 0,
+            replay_window: 64,
+            form,
+        };
         let peer = peer.clone();
-        OutboundSa::new(sealer, peer, [1; 16], segment, path, Arc::default())
+        OutboundSa::new(sealer, &parameters, peer, segment, path, Arc::default())
+    }
+
+    fn sa(peer: &Arc<Peer>, spi: u32, segment: Option<usize>) -> OutboundSa {
+        sa_of(peer, spi, segment, Suite::AesGcm16, PacketForm::default())
     }
 
     fn peer(place: usize, tenant: u32) -> Arc<Peer> {
@@ -365,6 +454,27 @@ mod tests {
                 Err(DropReason::SequenceExhausted)
             );
         }
+    }
+
+    #[test]
+    fn without_esn_it_stops_before_its_32_bits_wrap() {
+        let form = PacketForm {
+            format: Format {
+                esn: false,
+                ..Format::default()
+            },
+            ..PacketForm::default()
+        };
+        let mut sa = sa_of(&peer(0, 1), 300, None, Suite::Aes128CbcSha1, form);
+        sa.next_sequence = u64::from(u32::MAX) - 1;
+        let (mut a, mut b) = ([0; 200], [0; 200]);
+        sa.seal(97, [(&mut a, 100), (&mut b, 100)], 0).unwrap();
+        assert_eq!(b[4..8], [0xff; 4]);
+        for _ in 0..3 {
+            let refused = sa.seal(97, [(&mut a, 100)], 0);
+            assert_eq!(refused, Err(DropReason::SequenceExhausted));
+        }
+        assert_eq!(sa.counters.read().sequence, u64::from(u32::MAX));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{
 /// In front of what is read: room for the ESP header (24 octets at most), a fragment or BEET pseudo
 /// header and the EtherIP header.
 pub(super) const HEADROOM: usize = 64;
-/// Behind what is read: padding, trailer and ICV (17 + 16 octets at most).
+/// Behind what is read: padding, trailer and ICV (17 + 32 octets at most).
 const TAILROOM: usize = 64;
 /// Octets of the part for reading.
 const READ_PART: usize = 256 << 10;
@@ -61,6 +61,8 @@ struct Packet {
     len: usize,
     /// Index in `routes`.
     route: usize,
+    /// Longer than its path: IP cuts it, which it does with none of a train.
+    alone: bool,
 }
 
 impl Packet {
@@ -255,7 +257,12 @@ impl Outbox {
 
     fn push(&mut self, sa: &OutboundSa, start: usize, len: usize, marks: Marks) {
         let route = self.route(sa, marks);
-        self.packets.push(Packet { start, len, route });
+        self.packets.push(Packet {
+            start,
+            len,
+            route,
+            alone: len > sa.path().room,
+        });
     }
 
     /// The index of a route, a new one unless it is the last one used.
@@ -340,6 +347,9 @@ impl Outbox {
 
     /// Packets in the longest train that the socket of this packet takes.
     fn train_limit(&self, packet: &Packet) -> usize {
+        if packet.alone {
+            return 1;
+        }
         self.sockets[self.route_sockets[packet.route]].train_limit()
     }
 
@@ -347,18 +357,28 @@ impl Outbox {
     fn send_to(&mut self, end: usize) {
         let mut next = 0;
         while next < end {
-            let socket = self.route_sockets[self.packets[next].route];
+            let first = self.packets[next];
+            let socket = self.route_sockets[first.route];
             next = self.assemble(next, end, socket);
-            self.send(socket);
+            if first.alone {
+                let sockets = self.sockets.clone();
+                let _cutting = sockets[socket].cutting();
+                self.send(socket);
+            } else {
+                self.send(socket);
+            }
         }
     }
 
-    /// Make trains of packets for one socket, as many as one call takes; returns what comes next.
+    /// Make trains of packets for one socket, as many as one call takes, all or none of them longer
+    /// than their paths; returns what comes next.
     fn assemble(&mut self, mut next: usize, last: usize, socket: usize) -> usize {
         self.trains.clear();
         self.train_packets.clear();
         self.pieces.clear();
+        let alone = self.packets[next].alone;
         while next < last
+            && self.packets[next].alone == alone
             && self.trains.len() < MAX_TRAINS
             && self.pieces.len() + MAX_SEGMENTS <= MAX_PIECES
             && self.route_sockets[self.packets[next].route] == socket

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::credit::Credit;
 use crate::{
     beet::{Hit, Lsi},
-    l2::mac_table::PeerId,
+    l2::{hello::Hello, mac_table::PeerId},
     stats::bump,
 };
 
@@ -18,6 +18,8 @@ pub(super) struct Peer {
     pub credit: Credit,
     lsi: AtomicU32,
     frame_room: AtomicU32,
+    /// Milliseconds on the engine's clock until which it counts as being on this host's own LAN.
+    on_lan_until_ms: AtomicU64,
 }
 
 /// Bits of a peer's id that are its place; the rest tell later tenants of the place apart.
@@ -48,6 +50,7 @@ impl Peer {
             credit: Credit::default(),
             lsi: AtomicU32::new(0),
             frame_room: AtomicU32::new(0),
+            on_lan_until_ms: AtomicU64::new(0),
         }
     }
 
@@ -69,6 +72,18 @@ impl Peer {
     #[must_use]
     pub(super) fn frame_room(&self) -> usize {
         self.frame_room.load(Ordering::Relaxed) as usize
+    }
+
+    /// It says hello on this host's own LAN.
+    pub(super) fn heard_on_lan(&self, hello: &Hello, now_ms: u64) {
+        self.on_lan_until_ms
+            .store(now_ms + hello.lasts_ms(), Ordering::Relaxed);
+    }
+
+    /// Whether it is on this host's own LAN, so that frames between the two would go in circles.
+    #[must_use]
+    pub(super) fn is_on_lan(&self, now_ms: u64) -> bool {
+        now_ms < self.on_lan_until_ms.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_frame_room(&self, octets: usize) {

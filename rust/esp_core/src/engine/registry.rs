@@ -10,7 +10,7 @@ use super::{
     error::EngineError,
     peer::{self, Peer, SaCounters, MAX_PEERS},
     used_keys::UsedKeys,
-    SaParameters, SaPath,
+    PacketForm, SaParameters, SaPath,
 };
 use crate::beet::{Hit, Lsi};
 
@@ -49,6 +49,7 @@ pub(super) struct SaEntry {
     pub peer_hit: Hit,
     pub path: SaPath,
     pub counters: Arc<SaCounters>,
+    form: PacketForm,
     fingerprint: u64,
 }
 
@@ -99,9 +100,9 @@ impl Registry {
     pub(super) fn is_installed(&self, sa: &SaParameters<'_>) -> bool {
         let key = SaKey::new(sa.direction, sa.spi, sa.peer_hit);
         let fingerprint = self.fingerprint(sa);
-        self.sas
-            .get(&key)
-            .is_some_and(|entry| entry.fingerprint == fingerprint && entry.suite == sa.suite)
+        self.sas.get(&key).is_some_and(|entry| {
+            (entry.fingerprint, entry.suite, entry.form) == (fingerprint, sa.suite, sa.form)
+        })
     }
 
     /// Enter a security association, in place of one of the same name; returns its peer and
@@ -136,6 +137,7 @@ impl Registry {
             peer_hit: sa.peer_hit,
             path: sa.path.clone(),
             counters: counters.clone(),
+            form: sa.form,
             fingerprint,
         };
         if let Some(old) = self.sas.insert(key, entry) {
@@ -266,6 +268,7 @@ mod tests {
             },
             segment: 0,
             replay_window: 64,
+            form: PacketForm::default(),
         }
     }
 
@@ -312,6 +315,14 @@ mod tests {
         assert!(registry.is_installed(&sa));
         assert!(!registry.is_installed(&parameters(Direction::In, 300, 7, b"other")));
         assert!(!registry.is_installed(&parameters(Direction::Out, 300, 7, b"k")));
+        let other = SaParameters {
+            form: PacketForm {
+                framing: crate::l2::framing::Framing::Ethernet,
+                ..PacketForm::default()
+            },
+            ..sa
+        };
+        assert!(!registry.is_installed(&other));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::{
     Engine, Inner, Phase, Segment, TapParameters, Tun, TunParameters, MAX_SEGMENTS, MTU_RANGE,
 };
 use crate::{
-    beet::flows::FlowMemory,
+    beet::{flows::FlowMemory, LocalHits},
     events::{Event, EventQueue},
     l2::mac_table::MacLearner,
 };
@@ -74,7 +74,7 @@ impl Engine {
         check_mtu(tun.mtu)?;
         inner.tun = Some(Tun {
             device: Arc::new(Device::open(tun.fd, tun.vnet_hdr)?),
-            local_hit: tun.local_hit,
+            local_hits: LocalHits::new(tun.local_hit, tun.second_hit),
             local_lsi: tun.local_lsi,
             marks: tun.marks,
         });
@@ -110,6 +110,8 @@ impl Engine {
             marks: tap.marks,
             macs: learner.table().clone(),
             learner: Some(learner),
+            ownership: Arc::default(),
+            election: None,
         });
         Ok(())
     }
@@ -130,7 +132,7 @@ impl Engine {
             segments: inner.segments.iter().map(egress_segment).collect(),
             tun: inner.tun.as_ref().map(|tun| EgressTun {
                 device: tun.device.clone(),
-                local_hit: tun.local_hit,
+                local_hits: tun.local_hits,
                 local_lsi: tun.local_lsi,
                 marks: tun.marks,
                 flows: flows.clone(),
@@ -148,7 +150,7 @@ impl Engine {
                 .filter_map(ingress_segment)
                 .collect(),
             tun: inner.tun.as_ref().map(|tun| {
-                let names = (tun.local_hit, tun.local_lsi);
+                let names = (tun.local_hits, tun.local_lsi);
                 IngressTun::new(tun.device.clone(), names, tun.marks, flows)
             }),
             sockets: sockets.clone(),
@@ -266,6 +268,8 @@ fn egress_segment(segment: &Segment) -> EgressSegment {
         macs: segment.macs.clone(),
         mss_clamp: segment.mss_clamp,
         marks: segment.marks,
+        ownership: segment.ownership.clone(),
+        election: segment.election.clone(),
     }
 }
 
@@ -275,6 +279,8 @@ fn ingress_segment(segment: &mut Segment) -> Option<IngressSegment> {
         segment.device.clone(),
         learner,
         segment.mss_clamp,
+        segment.ownership.clone(),
+        segment.election.clone(),
     ))
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Socket {
     /// 0 for `Esp`.
     pub port: u16,
     train_limit: AtomicUsize,
+    /// What it does with what is longer than the path.
+    mtu_discovery: libc::c_int,
 }
 
 impl Socket {
@@ -87,6 +89,7 @@ impl Socket {
             // Without it trains come in one by one, which works as well.
             socket::enable_udp_gro(borrowed);
         }
+        let mtu_discovery = socket::mtu_discovery(borrowed, v6).map_err(failed)?;
         let gso = udp && offloads.gso && socket::has_udp_gso(borrowed);
         Ok(Self {
             train_limit: AtomicUsize::new(if gso { MAX_SEGMENTS } else { 1 }),
@@ -94,7 +97,19 @@ impl Socket {
             kind,
             v6,
             port: if udp { port } else { 0 },
+            mtu_discovery,
         })
+    }
+
+    /// Have IP cut what is sent until the result is dropped. What others send by this socket
+    /// meanwhile is treated likewise; a probe of the path's MTU would be lucky to get in between,
+    /// and a size that does not pass after all is given up soon.
+    pub(super) fn cutting(&self) -> Cutting<'_> {
+        if self.mtu_discovery != socket::MTU_DISCOVERY_OFF {
+            // Should it not be possible, packets will be refused, and counted.
+            let _ = socket::set_mtu_discovery(self.as_fd(), self.v6, socket::MTU_DISCOVERY_OFF);
+        }
+        Cutting(self)
     }
 
     /// Datagrams in the longest train that may be sent; 1 for none.
@@ -112,6 +127,18 @@ impl Socket {
             _ => return,
         };
         self.train_limit.fetch_min(limit, Ordering::Relaxed);
+    }
+}
+
+/// While it is there, IP cuts what a socket sends.
+pub(super) struct Cutting<'a>(&'a Socket);
+
+impl Drop for Cutting<'_> {
+    fn drop(&mut self) {
+        let Self(one) = self;
+        if one.mtu_discovery != socket::MTU_DISCOVERY_OFF {
+            let _ = socket::set_mtu_discovery(one.as_fd(), one.v6, one.mtu_discovery);
+        }
     }
 }
 

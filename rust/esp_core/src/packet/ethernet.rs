@@ -8,7 +8,10 @@ pub const HEADER_LEN: usize = 14;
 pub const TAG_LEN: usize = 4;
 
 pub const TYPE_IPV4: u16 = 0x0800;
+pub const TYPE_ARP: u16 = 0x0806;
 pub const TYPE_IPV6: u16 = 0x86dd;
+/// For local experiments (IEEE 802): OpenHIP's endboxes say hello by it.
+pub const TYPE_EXPERIMENTAL: u16 = 0x88b5;
 const TYPE_VLAN: u16 = 0x8100;
 const TYPE_PROVIDER_VLAN: u16 = 0x88a8;
 

@@ -17,10 +17,16 @@ use crate::{
     drops::DropReason,
     ecn::MarkPolicy,
     engine::{
-        self, Direction, EngineError, SaParameters, SaPath, TapParameters, ThreadOptions,
-        TunParameters, UdpOffloads,
+        self, Direction, ElectionParameters, EngineError, PacketForm, SaParameters, SaPath,
+        TapParameters, ThreadOptions, TunParameters, UdpOffloads,
     },
     events::Event,
+    l2::{
+        framing::Framing,
+        hello::Extent,
+        ownership::{OwnershipParameters, StaticPeer},
+    },
+    layout::Format,
     stats::Counter,
 };
 
@@ -125,7 +131,7 @@ impl Engine {
     }
 
     #[pyo3(signature = (
-        fd, *, mtu, local_hit, local_lsi, vnet_hdr, copy_dscp = true, ecn = true
+        fd, *, mtu, local_hit, local_lsi, vnet_hdr, copy_dscp = true, ecn = true, second_hit = None
     ))]
     #[allow(clippy::too_many_arguments)]
     fn set_tun(
@@ -137,11 +143,13 @@ impl Engine {
         vnet_hdr: bool,
         copy_dscp: bool,
         ecn: bool,
+        second_hit: Option<&[u8]>,
     ) -> PyResult<()> {
         Ok(self.0.set_tun(&TunParameters {
             fd,
             mtu,
             local_hit: hit(local_hit)?,
+            second_hit: second_hit.map(hit).transpose()?,
             local_lsi: lsi(local_lsi)?,
             vnet_hdr,
             marks: MarkPolicy {
@@ -183,6 +191,82 @@ impl Engine {
         })?)
     }
 
+    #[pyo3(signature = (
+        segment, *, local, local_default, peers, all_static, source_filter, group = None,
+        hello_hit = None, hello_s = 0, mac = None, standby = false
+    ))]
+    #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
+    fn set_lan(
+        &self,
+        segment: u32,
+        local: Vec<Vec<u8>>,
+        local_default: bool,
+        peers: Vec<(Vec<Vec<u8>>, Vec<Vec<u8>>, bool)>,
+        all_static: bool,
+        source_filter: bool,
+        group: Option<&[u8]>,
+        hello_hit: Option<&[u8]>,
+        hello_s: u32,
+        mac: Option<&[u8]>,
+        standby: bool,
+    ) -> PyResult<()> {
+        let peers = peers.iter().map(|(hits, addresses, default)| {
+            Ok(StaticPeer {
+                hits: hits
+                    .iter()
+                    .map(|hit| self::hit(hit))
+                    .collect::<PyResult<_>>()?,
+                addresses: owned(addresses)?,
+                default: *default,
+            })
+        });
+        let ownership = OwnershipParameters {
+            local: owned(&local)?,
+            local_default,
+            peers: peers.collect::<PyResult<_>>()?,
+            all_static,
+            filter: source_filter,
+            group: group.map(hit).transpose()?,
+        };
+        let election = match (hello_hit, mac) {
+            (Some(hit), Some(mac)) if hello_s > 0 => Some(ElectionParameters {
+                hit: self::hit(hit)?,
+                interval_s: hello_s,
+                mac: mac.try_into().or_else(|_| {
+                    refuse(format!("a MAC address has 6 octets, not {}", mac.len()))
+                })?,
+                extent: if standby {
+                    Extent::Everything
+                } else {
+                    Extent::Multicast
+                },
+            }),
+            _ => None,
+        };
+        Ok(self.0.set_lan(segment, ownership, election)?)
+    }
+
+    fn say_hello(&self, segment: u32) -> PyResult<()> {
+        Ok(self.0.say_hello(segment)?)
+    }
+
+    fn announce_macs(&self, segment: u32) -> PyResult<usize> {
+        Ok(self.0.announce_macs(segment)?)
+    }
+
+    fn election<'py>(&self, py: Python<'py>, segment: u32) -> PyResult<Bound<'py, PyDict>> {
+        let line = self.0.election(segment)?;
+        let dict = PyDict::new(py);
+        dict.set_item("passive", line.passive)?;
+        dict.set_item("winner", line.winner.map(|hit| PyBytes::new(py, &hit)))?;
+        dict.set_item("heard", line.heard)?;
+        Ok(dict)
+    }
+
+    fn pulse(&self) -> (bool, bool) {
+        self.0.pulse()
+    }
+
     #[pyo3(signature = (*, busy_poll_us = 0, realtime = false))]
     fn start(&self, busy_poll_us: u64, realtime: bool) -> PyResult<()> {
         Ok(self.0.start(ThreadOptions {
@@ -198,7 +282,8 @@ impl Engine {
     #[pyo3(signature = (
         *, direction, spi, suite, encryption_key, authentication_key, local_hit, peer_hit, local,
         remote, udp, local_port, remote_port, segment = 0, path_mtu = 1500, replay_window = 8192,
-        interface = 0, verified = true
+        interface = 0, verified = true, esn = true, icv_length = None, null_iv = false,
+        alignment = None, frames = "etherip-fragments", replay = true
     ))]
     #[allow(clippy::too_many_arguments)]
     fn add_sa(
@@ -220,11 +305,20 @@ impl Engine {
         replay_window: u32,
         interface: u32,
         verified: bool,
+        esn: bool,
+        icv_length: Option<usize>,
+        null_iv: bool,
+        alignment: Option<usize>,
+        frames: &str,
+        replay: bool,
     ) -> PyResult<()> {
         let path = SaPath {
             interface,
             verified,
             ..path(local, remote, udp, (local_port, remote_port), path_mtu)?
+        };
+        let Some(framing) = Framing::from_name(frames) else {
+            return refuse(format!("there is no frame format {frames:?}"));
         };
         Ok(self.0.add_sa(&SaParameters {
             direction: parse_direction(direction)?,
@@ -237,6 +331,16 @@ impl Engine {
             path,
             segment,
             replay_window,
+            form: PacketForm {
+                format: Format {
+                    esn,
+                    icv_len: icv_length,
+                    null_iv,
+                    alignment,
+                },
+                framing,
+                replay,
+            },
         })?)
     }
 
@@ -498,6 +602,14 @@ fn hit(octets: &[u8]) -> PyResult<Hit> {
     octets
         .try_into()
         .or_else(|_| refuse(format!("a HIT has 16 octets, not {}", octets.len())))
+}
+
+fn owned(addresses: &[Vec<u8>]) -> PyResult<Vec<[u8; 4]>> {
+    let addresses = addresses.iter().map(|octets| match octets[..] {
+        [a, b, c, d] => Ok([a, b, c, d]),
+        _ => refuse("only IPv4 addresses are owned"),
+    });
+    addresses.collect()
 }
 
 fn lsi(octets: &[u8]) -> PyResult<Lsi> {

@@ -94,6 +94,30 @@ pub fn probe() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// What the kernel does with what is longer than the path (IP_MTU_DISCOVER): cut it, or refuse it
+/// and set "don't fragment" on the rest.
+pub fn mtu_discovery(fd: BorrowedFd<'_>, v6: bool) -> io::Result<libc::c_int> {
+    let (level, name) = mtu_discovery_option(v6);
+    get_option(fd, level, name)
+}
+
+/// Have the kernel do so from now on.
+pub fn set_mtu_discovery(fd: BorrowedFd<'_>, v6: bool, value: libc::c_int) -> io::Result<()> {
+    let (level, name) = mtu_discovery_option(v6);
+    set_option(fd, level, name, value)
+}
+
+/// The value for cutting, of both families.
+pub const MTU_DISCOVERY_OFF: libc::c_int = libc::IP_PMTUDISC_DONT;
+
+fn mtu_discovery_option(v6: bool) -> (libc::c_int, libc::c_int) {
+    if v6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER)
+    }
+}
+
 fn set_option(
     fd: BorrowedFd<'_>,
     level: libc::c_int,

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use esp_core::{
+    beet::Hit,
     drops::DropReason,
     engine::Direction,
     events::Event,
@@ -17,6 +18,11 @@ use crate::node::{connect, hit, lsi, receive, silent, Node, Sa};
 
 /// A UDP packet between two nodes, with a right checksum.
 fn datagram(v6: bool, from: u8, to: u8, payload: &[u8]) -> Vec<u8> {
+    datagram_between(v6, hit(from), hit(to), payload)
+}
+
+/// The same between two HITs, or the LSIs of their nodes.
+pub(crate) fn datagram_between(v6: bool, from: Hit, to: Hit, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0; 40];
     let payload_len = 8 + payload.len();
     let len = if v6 {
@@ -24,8 +30,8 @@ fn datagram(v6: bool, from: u8, to: u8, payload: &[u8]) -> Vec<u8> {
             traffic_class: 0x02,
             next_header: 17,
             hop_limit: 33,
-            source: hit(from),
-            destination: hit(to),
+            source: from,
+            destination: to,
             payload_len,
         }
         .emit(&mut packet)
@@ -36,8 +42,8 @@ fn datagram(v6: bool, from: u8, to: u8, payload: &[u8]) -> Vec<u8> {
             fragment: V4::DONT_FRAGMENT,
             hop_limit: 33,
             protocol: 17,
-            source: lsi(from),
-            destination: lsi(to),
+            source: lsi(from[15]),
+            destination: lsi(to[15]),
             payload_len,
         }
         .emit(&mut packet, &[])
@@ -52,7 +58,7 @@ fn datagram(v6: bool, from: u8, to: u8, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-fn transport_sum(packet: &[u8]) -> u64 {
+pub(crate) fn transport_sum(packet: &[u8]) -> u64 {
     let header = Header::parse(packet).unwrap();
     let (source, destination) = header.addresses(packet);
     let segment = &packet[header.len..header.total];

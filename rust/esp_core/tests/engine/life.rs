@@ -10,7 +10,7 @@ use std::{
 
 use esp_core::{
     drops::DropReason,
-    engine::{Direction, SaParameters, SaPath},
+    engine::{Direction, PacketForm, SaParameters, SaPath},
     events::Event,
     suite::Suite,
 };
@@ -246,6 +246,7 @@ fn ten_thousands_come_and_go_while_packets_flow() {
                     path: path.clone(),
                     segment: 0,
                     replay_window: 1024,
+                    form: PacketForm::default(),
                 })
                 .unwrap();
         }

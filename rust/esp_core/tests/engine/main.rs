@@ -2,6 +2,7 @@
 //! no privilege is needed. The system tests do the same with real devices.
 
 mod fairness;
+mod formats;
 mod frames;
 mod hosts;
 mod life;

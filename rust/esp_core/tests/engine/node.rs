@@ -12,7 +12,7 @@ use esp_core::{
     drops::DropReason,
     ecn::MarkPolicy,
     engine::{
-        Direction, Engine, EngineError, SaNumbers, SaParameters, SaPath, TapParameters,
+        Direction, Engine, EngineError, PacketForm, SaNumbers, SaParameters, SaPath, TapParameters,
         ThreadOptions, TunParameters, UdpOffloads,
     },
     events::Event,
@@ -43,6 +43,8 @@ pub(crate) struct Options {
     pub trains: bool,
     pub devices: bool,
     pub marks: MarkPolicy,
+    /// The node has a HIT of HIPv1 beside that of HIPv2.
+    pub both_versions: bool,
 }
 
 impl Default for Options {
@@ -54,6 +56,7 @@ impl Default for Options {
             trains: true,
             devices: true,
             marks: MarkPolicy::default(),
+            both_versions: false,
         }
     }
 }
@@ -61,6 +64,13 @@ impl Default for Options {
 pub(crate) fn hit(number: u8) -> Hit {
     let mut hit = [number; 16];
     hit[..4].copy_from_slice(&[0x20, 0x01, 0x00, 0x21]);
+    hit
+}
+
+/// A node's HIT of HIPv1.
+pub(crate) fn hit_v1(number: u8) -> Hit {
+    let mut hit = hit(number);
+    hit[3] = 0x12;
     hit
 }
 
@@ -118,6 +128,7 @@ impl Node {
                     fd: inner_tun.as_raw_fd(),
                     mtu: 1400,
                     local_hit: hit(number),
+                    second_hit: options.both_versions.then_some(hit_v1(number)),
                     local_lsi: lsi(number),
                     vnet_hdr: options.vnet_hdr,
                     marks: options.marks,
@@ -171,6 +182,7 @@ impl Node {
             path: self.path_to(peer.1, sa.mtu),
             segment: sa.segment,
             replay_window: 1024,
+            form: sa.form,
         })
     }
 
@@ -228,6 +240,7 @@ pub(crate) struct Sa {
     pub key: u8,
     pub mtu: usize,
     pub segment: u32,
+    pub form: PacketForm,
 }
 
 impl Sa {
@@ -238,6 +251,7 @@ impl Sa {
             key: spi as u8,
             mtu: 1500,
             segment: SEGMENT,
+            form: PacketForm::default(),
         }
     }
 

@@ -5,18 +5,11 @@ use std::ops::Range;
 use super::{seal_fragments, Egress};
 use crate::{
     drops::DropReason,
-    engine::{
-        clock::seconds,
-        outbox::{Marks, Run},
-    },
-    etherip,
+    engine::outbox::{Marks, Run},
     fragment::FragmentHeader,
     l2::mss,
     offload::{split::SuperPacket, GsoKind, VnetHeader},
-    packet::{
-        ethernet::{self, Header},
-        protocol,
-    },
+    packet::ethernet::{self, Header},
     stats::Counter,
 };
 
@@ -49,9 +42,10 @@ impl Egress {
         if vnet.kind == GsoKind::None {
             vnet.complete_checksum(frame)?;
         }
-        self.choose_targets(segment, &header, targets);
+        self.choose_targets(segment, range.clone(), &header, targets)?;
         match targets[..] {
-            [] => return Err(DropReason::NoPeer),
+            // It was for this endbox itself.
+            [] => return Ok(()),
             [_] => {}
             // Replicated at this end, as nothing between the peers could.
             _ => self.counters.add(Counter::FloodedFrames, targets.len()),
@@ -76,25 +70,6 @@ impl Egress {
         Ok(())
     }
 
-    /// The peer behind which the destination was heard, or all of the segment.
-    fn choose_targets(&self, segment: usize, header: &Header, targets: &mut Vec<usize>) {
-        let macs = &self.segments[segment].macs;
-        if !macs.is_empty() {
-            // What sends here is here, whatever was heard before.
-            macs.forget(&header.source, header.vlan);
-            if !ethernet::is_group(&header.destination) {
-                let found = macs
-                    .lookup(&header.destination, header.vlan, seconds(self.now_ms))
-                    .and_then(|id| self.peers.find_id(id));
-                if let Some(place) = found {
-                    targets.push(place);
-                    return;
-                }
-            }
-        }
-        targets.extend_from_slice(self.peers.members(segment));
-    }
-
     fn send_frame(
         &mut self,
         place: usize,
@@ -111,20 +86,22 @@ impl Egress {
             self.counters.dropped(DropReason::NoPeer);
             return;
         };
-        let payload = range.start - etherip::HEADER_LEN..range.end;
+        let framing = sa.framing;
+        let payload = range.start - framing.header().len()..range.end;
         let data = self.outbox.data_mut();
-        data[payload.start..range.start].copy_from_slice(&etherip::HEADER);
+        data[payload.start..range.start].copy_from_slice(framing.header());
         if self.segments[segment].mss_clamp {
             let mtu = sa.frame_room().saturating_sub(header.len);
             if mss::clamp(&mut data[range.start + header.len..range.end], mtu) {
                 self.counters.add(Counter::MssClamped, 1);
             }
         }
-        if payload.len() > sa.max_payload() {
+        let next_header = framing.next_header();
+        if payload.len() > sa.max_payload() && framing.cuts() {
             self.scratch.clear();
             self.scratch.extend_from_slice(&data[payload.clone()]);
             let header = FragmentHeader {
-                next_header: protocol::ETHERIP,
+                next_header,
                 offset: 0,
                 more: false,
                 identification: sa.fragment_identification(),
@@ -138,12 +115,11 @@ impl Egress {
                 marks,
             );
         } else if only {
-            self.outbox
-                .seal_in_place(sa, protocol::ETHERIP, payload, marks);
+            self.outbox.seal_in_place(sa, next_header, payload, marks);
         } else {
             let len = payload.len();
             self.outbox
-                .seal_built(sa, protocol::ETHERIP, len, marks, |read, out| {
+                .seal_built(sa, next_header, len, marks, |read, out| {
                     out.copy_from_slice(&read[payload.clone()]);
                 });
         }
@@ -160,13 +136,16 @@ impl Egress {
             self.counters.dropped(DropReason::NoPeer);
             return;
         };
-        if whole.limit(sa.frame_room()) {
+        let framing = sa.framing;
+        let next_header = framing.next_header();
+        let front = framing.header();
+        if whole.limit(sa.frame_room()) || !framing.cuts() {
             let run = Run {
-                next_header: protocol::ETHERIP,
+                next_header,
                 marks,
-                payload_len: |n| etherip::HEADER_LEN + whole.packet_len(n),
+                payload_len: |n| front.len() + whole.packet_len(n),
                 build: |n, read: &[u8], out: &mut [u8]| {
-                    emit_frame(&whole, &read[range.clone()], n, out);
+                    emit_frame(&whole, front, &read[range.clone()], n, out);
                 },
             };
             self.outbox.seal_run(sa, whole.count(), &run);
@@ -175,12 +154,11 @@ impl Egress {
         // Datagrams cannot be cut smaller, so each is fragmented.
         for n in 0..whole.count() {
             self.scratch.clear();
-            self.scratch
-                .resize(etherip::HEADER_LEN + whole.packet_len(n), 0);
+            self.scratch.resize(front.len() + whole.packet_len(n), 0);
             let frame = &self.outbox.data()[range.clone()];
-            emit_frame(&whole, frame, n, &mut self.scratch);
+            emit_frame(&whole, front, frame, n, &mut self.scratch);
             let header = FragmentHeader {
-                next_header: protocol::ETHERIP,
+                next_header,
                 offset: 0,
                 more: false,
                 identification: sa.fragment_identification(),
@@ -197,9 +175,9 @@ impl Egress {
     }
 }
 
-/// Write the n-th frame of a super-packet, behind an EtherIP header.
-fn emit_frame(whole: &SuperPacket, packet: &[u8], n: usize, out: &mut [u8]) {
-    let (front, frame) = out.split_at_mut(etherip::HEADER_LEN);
-    front.copy_from_slice(&etherip::HEADER);
+/// Write the n-th frame of a super-packet, behind what comes in front of it.
+fn emit_frame(whole: &SuperPacket, front: &[u8], packet: &[u8], n: usize, out: &mut [u8]) {
+    let (before, frame) = out.split_at_mut(front.len());
+    before.copy_from_slice(front);
     whole.emit(packet, n, 0, frame);
 }

@@ -3,6 +3,7 @@
 mod frames;
 mod inner_fragments;
 mod packets;
+mod targets;
 
 use std::{
     collections::HashMap,
@@ -24,12 +25,12 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    beet::{flows::FlowMemory, Hit, Lsi},
+    beet::{flows::FlowMemory, LocalHits, Lsi},
     drops::DropReason,
     ecn::MarkPolicy,
     events::EventQueue,
     fragment::{piece_len, FragmentHeader, MAX_PAYLOAD},
-    l2::mac_table::MacTable,
+    l2::{hello::Election, mac_table::MacTable, ownership::Ownership},
     offload::GsoKind,
     packet::{ip::FRAGMENT_HEADER_LEN, protocol},
     stages::{Lap, Stage},
@@ -45,12 +46,15 @@ pub(super) struct EgressSegment {
     pub macs: Arc<MacTable>,
     pub mss_clamp: bool,
     pub marks: MarkPolicy,
+    /// Which addresses are behind whom, where that is configured.
+    pub ownership: Arc<Ownership>,
+    pub election: Option<Arc<Election>>,
 }
 
 /// The host's TUN as this thread sees it.
 pub(super) struct EgressTun {
     pub device: Arc<Device>,
-    pub local_hit: Hit,
+    pub local_hits: LocalHits,
     pub local_lsi: Lsi,
     pub marks: MarkPolicy,
     pub flows: Arc<FlowMemory>,

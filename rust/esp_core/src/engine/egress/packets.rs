@@ -9,7 +9,7 @@ use super::{lock, seal_fragments, Egress, EgressTun};
 use crate::{
     beet::{
         flows::Flow,
-        output::{classify, mark, payload_len, strip, Destination},
+        output::{classify, front_len, mark, payload_len, strip, Destination},
         too_big::{self, MAX_ANSWER, V6_MIN_MTU},
         Translation, PSEUDO_HEADER_LEN,
     },
@@ -41,9 +41,9 @@ impl Egress {
         let Some(tun) = &self.tun else {
             return Err(DropReason::NoTun);
         };
-        let (local_hit, local_lsi) = (tun.local_hit, tun.local_lsi);
+        let (local_hits, local_lsi) = (tun.local_hits, tun.local_lsi);
         let packet = &mut self.outbox.data_mut()[range.clone()];
-        let (header, destination) = classify(packet, &local_hit, local_lsi)?;
+        let (header, destination) = classify(packet, &local_hits, local_lsi)?;
         if header.fragment {
             self.inner_fragment(range, &header);
             return Ok(());
@@ -66,11 +66,17 @@ impl Egress {
             return self.hold(destination, range, vnet);
         };
         let sa = self.peers.current(place).ok_or(DropReason::NoPeer)?;
-        if sa.local_hit != local_hit {
+        // The peer knows this host by one of its HITs, which the transport checksum counts.
+        let (source, _) = header.addresses(&self.outbox.data()[range.clone()]);
+        let right_name = match lsi {
+            None => source == sa.local_hit,
+            Some(_) => local_hits.contains(&sa.local_hit),
+        };
+        if !right_name {
             return Err(DropReason::NoPeer);
         }
         let translation = Translation::new(
-            (&local_hit, &sa.peer.hit),
+            (&sa.local_hit, &sa.peer.hit),
             (local_lsi, lsi.unwrap_or_default()),
         );
         if lsi.is_some() {
@@ -135,19 +141,21 @@ impl Egress {
     ) -> Result<(), DropReason> {
         let sa = self.peers.current(place).ok_or(DropReason::NoPeer)?;
         let max_payload = sa.max_payload();
-        let fits = payload_len(header) <= max_payload;
+        let front = front_len(header, translation);
+        let fits = payload_len(header, translation) <= max_payload;
         let must_pass = match header.version {
             Version::V4 => !header.dont_fragment,
             Version::V6 => header.total <= V6_MIN_MTU,
         };
         if !fits && !must_pass {
-            return self.refuse(range, header, max_payload);
+            return self.refuse(range, header, front, max_payload);
         }
         let marks = marks(self.tun.as_ref(), header);
         let start = range.start;
         let packet = &mut self.outbox.data_mut()[range];
         let payload = strip(packet, header, translation)?;
-        if fits {
+        // What only hipgw knows how to put together again is not for peers of HIPv1.
+        if fits || !sa.framing.cuts() || !translation.marked {
             let range = start + payload.start..start + payload.end;
             self.outbox
                 .seal_in_place(sa, payload.next_header, range, marks);
@@ -198,10 +206,10 @@ impl Egress {
         whole.set_addresses(translation.hits);
         // What is in front of the transport header changes its length.
         let skip = header.len;
-        let front = payload_len(header) + header.len - header.total;
+        let front = front_len(header, translation);
         let max_payload = sa.max_payload();
         if !whole.limit((max_payload + skip).saturating_sub(front)) {
-            return self.refuse(range, header, max_payload);
+            return self.refuse(range, header, front, max_payload);
         }
         self.counters.add(Counter::SplitPackets, 1);
         let mut unused = [0; PSEUDO_HEADER_LEN];
@@ -220,14 +228,15 @@ impl Egress {
         Ok(())
     }
 
-    /// Tell this host's kernel that a packet is larger than the path.
+    /// Tell this host's kernel that a packet is larger than the path. `front`: octets that come in
+    /// front of its transport header.
     fn refuse(
         &self,
         range: Range<usize>,
         header: &Header,
+        front: usize,
         max_payload: usize,
     ) -> Result<(), DropReason> {
-        let front = payload_len(header) + header.len - header.total;
         let mtu = (max_payload + header.len).saturating_sub(front);
         let mut message = [0; MAX_ANSWER];
         let packet = &self.outbox.data()[range];

@@ -6,21 +6,20 @@ use crate::{
     beet::{
         flows::{Flow, FlowMemory},
         input::{ambiguous_ports, rebuild, Endpoints},
-        Hit, Lsi,
+        LocalHits, Lsi,
     },
     drops::DropReason,
     ecn::{self, MarkPolicy},
-    engine::{device::Device, inbound::InboundSa},
-    etherip,
+    engine::{clock::seconds, device::Device, inbound::InboundSa},
     l2::{
+        forwarding::Kind,
+        hello::{Election, Extent},
         mac_table::{Learned, MacLearner},
         mss,
+        ownership::{Ownership, Standing},
     },
     offload::coalesce::{Coalescer, Link, Place},
-    packet::{
-        ethernet::{self, Header},
-        protocol,
-    },
+    packet::ethernet::{self, Header, TYPE_EXPERIMENTAL},
     stages::{Lap, Stage},
     stats::{Counter, Counters},
     sys::control_message::Received,
@@ -34,18 +33,28 @@ pub(crate) struct IngressSegment {
     device: Arc<Device>,
     macs: MacLearner,
     mss_clamp: bool,
+    ownership: Arc<Ownership>,
+    election: Option<Arc<Election>>,
     queue: Coalescer,
     written: bool,
 }
 
 impl IngressSegment {
     #[must_use]
-    pub(crate) fn new(device: Arc<Device>, macs: MacLearner, mss_clamp: bool) -> Self {
+    pub(crate) fn new(
+        device: Arc<Device>,
+        macs: MacLearner,
+        mss_clamp: bool,
+        ownership: Arc<Ownership>,
+        election: Option<Arc<Election>>,
+    ) -> Self {
         let queue = Coalescer::new(Link::Ethernet, device.offload(), device.udp_offload);
         Self {
             device,
             macs,
             mss_clamp,
+            ownership,
+            election,
             queue,
             written: false,
         }
@@ -84,11 +93,10 @@ impl IngressSegment {
         buffer: &mut [u8],
         mut place: Place,
         outer: &Received,
-        now_s: u32,
+        now_ms: u64,
         counters: &Counters,
     ) -> Result<(), DropReason> {
-        etherip::decapsulate(&buffer[place.range.clone()])?;
-        place.range.start += etherip::HEADER_LEN;
+        place.range.start += sa.framing.frame_start(&buffer[place.range.clone()])?;
         let frame = &mut buffer[place.range.clone()];
         let header = Header::parse(frame).ok_or(DropReason::FrameTooShort)?;
         if ethernet::is_link_local(&header.destination) {
@@ -97,15 +105,29 @@ impl IngressSegment {
         if ethernet::is_group(&header.source) {
             return Err(DropReason::GroupSource);
         }
+        let kind = if self.ownership.is_idle() {
+            None
+        } else {
+            self.ownership.admit(sa.standing, frame, &header)?
+        };
+        let elected = match &self.election {
+            Some(election) => elected(election, sa, &header, kind, now_ms),
+            None => Ok(()),
+        };
+        // Who stands by learns as well, for when it delivers.
+        if !matches!(elected, Ok(()) | Err(DropReason::ElectionLost)) {
+            return elected;
+        }
         let learned = self
             .macs
-            .learn(&header.source, header.vlan, sa.peer.id, now_s);
+            .learn(&header.source, header.vlan, sa.peer.id, seconds(now_ms));
         match learned {
             Learned::Known => {}
             Learned::New => counters.add(Counter::MacsLearned, 1),
             Learned::Moved => counters.add(Counter::MacsMoved, 1),
             Learned::TableFull => counters.add(Counter::MacTableFull, 1),
         }
+        elected?;
         if self.mss_clamp {
             let room = sa.peer.frame_room();
             let clamped =
@@ -115,7 +137,46 @@ impl IngressSegment {
         if ecn::matters(outer.traffic_class) {
             ecn::into_frame(frame, &header, outer.traffic_class, counters)?;
         }
+        match &self.election {
+            // Bridges on a LAN with several endboxes would see the sender move between them.
+            Some(election)
+                if kind == Some(Kind::Multicast) && sa.standing != Standing::Learning =>
+            {
+                frame[6..12].copy_from_slice(election.own_mac());
+            }
+            _ => {}
+        }
         self.queue.push(&[], frame, place);
+        Ok(())
+    }
+}
+
+/// Whether the election leaves a frame to this endbox.
+fn elected(
+    election: &Election,
+    sa: &InboundSa,
+    header: &Header,
+    kind: Option<Kind>,
+    now_ms: u64,
+) -> Result<(), DropReason> {
+    if header.ethertype == TYPE_EXPERIMENTAL {
+        return Err(DropReason::BadHello);
+    }
+    if sa.peer.is_on_lan(now_ms) {
+        return Err(DropReason::SameLan);
+    }
+    if !election.is_passive(now_ms) {
+        return Ok(());
+    }
+    let lost = match (sa.standing, election.extent()) {
+        (Standing::Learning, Extent::Everything) => true,
+        (Standing::Learning, Extent::Multicast) => ethernet::is_group(&header.destination),
+        // ARP comes by one endbox only, whoever was elected.
+        _ => matches!(kind, Some(Kind::Multicast | Kind::Broadcast)),
+    };
+    if lost {
+        Err(DropReason::ElectionLost)
+    } else {
         Ok(())
     }
 }
@@ -124,7 +185,7 @@ impl IngressSegment {
 pub(crate) struct IngressTun {
     device: Arc<Device>,
     local_lsi: Lsi,
-    local_hit: Hit,
+    local_hits: LocalHits,
     marks: MarkPolicy,
     flows: Arc<FlowMemory>,
     queue: Coalescer,
@@ -135,7 +196,7 @@ impl IngressTun {
     #[must_use]
     pub(crate) fn new(
         device: Arc<Device>,
-        (local_hit, local_lsi): (Hit, Lsi),
+        (local_hits, local_lsi): (LocalHits, Lsi),
         marks: MarkPolicy,
         flows: Arc<FlowMemory>,
     ) -> Self {
@@ -143,7 +204,7 @@ impl IngressTun {
         Self {
             device,
             local_lsi,
-            local_hit,
+            local_hits,
             marks,
             flows,
             queue,
@@ -178,7 +239,7 @@ impl IngressTun {
         received: &Received,
         now_s: u32,
     ) -> Result<(), DropReason> {
-        if sa.local_hit != self.local_hit {
+        if !self.local_hits.contains(&sa.local_hit) {
             return Err(DropReason::NoTun);
         }
         let endpoints = Endpoints {
@@ -216,7 +277,7 @@ pub(super) struct Delivery<'a> {
     pub(super) segments: &'a mut [IngressSegment],
     pub(super) tun: Option<&'a mut IngressTun>,
     pub(super) counters: &'a Counters,
-    pub(super) now_s: u32,
+    pub(super) now_ms: u64,
 }
 
 impl Delivery<'_> {
@@ -229,13 +290,14 @@ impl Delivery<'_> {
         place: Place,
         received: &Received,
     ) -> Result<(), DropReason> {
-        if next_header == protocol::ETHERIP {
+        if next_header == sa.framing.next_header() {
             let segment = sa.segment.and_then(|index| self.segments.get_mut(index));
             let segment = segment.ok_or(DropReason::NoSegment)?;
-            return segment.deliver(sa, buffer, place, received, self.now_s, self.counters);
+            return segment.deliver(sa, buffer, place, received, self.now_ms, self.counters);
         }
         let tun = self.tun.as_deref_mut().ok_or(DropReason::NoTun)?;
-        tun.deliver(sa, next_header, buffer, place, received, self.now_s)
+        let now_s = seconds(self.now_ms);
+        tun.deliver(sa, next_header, buffer, place, received, now_s)
     }
 }
 

@@ -452,7 +452,7 @@ impl Ingress {
             segments,
             tun: tun.as_mut(),
             counters,
-            now_s: seconds(*now_ms),
+            now_ms: *now_ms,
         };
         delivery.deliver(sa, payload.next_header, data, place, &outer.received)
     }
@@ -491,7 +491,7 @@ impl Ingress {
             segments,
             tun: tun.as_mut(),
             counters,
-            now_s: seconds(*now_ms),
+            now_ms: *now_ms,
         };
         let received = Received {
             traffic_class: whole.traffic_class,

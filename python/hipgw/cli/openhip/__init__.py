@@ -1,0 +1,1 @@
+"""For those who come from OpenHIP: its files in and out, and its commands."""

@@ -1,0 +1,228 @@
+"""`hip`: runs the daemon with OpenHIP's files and flags."""
+
+import os
+import sys
+import threading
+import time
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hipgw.cli.openhip.options import HELP, folder_option, folders
+from hipgw.cli.openhip.transfer import show_notes
+from hipgw.cli.options import socket_option
+from hipgw.cli.shown import ErrorsShown
+from hipgw.errors import ConfigError, ControlError, HipgwError, IdentityError, PlatformError
+
+if TYPE_CHECKING:
+    from hipgw.config.schema import Config
+
+STATE = Path("/var/lib/hipgw/openhip")
+_LOG = "hip.log"
+_CALL_TIMEOUT_S = 30.0
+_PAUSE_S = 0.2
+
+
+class MissingRoleError(ConfigError):
+    """A flag asks for a role that hipgw does not have."""
+
+
+MISSING_ROLES = {"-rvs": "rendezvous server (RFC 5204)", "-mr": "mobile router"}
+"""What hipgw cannot take over from OpenHIP yet, by the flag that asks for it."""
+
+
+@click.command("hip", cls=ErrorsShown, context_settings=HELP)
+@click.option("-v", "verbose", is_flag=True, help="Log everything, each packet included.")
+@click.option("-q", "quiet", is_flag=True, help="Log errors only.")
+@click.option("-d", "background", is_flag=True, help="Run in the background, and log to hip.log.")
+@click.option("-r1", "debug_r1", is_flag=True, help="Without effect: -v has the R1s.")
+@click.option("-o", "opportunistic", is_flag=True, help="Call and answer without a HIT.")
+@click.option("-a", "allow_any", is_flag=True, help="Answer every machine, not only known ones.")
+@click.option(
+    "-conf",
+    "conf_file",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="FILE",
+    help="The hip.conf to read.",
+)
+@click.option("-p", "permissive", is_flag=True, help="Without effect: see docs/openhip.md.")
+@click.option(
+    "-nr", "no_retransmit", is_flag=True, help="Without effect: hip.retries is 1 at least."
+)
+@click.option("-t", "trigger", metavar="ADDRESS", help="Call the known host with this address.")
+@click.option("-rvs", "rvs", is_flag=True, help="Be a rendezvous server (not there yet).")
+@click.option("-mr", "router", is_flag=True, help="Be a mobile router (not there yet).")
+@click.option("-mh", "multihoming", is_flag=True, help="Tell peers of all addresses.")
+@click.option("-u", "udp", is_flag=True, help="Without effect: UDP is the default, see hip.conf.")
+@click.option(
+    "--port",
+    "ports",
+    metavar="INTERFACE",
+    multiple=True,
+    help="LAN interface of an endbox, as in bridge_up.sh; may be repeated.",
+)
+@click.option(
+    "--state",
+    "state",
+    type=click.Path(path_type=Path, readable=False),
+    default=STATE,
+    show_default=True,
+    metavar="DIR",
+    help="Folder for hipgw.toml and key files, made anew from OpenHIP's files at each start.",
+)
+@socket_option
+@folder_option
+@click.pass_context
+def hip(
+    ctx: click.Context,
+    verbose: bool,
+    quiet: bool,
+    background: bool,
+    debug_r1: bool,
+    opportunistic: bool,
+    allow_any: bool,
+    conf_file: Path | None,
+    permissive: bool,
+    no_retransmit: bool,
+    trigger: str | None,
+    rvs: bool,
+    router: bool,
+    multihoming: bool,
+    udp: bool,
+    ports: tuple[str, ...],
+    state: Path,
+    socket_path: Path | None,
+    folder: Path | None,
+) -> None:
+    """Run the daemon with OpenHIP's files and options, until SIGTERM or Ctrl-C.
+
+    Each file is looked for in the current folder, then where OpenHIP is configured. hip.conf and
+    known_host_identities.xml need not be there.
+    """
+    for flag, asked in (("-rvs", rvs), ("-mr", router)):
+        if asked:
+            raise MissingRoleError(
+                f"{flag}: hipgw is no {MISSING_ROLES[flag]} yet",
+                hint="leave OpenHIP running on this machine; hipgw's other peers work with it",
+            )
+    ignored = {"-r1": debug_r1, "-p": permissive, "-nr": no_retransmit, "-u": udp}
+    for flag in (flag for flag, given in ignored.items() if given):
+        click.echo(f"{flag}: without effect in hipgw, see docs/openhip.md", err=True)
+    settings: dict[str, dict[str, Any]] = {"daemon": {}, "hip": {}, "mobility": {}}
+    if verbose or quiet:
+        settings["daemon"]["log_level"] = "debug" if verbose else "error"
+    if socket_path is not None:
+        socket_path = socket_path.absolute()
+        settings["daemon"] |= {
+            "control_socket": str(socket_path),
+            "state_dir": str(socket_path.parent),
+        }
+    if opportunistic:
+        settings["hip"]["opportunistic"] = True
+    if allow_any:
+        settings["hip"] |= {"accept": "any", "versions": ["v2", "v1"]}
+    if multihoming:
+        settings["mobility"]["announce"] = "all"
+    config, config_file = translated(folders(folder), conf_file, state, ports, settings)
+    called = _peer_at(config, trigger) if trigger is not None else None
+    ctx.exit(_run(config, config_file, called, background=background))
+
+
+def translated(
+    places: list[Path],
+    conf_file: Path | None,
+    state: Path,
+    ports: tuple[str, ...],
+    settings: dict[str, dict[str, Any]],
+) -> "tuple[Config, Path]":
+    """The configuration that OpenHIP's files and flags come to, written to `state`."""
+    from dataclasses import replace
+
+    from hipgw.config.load import load
+    from hipgw.config.openhip.directory import CONFIG_FILE, OpenHipFiles, save, translate_files
+
+    files = OpenHipFiles.located(places)
+    if conf_file is not None:
+        if not conf_file.is_file():
+            raise ConfigError(f"{conf_file}: no such file", hint="name a hip.conf with -conf FILE")
+        files = replace(files, conf=conf_file)
+    result = translate_files(files, ports=ports)
+    show_notes(result.notes)
+    for table, values in settings.items():
+        if values:
+            result.table.setdefault(table, {}).update(values)
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{state}: cannot be made: {error.strerror}", hint="run as root, or give --state DIR"
+        ) from None
+    save(result, state, force=True, replace_keys=True)
+    return load(state / CONFIG_FILE), state / CONFIG_FILE
+
+
+def _peer_at(config: "Config", text: str) -> str:
+    """The name of the peer with an address. Raises ConfigError if there is none."""
+    try:
+        address: IPv4Address | IPv6Address = ip_address(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not an address", param_hint="-t") from None
+    for peer in config.peers:
+        if address in (*peer.addresses, peer.hit, peer.lsi):
+            return peer.name
+    raise ConfigError(
+        f"-t {address}: no known host has this address, and hipgw calls no others",
+        hint="add it to known_host_identities.xml",
+    )
+
+
+def _run(config: "Config", config_file: Path, called: str | None, *, background: bool) -> int:
+    try:
+        from hipgw.daemon.main import run
+    except ImportError as error:
+        raise PlatformError(
+            f"hipgw is not installed completely: {error}", hint="install it with `pip install .`"
+        ) from None
+    if background and _to_background(config_file.parent / _LOG):
+        return 0
+    if called is not None:
+        threading.Thread(
+            target=_call, args=(called, config.daemon.control_socket), daemon=True
+        ).start()
+    try:
+        return run(config, config_file.absolute())
+    except IdentityError as error:
+        raise ConfigError(str(error), hint=error.hint) from None
+
+
+def _to_background(log: Path) -> bool:
+    """Go on as a process of its own, without a terminal; True in the one that is to end."""
+    if os.fork():
+        return True
+    os.setsid()
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    for source, target in ((nothing, 0), (out, 1), (out, 2)):
+        os.dup2(source, target)
+    return False
+
+
+def _call(peer: str, control_socket: Path) -> None:
+    """Have the daemon call a peer once it answers."""
+    from hipgw.control.client import ControlClient
+    from hipgw.control.errors import NotReachableError
+
+    end = time.monotonic() + _CALL_TIMEOUT_S
+    while time.monotonic() < end:
+        time.sleep(_PAUSE_S)
+        try:
+            with ControlClient(control_socket) as client:
+                client.connect(peer, timeout_s=0)
+        except NotReachableError:
+            continue
+        except (ControlError, HipgwError) as error:
+            click.echo(f"-t: {peer}: {error}", err=True)
+        return
+    click.echo(f"-t: {peer}: the daemon does not answer", file=sys.stderr)

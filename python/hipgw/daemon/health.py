@@ -1,0 +1,95 @@
+"""What ails the daemon, for `hipgw status`."""
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv6Address
+
+from hipgw.config.schema import Config, PeerConfig
+from hipgw.control.api import HealthWarning
+from hipgw.naming.peers import PeerDirectory
+from hipgw.protocol.effects import Effect, RegistrationChanged
+from hipgw.protocol.registration import RegistrationInfo
+
+_NOT_YET = "it was not reached yet"
+
+
+class Health:
+    """Judges what the daemon's rooms tell of themselves; remembers why registrations ended."""
+
+    def __init__(
+        self,
+        config: Config,
+        directory: PeerDirectory,
+        *,
+        endboxes: Iterable[PeerConfig] | None = None,
+    ) -> None:
+        """*endboxes*: those that frames are exchanged with, if not all that are configured."""
+        self._watches = config.mobility.enabled
+        entries = config.endbox_peers if endboxes is None else endboxes
+        self._endboxes = [peer for entry in entries if (peer := directory.by_hit(entry.hit))]
+        self._relays = [peer for peer in directory if peer.name in config.nat.relays]
+        self._services = config.nat.services
+        self._refusals: dict[tuple[IPv6Address, int], str] = {}
+
+    def handle_event(self, event: Effect) -> None:
+        """Take note of what happens to registrations with the configured relays."""
+        match event:
+            case RegistrationChanged(registrar=False, peer_hit=hit, reg_type=reg_type) if any(
+                relay.hit == hit for relay in self._relays
+            ):
+                if event.lifetime_s:
+                    self._refusals.pop((hit, reg_type), None)
+                else:
+                    self._refusals[hit, reg_type] = event.reason
+            case _:
+                pass
+
+    def warnings(
+        self,
+        up: Iterable[IPv6Address],
+        *,
+        has_address: bool,
+        registrations: Iterable[RegistrationInfo],
+        failures: Mapping[IPv6Address, str],
+    ) -> list[HealthWarning]:
+        """What is wrong now.
+
+        *up*: HITs of the peers that data can be sent to; *has_address*: whether any own address is
+        usable; *failures*: why peers could not be associated with, or were lost.
+        """
+        established = set(up)
+        found: list[HealthWarning] = []
+        if self._watches and not has_address:
+            found.append(
+                _warning(
+                    "no_address",
+                    "no own address is usable",
+                    "peers cannot be told where this machine is; see [mobility] if it has one",
+                )
+            )
+        found += [
+            _warning(
+                "peer_down", f"no association with {peer.name}", failures.get(peer.hit, _NOT_YET)
+            )
+            for peer in self._endboxes
+            if peer.hit not in established
+        ]
+        in_force = {(one.peer_hit, one.reg_type) for one in registrations if not one.registrar}
+        for relay in self._relays:
+            missing = [one for one in self._services if (relay.hit, one.wire_id) not in in_force]
+            if not missing:
+                continue
+            reason = failures.get(relay.hit, _NOT_YET)
+            if relay.hit in established:
+                reason = self._refusals.get((relay.hit, missing[0].wire_id), "no answer yet")
+            found.append(
+                _warning(
+                    "not_registered",
+                    f"not registered with {relay.name} for {' and '.join(missing)}",
+                    reason,
+                )
+            )
+        return found
+
+
+def _warning(code: str, message: str, hint: str) -> HealthWarning:
+    return {"code": code, "severity": "warning", "message": message, "hint": hint}

@@ -1,0 +1,1 @@
+"""What differs between the versions of HIP, each behind one object of the same surface."""
