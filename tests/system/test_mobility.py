@@ -154,7 +154,6 @@ def test_a_nat_takes_other_ports_and_another_address(lab: Lab, kind: NatKind) ->
         assert not closed(network)
 
 
-@pytest.mark.both_versions
 @pytest.mark.parametrize(
     ("family", "transport", "rules"),
     [
