@@ -364,3 +364,18 @@ def called_in_both_families(
     network.until(lambda: a.state(b) is b.state(a) is State.ESTABLISHED)
     assert a.path_to(b) == ways[0]
     return network, a, b, ways
+
+
+def test_short_sequence_numbers_are_never_used_up() -> None:
+    """Though any number of packets is allowed."""
+    network, a, b = pair(replace(CONFIG, rekey_packets=0))
+    network.connect(a, b)
+    network.until(lambda: a.state(b) is State.ESTABLISHED)
+    spi = a.sa(Direction.INBOUND).spi
+    network.perform(a, a.machine.sa_used(spi, (1 << 31) - 1, 0, network.now))
+    network.run(1.0)
+    assert a.sa(Direction.INBOUND).spi == spi
+    network.perform(a, a.machine.sa_used(spi, 1 << 31, 0, network.now))
+    network.run(70.0)
+    assert a.sa(Direction.INBOUND).spi != spi
+    assert_joined(a, b)

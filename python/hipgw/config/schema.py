@@ -269,8 +269,9 @@ class EspConfig(_Table):
         default=True,
         description="Let the data threads run before ordinary programs (SCHED_RR, priority 1), as "
         "the kernel does with packets, if the system allows it: otherwise packets queue while "
-        "others have their turns. A thread that is busy all the time, or has many small packets, "
-        "takes turns nevertheless. Without effect if `busy_poll_us` is set.",
+        "others have their turns. They take turns nevertheless where nobody waits for a CPU, where "
+        "both together would use more of the CPUs than their share among all who want them, when "
+        "busy all the time, and with many small packets. Without effect if `busy_poll_us` is set.",
     )
     path_mtu_discovery: Switch = Field(
         default=True,

@@ -15,6 +15,7 @@ mod credit;
 mod device;
 mod egress;
 mod error;
+mod fair_share;
 mod hold;
 mod inbound;
 mod ingress;

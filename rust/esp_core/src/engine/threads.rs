@@ -17,12 +17,15 @@ use std::{
 
 use super::{
     command::{CommandSender, EgressCommand},
+    fair_share::FairShare,
     precedence::Precedence,
     worker::{Loop, Worker, WINDOW},
 };
 
-/// Load in percent at which one thread is not enough.
+/// Load in percent at which one thread is not enough, unless it is mostly waiting for a CPU then: an
+/// idle link is no better for a second thread.
 const SPLIT_LOAD: u32 = 70;
+const SPLIT_USE: u32 = 5;
 /// Load in percent, of both threads together, at which one is enough again.
 const JOIN_LOAD: u32 = 40;
 /// For how many windows.
@@ -42,8 +45,9 @@ pub struct ThreadOptions {
 }
 
 impl ThreadOptions {
-    fn precedence(self) -> Precedence {
-        Precedence::new(self.realtime && self.busy_poll.is_zero())
+    fn precedence(self, share: &Arc<FairShare>) -> Precedence {
+        let wanted = self.realtime && self.busy_poll.is_zero();
+        Precedence::new(wanted, share.clone())
     }
 }
 
@@ -80,18 +84,19 @@ pub(super) fn prepare(
     let (to_helper, from_lead) = mpsc::sync_channel(1);
     let (to_lead, from_helper) = mpsc::sync_channel(1);
     let load = Arc::new(AtomicU32::new(0));
+    let share = Arc::new(FairShare::new());
     let workers = Loop::new(vec![egress, ingress], options.busy_poll);
     let spare = workers.spare();
     let lead = Lead {
         workers,
-        precedence: options.precedence(),
+        precedence: options.precedence(&share),
         to_helper: several.then_some(to_helper),
         from_helper,
         load: load.clone(),
     };
     let helper = Helper {
         workers: spare,
-        precedence: options.precedence(),
+        precedence: options.precedence(&share),
         from_lead,
         to_lead,
         lead_load: load,
@@ -116,7 +121,7 @@ impl Lead {
                 self.load.store(load.percent, Ordering::Relaxed);
                 let change = self.precedence.window_passed(load);
                 self.workers.count_precedence(change);
-                if !helped && load.percent >= SPLIT_LOAD {
+                if !helped && load.percent >= SPLIT_LOAD && load.used_percent >= SPLIT_USE {
                     helped = self.split();
                 }
             }

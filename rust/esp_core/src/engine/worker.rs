@@ -10,7 +10,7 @@ use super::{command::Signalled, precedence::Change};
 use crate::{
     stages::{Lap, Stage},
     stats::{Counter, Counters},
-    sys::poll::Poll,
+    sys::{poll::Poll, schedule},
 };
 
 /// How often time is looked at while something waits for it.
@@ -54,6 +54,9 @@ pub(super) trait Worker: Send {
 pub(super) struct Load {
     /// The share of the time that was not spent waiting.
     pub percent: u32,
+    /// The time for which the thread had a CPU, and its share.
+    pub used: Duration,
+    pub used_percent: u32,
     /// Packets that came singly, in as much time as a window should last.
     pub singles: u32,
 }
@@ -80,6 +83,8 @@ pub(super) struct Loop {
     turn_began: Instant,
     window_began: Instant,
     busy: Duration,
+    /// The thread's CPU time when the window began; none if another thread's window did.
+    used_before: Option<Duration>,
     /// Packets that came singly in this window so far.
     singles: u32,
 }
@@ -103,6 +108,7 @@ impl Loop {
             turn_began: now,
             window_began: now,
             busy: Duration::ZERO,
+            used_before: None,
             singles: 0,
         }
     }
@@ -119,6 +125,7 @@ impl Loop {
         self.turn_began = Instant::now();
         self.window_began = self.turn_began;
         self.busy = Duration::ZERO;
+        self.used_before = None;
         self.singles = 0;
     }
 
@@ -266,7 +273,7 @@ impl Loop {
         let counter = match change {
             Some(Change::GivenUp) => Counter::PrecedenceGivenUp,
             Some(Change::Refused) => Counter::PrecedenceRefused,
-            Some(Change::First) | None => return,
+            Some(Change::First | Change::NotNeeded) | None => return,
         };
         if let Some(worker) = self.workers.first() {
             worker.counters().add(counter, 1);
@@ -284,12 +291,23 @@ impl Loop {
         if passed < WINDOW {
             return None;
         }
-        let percent = self.busy.as_micros() * 100 / passed.as_micros().max(1);
+        let percent_of = |time: Duration| {
+            let percent = time.as_micros() * 100 / passed.as_micros().max(1);
+            percent.min(100) as u32
+        };
+        let now = schedule::cpu_time();
+        let used = self
+            .used_before
+            .map_or(Duration::ZERO, |before| now - before);
+        let percent = percent_of(self.busy);
+        self.used_before = Some(now);
         self.window_began = self.turn_began;
         self.busy = Duration::ZERO;
         let singles = u128::from(std::mem::take(&mut self.singles));
         Some(Load {
-            percent: percent.min(100) as u32,
+            percent,
+            used,
+            used_percent: percent_of(used),
             singles: (singles * WINDOW.as_micros() / passed.as_micros().max(1)) as u32,
         })
     }

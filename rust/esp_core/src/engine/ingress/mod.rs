@@ -41,6 +41,8 @@ use crate::{
 /// Trains, or single datagrams where the kernel joins none, received at once over UDP.
 const UDP_SLOTS: usize = 64;
 const UDP_SLOT_LEN: usize = 65_536;
+/// Datagrams that may come at once however few have come before.
+const FEW_SLOTS: usize = 4;
 /// Packets received at once over IP, where the kernel never joins them.
 const ESP_SLOTS: usize = 64;
 const ESP_SLOT_LEN: usize = 16_384;
@@ -97,6 +99,8 @@ pub(super) struct Ingress {
     esp: Option<ReceiveBatch>,
     /// Octets of a datagram or train that came in last, on average.
     mean_bytes: usize,
+    /// How many of them there were.
+    last_count: usize,
     /// Datagrams received since last asked that were not part of a train.
     singles: u32,
     pool: Pool,
@@ -182,6 +186,7 @@ impl Ingress {
             udp: Some(ReceiveBatch::new(UDP_SLOTS, UDP_SLOT_LEN)),
             esp: Some(ReceiveBatch::new(ESP_SLOTS, ESP_SLOT_LEN)),
             mean_bytes: 0,
+            last_count: 0,
             singles: 0,
             pool: Pool::filled(JUMBO),
             reassembling: Vec::new(),
@@ -233,7 +238,9 @@ impl Ingress {
     fn receive(&mut self, socket: &Socket, batch: &mut ReceiveBatch) -> bool {
         let mut turn_bytes = 0;
         for _ in 0..TURN {
-            let slots = (BATCH_BYTES / self.mean_bytes.max(1)).clamp(1, batch.slots());
+            // A slot costs a few cache lines, which are cold when a packet comes alone after a pause.
+            let expected = FEW_SLOTS.max(2 * self.last_count).min(batch.slots());
+            let slots = (BATCH_BYTES / self.mean_bytes.max(1)).clamp(1, expected);
             self.counters.add(Counter::ReceiveCalls, 1);
             let lap = Lap::begin();
             let received = batch.receive(socket.as_fd(), slots);
@@ -253,6 +260,7 @@ impl Ingress {
             }
             self.flush(batch.data());
             self.mean_bytes = bytes / count.max(1);
+            self.last_count = count;
             turn_bytes += bytes;
             if count < slots {
                 return true;
