@@ -50,6 +50,16 @@ def test_human_in_a_file_is_not() -> None:
     assert line.endswith("INFO    roles.endbox: peer plant-b is up  state=I1-SENT hit=2001:21::1\n")
 
 
+def test_debug_is_what_hipgw_says_alone() -> None:
+    stream = io.StringIO()
+    logs.set_up("text", "debug", stream=stream)
+    logging.getLogger("pyroute2.netlink.core").debug("a netlink message, maybe with keys in it")
+    logging.getLogger("asyncio").debug("Using selector: EpollSelector")
+    logging.getLogger("hipgw.daemon").debug("a packet")
+    assert stream.getvalue().count("\n") == 1
+    assert "a packet" in stream.getvalue()
+
+
 def test_auto_in_a_file_is_pairs() -> None:
     line = written("auto", io.StringIO(), reason="no answer", peer="b")
     assert line.startswith("time=20")

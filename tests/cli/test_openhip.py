@@ -1,6 +1,7 @@
 """import, export, and OpenHIP's own commands."""
 
 import base64
+import json
 import os
 import stat
 from collections.abc import Callable
@@ -64,6 +65,21 @@ def test_import_says_what_it_made(run: Run, openhip: Path, tmp_path: Path) -> No
     config = load(tmp_path / "new" / "hipgw.toml")
     assert config.peers[0].name == "B-1024"
     assert run("check-config", tmp_path / "new" / "hipgw.toml").exit_code == 0
+
+
+def test_two_imported_machines_can_tell_each_other_of_version_2(
+    run: Run, openhip: Path, tmp_path: Path
+) -> None:
+    """As docs/openhip.md has it, though at first both have peers of version 1 alone."""
+    run("import", "openhip", openhip, "--output", tmp_path)
+    file = tmp_path / "hipgw.toml"
+    assert load(file).spoken == (HipVersionName.V1,)
+    answer = json.loads(run("id", "--config", file, "--json").stdout)
+    assert answer["hit"] == str(load_key_file(tmp_path / "host.pem").hit)
+    assert answer["hit_v1"] == "2001:10:f684:896d:5ebd:fd0:25ce:2f6e"
+    file.write_text(file.read_text().replace("[hip]", '[hip]\nversions = ["v1"]'))
+    answer = json.loads(run("id", "--config", file, "--json").stdout)
+    assert answer["hit"] == "2001:10:f684:896d:5ebd:fd0:25ce:2f6e"
 
 
 def test_import_into_a_folder_that_has_one(run: Run, openhip: Path, tmp_path: Path) -> None:

@@ -203,6 +203,13 @@ def joined(config: MachineConfig = AS_OPENHIP) -> tuple[Network, Node, Node]:
     return network, a, b
 
 
+def test_the_profile_shows_before_the_peer_has_answered() -> None:
+    network, a, b = pair(AS_OPENHIP)
+    network.connect(a, b)
+    (info,) = a.machine.associations()
+    assert (info.state, info.compat) == (State.I1_SENT, "openhip")
+
+
 def update(node: Node, peer: Node, *parameters: Parameter) -> bytes:
     """An UPDATE of a node, as its machine would protect it."""
     association = node.machine._core.find(node.hit, peer.hit)

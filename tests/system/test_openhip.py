@@ -58,3 +58,49 @@ def test_hip_and_hipstatus(lab: Lab) -> None:
     # OpenHIP's files are left as they are, so that it could be started again.
     before = (VECTORS / "v4-udp.A.my.xml").read_bytes()
     assert (folder / "my_host_identities.xml").read_bytes() == before
+
+
+def test_hip_calls_a_known_host_and_keeps_the_sockets_folder(lab: Lab) -> None:
+    """By -t, which has to work as the user that the daemon becomes too; with -v, packets show."""
+    a, b = lab.host("a"), lab.host("b")
+    lab.link(a, "eth0", b, "eth0")
+    hipgw = [sys.executable, "-m", "hipgw.cli.main", "openhip"]
+    processes = {}
+    for host, name, number in ((b, "B", 2), (a, "A", 1)):
+        host.address("eth0", f"10.77.0.{number}/24")
+        folder = lab.directory / name
+        (folder / "run").mkdir(parents=True)
+        for kind in ("my", "known"):
+            (folder / f"{kind}_host_identities.xml").write_bytes(
+                (VECTORS / f"v4-udp.{name}.{kind}.xml").read_bytes()
+            )
+        socket = folder / "run" / "control.sock"
+        options = ["--sysconfdir", folder, "--state", folder / "state", "--socket", socket]
+        called = ["-v", "-t", "10.77.0.2"] if name == "A" else []
+        owner = (folder / "run").stat().st_uid
+        processes[name] = host.popen([*hipgw, "hip", *called, *options], name=f"hip-{name}")
+
+        def answers(socket: Path = socket) -> bool:
+            try:
+                with ControlClient(socket) as client:
+                    return bool(client.request("status", {}))
+            except ControlError:
+                return False
+
+        wait_until(answers, START_S, what="the daemon")
+        assert (folder / "run").stat().st_uid == owner
+
+    def established() -> bool:
+        with ControlClient(lab.directory / "A" / "run" / "control.sock") as client:
+            entries = client.request("associations", {})
+        return [(entry["state"], entry["initiator"]) for entry in entries] == [
+            ("ESTABLISHED", True)
+        ]
+
+    wait_until(established, START_S, what="the association")
+    log = processes["A"].output()
+    for packet in ("I1", "R1", "I2", "R2"):
+        assert f"packet={packet}" in log
+    assert "pyroute2" not in log
+    for process in processes.values():
+        assert process.stop(10.0) == 0

@@ -1,5 +1,6 @@
 """Host Identities: make a key file, show what it stands for."""
 
+import contextlib
 import re
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -169,13 +170,25 @@ def _check_name(name: str) -> None:
 
 
 def _configured(config_file: Path) -> "tuple[Config, LocalIdentity]":
+    """A configuration and the identity to show to others: that of version 2, if they may use it.
+
+    Peers of version 1 alone have this machine speak nothing else, until one of them has its HIT of
+    version 2: so that one is shown also while it is not used.
+    """
     from hipgw.config.load import load, load_identity
+    from hipgw.config.names import HipVersionName
+    from hipgw.identity.keyfile import load_key_file
 
     config = load(config_file)
     try:
-        return config, load_identity(config, config_file)
+        identity = load_identity(config, config_file)
     except IdentityError as error:
         raise ConfigError(str(error), hint=error.hint) from None
+    v2 = HipVersionName.V2
+    if v2 in config.hip.versions and v2 not in config.spoken:
+        with contextlib.suppress(IdentityError):
+            identity = load_key_file(config.identity.key_file)
+    return config, identity
 
 
 def _hit_v1(key_file: Path) -> "IPv6Address | None":

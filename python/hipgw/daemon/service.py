@@ -51,6 +51,7 @@ from hipgw.protocol.effects import (
     Effect,
     Established,
     Failed,
+    PacketTrace,
     PathChanged,
     PathMtuChanged,
     PingReply,
@@ -86,9 +87,18 @@ class Service:
     """The composition root. `run` does everything, on the running event loop."""
 
     def __init__(
-        self, config: Config, config_file: FilePath, identities: Sequence[LocalIdentity]
+        self,
+        config: Config,
+        config_file: FilePath,
+        identities: Sequence[LocalIdentity],
+        *,
+        call: str = "",
     ) -> None:
-        """*identities*: one for each version of HIP that is spoken, the preferred one first."""
+        """*identities*: one for each version of HIP that is spoken, the preferred one first.
+
+        *call* is the name of a peer that is called at once, whatever the roles do by themselves.
+        """
+        self._call = call
         self._config = config
         self._config_file = config_file
         self._identities = identities
@@ -229,6 +239,8 @@ class Service:
         _log.info(
             "hipgw is running", extra={"hit": str(identity.hit), "roles": ",".join(config.roles)}
         )
+        if self._call and (peer := directory.find(self._call)) is not None:
+            driver.connect(peer)
 
     def _make_directory(self) -> tuple[PeerDirectory, LsiTable]:
         """The configured peers, each with an LSI; those that are set go first."""
@@ -568,6 +580,20 @@ class Service:
                 _log.warning(
                     "no association",
                     extra={**self._named(event.peer_hit), "reason": event.reason},
+                )
+            case PacketTrace() if _packet_log.isEnabledFor(logging.DEBUG):
+                path = event.path
+                _packet_log.debug(
+                    "packet",
+                    extra={
+                        "direction": event.direction.value,
+                        "packet": event.packet,
+                        **self._named(event.peer_hit),
+                        "remote": str(path.remote),
+                        "transport": path.transport.value,
+                        "size": event.size,
+                        **({"dropped": event.dropped} if event.dropped else {}),
+                    },
                 )
             case _:
                 pass

@@ -21,7 +21,6 @@ from hipgw.protocol import (
     updating,
 )
 from hipgw.protocol.association import Association, AssociationInfo
-from hipgw.protocol.compat import RFC
 from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
@@ -516,9 +515,10 @@ class HipMachine:
         effects, self._core.effects = self._core.effects, []
         return effects
 
-    @staticmethod
-    def _info(association: Association) -> AssociationInfo:
+    def _info(self, association: Association) -> AssociationInfo:
         session = association.session
+        # What will be used is of interest most while there is no session yet.
+        compat = session.compat if session else self._core.config.compat(association.peer_hit)
         return AssociationInfo(
             local_hit=association.local_hit,
             peer_hit=association.peer_hit,
@@ -528,7 +528,7 @@ class HipMachine:
             established_at=association.established_at,
             exchange_s=association.exchange_s,
             version=association.local.version,
-            compat=session.compat.name if session else RFC.name,
+            compat=compat.name,
             peer_identity=session.peer.describe() if session else "",
             dh_group=session.dh_group if session else 0,
             cipher=session.choice.cipher if session else 0,

@@ -1,9 +1,6 @@
 """`hip`: runs the daemon with OpenHIP's files and flags."""
 
 import os
-import sys
-import threading
-import time
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +11,13 @@ from hipgw.cli.openhip.options import HELP, folder_option, folders
 from hipgw.cli.openhip.transfer import show_notes
 from hipgw.cli.options import socket_option
 from hipgw.cli.shown import ErrorsShown
-from hipgw.errors import ConfigError, ControlError, HipgwError, IdentityError, PlatformError
+from hipgw.errors import ConfigError, IdentityError, PlatformError
 
 if TYPE_CHECKING:
     from hipgw.config.schema import Config
 
 STATE = Path("/var/lib/hipgw/openhip")
 _LOG = "hip.log"
-_CALL_TIMEOUT_S = 30.0
-_PAUSE_S = 0.2
 
 
 class MissingRoleError(ConfigError):
@@ -117,7 +112,8 @@ def hip(
         socket_path = socket_path.absolute()
         settings["daemon"] |= {
             "control_socket": str(socket_path),
-            "state_dir": str(socket_path.parent),
+            # Of its own, as it is given to `daemon.user`: the socket may lie in /run, or in /tmp.
+            "state_dir": f"{socket_path}.state",
         }
     if opportunistic:
         settings["hip"]["opportunistic"] = True
@@ -187,12 +183,8 @@ def _run(config: "Config", config_file: Path, called: str | None, *, background:
         ) from None
     if background and _to_background(config_file.parent / _LOG):
         return 0
-    if called is not None:
-        threading.Thread(
-            target=_call, args=(called, config.daemon.control_socket), daemon=True
-        ).start()
     try:
-        return run(config, config_file.absolute())
+        return run(config, config_file.absolute(), call=called or "")
     except IdentityError as error:
         raise ConfigError(str(error), hint=error.hint) from None
 
@@ -207,22 +199,3 @@ def _to_background(log: Path) -> bool:
     for source, target in ((nothing, 0), (out, 1), (out, 2)):
         os.dup2(source, target)
     return False
-
-
-def _call(peer: str, control_socket: Path) -> None:
-    """Have the daemon call a peer once it answers."""
-    from hipgw.control.client import ControlClient
-    from hipgw.control.errors import NotReachableError
-
-    end = time.monotonic() + _CALL_TIMEOUT_S
-    while time.monotonic() < end:
-        time.sleep(_PAUSE_S)
-        try:
-            with ControlClient(control_socket) as client:
-                client.connect(peer, timeout_s=0)
-        except NotReachableError:
-            continue
-        except (ControlError, HipgwError) as error:
-            click.echo(f"-t: {peer}: {error}", err=True)
-        return
-    click.echo(f"-t: {peer}: the daemon does not answer", file=sys.stderr)
