@@ -97,6 +97,8 @@ def _deviates(profile: compat.Compat, name: str) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, frozenset):
+        return ", ".join(str(one) for one in sorted(value))
     return str(getattr(value, "value", value))
 
 

@@ -91,6 +91,27 @@ def test_import_names_file_and_line(run: Run, openhip: Path, tmp_path: Path) -> 
     assert "hip.conf: line 2: <ual>" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("lsi", "why"),
+    [("192.0.2.1", "does not lie in 1.0.0.0/8"), ("1.0.0.0", "is the address of no machine")],
+)
+def test_import_says_why_an_lsi_changes(
+    run: Run, openhip: Path, tmp_path: Path, lsi: str, why: str
+) -> None:
+    file = openhip / "known_host_identities.xml"
+    file.write_text(file.read_text().replace("1.238.191.96", lsi))
+    result = run("import", "openhip", openhip, "--output", tmp_path / "new")
+    assert f"its LSI {lsi} {why}" in result.stderr
+
+
+def test_import_says_what_missing_files_mean(run: Run, openhip: Path, tmp_path: Path) -> None:
+    for name in ("hip.conf", "known_host_identities.xml"):
+        (openhip / name).unlink()
+    result = run("import", "openhip", openhip, "--output", tmp_path / "new")
+    assert "hip.conf is not there; OpenHIP then takes its defaults" in result.stderr
+    assert "known_host_identities.xml is not there; no peer is known then" in result.stderr
+
+
 def test_export_writes_the_public_files(run: Run, openhip: Path, tmp_path: Path) -> None:
     run("import", "openhip", openhip, "--output", tmp_path)
     options = ("export", "openhip", tmp_path / "out", "--config", tmp_path / "hipgw.toml")
@@ -108,6 +129,20 @@ def test_export_writes_the_public_files(run: Run, openhip: Path, tmp_path: Path)
     assert run(*options, "--private").exit_code == 0
     assert (tmp_path / "out" / "my_host_identities.xml").exists()
     assert run(*options, "--address", "x").exit_code == Exit.USAGE
+
+
+def test_export_under_another_name(run: Run, openhip: Path, tmp_path: Path) -> None:
+    """Also where hip.conf prefers the identity by its old name, which OpenHIP would not find."""
+    (openhip / "hip.conf").write_text(
+        "<hip_configuration><preferred_hi>A-1024</preferred_hi></hip_configuration>"
+    )
+    run("import", "openhip", openhip, "--output", tmp_path)
+    options = ("--config", tmp_path / "hipgw.toml", "--name", "new-1024", "--private")
+    out = tmp_path / "out"
+    assert run("export", "openhip", out, *options).exit_code == 0
+    assert read_known_hosts(out / "new-1024_host_identities.pub.xml").hosts[0].name == "new-1024"
+    assert read_my_hosts(out / "my_host_identities.xml").hosts[0].name == "new-1024"
+    assert read_conf(out / "hip.conf").preferred_hi == "new-1024"
 
 
 def test_export_without_a_key_that_openhip_has(run: Run, config_file: Path) -> None:
@@ -340,6 +375,19 @@ def test_hi2dns_writes_records(run: Run, openhip: Path) -> None:
     text = file.read_text().replace("A-1024", "a.example-1024")
     file.write_text(text)
     assert run("openhip", "hi2dns", file).stdout.startswith("a.example.\tIN")
+
+
+@pytest.mark.parametrize("name", ["x IN A 192.0.2.1 ;-1024", "../up-1024", "a:b", "-", "x" * 64])
+def test_hi2dns_writes_no_name_that_a_zone_file_misreads(
+    run: Run, openhip: Path, name: str
+) -> None:
+    file = openhip / "my_host_identities.xml"
+    file.write_text(file.read_text().replace("A-1024", name))
+    for option in ((), ("--djb",)):
+        result = run("openhip", "hi2dns", *option, file)
+        assert result.exit_code == Exit.CONFIG
+        assert not result.stdout
+        assert "cannot be a name in DNS" in result.stderr
 
 
 def test_hi2dns_of_what_has_no_key(run: Run, openhip: Path) -> None:

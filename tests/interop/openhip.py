@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 
 from hipgw.identity.host_identity import LocalIdentity, PrivateKey
 from hipgw.wire.checksum import PseudoHeader
-from hipgw.wire.packet import HipPacket, PacketType
+from hipgw.wire.packet import SUPPORTED_VERSIONS, HipPacket, PacketType
 from interop.recorded import ESP, HIP, VECTORS, frames
 
 OPENHIP = VECTORS / "openhip"
@@ -62,7 +62,9 @@ class Packet:
 
     @cached_property
     def hip(self) -> HipPacket:
-        return HipPacket.parse(self.data, self.pseudo, strict_order=False, versions={1})
+        return HipPacket.parse(
+            self.data, self.pseudo, strict_order=False, versions=SUPPORTED_VERSIONS
+        )
 
     @property
     def spi(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from hipgw.lab import Lab, clean_stale
-from hipgw.lab.daemon import hip_version
+from hipgw.lab.daemon import hip_version, v1_compat
 
 LOG_LINES = 40
 """Of each program, from the end."""
@@ -21,18 +21,24 @@ def root_and_a_clean_start() -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests marked `both_versions` run in HIPv2 and in HIPv1: it is one machine."""
-    if metafunc.definition.get_closest_marker("both_versions"):
-        metafunc.parametrize("of_version", [2, 1], ids=["v2", "v1"], indirect=True)
+    """Tests marked `both_versions` run in HIPv2 and in HIPv1: it is one machine.
+
+    `both_versions("openhip")`: also with each end taking the other one for OpenHIP.
+    """
+    if mark := metafunc.definition.get_closest_marker("both_versions"):
+        ways = [(2, "none"), (1, "none"), *((1, profile) for profile in mark.args)]
+        ids = ["v2", "v1", *mark.args]
+        metafunc.parametrize("of_version", ways, ids=ids, indirect=True)
 
 
 @pytest.fixture(autouse=True)
 def of_version(request: pytest.FixtureRequest) -> Iterator[int]:
     """The version of HIP that the daemons of a test speak."""
-    version = getattr(request, "param", 2)
-    token = hip_version.set(version)
+    version, profile = getattr(request, "param", (2, "none"))
+    tokens = hip_version.set(version), v1_compat.set(profile)
     yield version
-    hip_version.reset(token)
+    hip_version.reset(tokens[0])
+    v1_compat.reset(tokens[1])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -78,7 +78,9 @@ def test_multicast_goes_once_to_the_group(lab: Lab) -> None:
             ],
         )
     for daemon in daemons.values():
-        daemon.start()
+        daemon.start(wait=False)
+    for daemon in daemons.values():
+        daemon.wait_ready()
     for n in SITES:
         for other in SITES:
             if n != other:

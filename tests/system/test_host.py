@@ -28,7 +28,7 @@ def names(site: Site) -> tuple[str, str]:
     return str(site.daemon.hit), str(default_lsi(site.daemon.hit))
 
 
-@pytest.mark.both_versions
+@pytest.mark.both_versions("openhip")
 @pytest.mark.parametrize(("family", "transport"), UNDERLAYS)
 def test_by_hit_and_lsi(lab: Lab, family: Family, transport: TransportName) -> None:
     """All four: IPv6 and IPv4 applications over IPv4 and IPv6 underlays (RFC 7402 appendix B)."""

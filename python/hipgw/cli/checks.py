@@ -65,6 +65,8 @@ def examine(config: "Config | None" = None) -> list[Finding]:
     ]
     if config is not None and config.endbox is not None:
         findings += [_lan_port(name) for name in config.endbox.ports]
+    if config is not None and config.relay is not None and config.relay.port_range:
+        findings.append(_lent_ports(config.relay.port_range, running))
     return findings
 
 
@@ -143,14 +145,42 @@ def _daemon_runs(config: "Config | None") -> bool:
     return True
 
 
+def _bind(port: int, family: socket.AddressFamily) -> None:
+    """Take a UDP port and let it go again; OSError if that cannot be."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        probe.bind(("", port))
+
+
+def _lent_ports(ports: range, running: bool) -> Finding:
+    """Those that the relay lends; what else may ail a family, `_port` tells."""
+    label = f"UDP ports {ports[0]} to {ports[-1]}"
+    taken = []
+    for port in ports:
+        try:
+            for family in (socket.AF_INET, socket.AF_INET6):
+                _bind(port, family)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                taken.append(port)
+    if not taken:
+        return Finding(label, "good", "free, for clients of the relay")
+    if running:
+        return Finding(label, "good", "taken by the hipgw daemon that runs")
+    return Finding(
+        label,
+        "bad",
+        f"{len(taken)} taken by other programs, the first is {taken[0]}",
+        "`ss -ulpn` shows them; relay.first_port and relay.ports choose others",
+    )
+
+
 def _port(port: int, family: socket.AddressFamily, running: bool) -> Finding:
     version = "IPv4" if family == socket.AF_INET else "IPv6"
     label = f"UDP port {port}, {version}"
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            probe.bind(("", port))
+        _bind(port, family)
     except OSError as error:
         if error.errno == errno.EADDRINUSE and running:
             return Finding(label, "good", "taken by the hipgw daemon that runs")

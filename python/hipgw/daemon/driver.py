@@ -11,6 +11,7 @@ from hipgw.daemon.transport import ControlTransport
 from hipgw.errors import HipgwError, LocalProtocolError
 from hipgw.identity.hit import hit_version
 from hipgw.naming.peers import Peer, PeerDirectory
+from hipgw.protocol.compat import PROFILES
 from hipgw.protocol.effects import (
     CancelPuzzle,
     Effect,
@@ -92,9 +93,13 @@ class HipDriver:
             self._connect_by(peer, peer.hit)
 
     def _connect_by(self, peer: Peer, hit: IPv6Address) -> None:
-        transport = Transport.UDP if peer.udp else Transport.RAW
+        compat = PROFILES[peer.compat(hit)]
+
+        def transport(address: IPAddress) -> Transport:
+            return Transport.UDP if peer.udp and compat.takes_udp(address) else Transport.RAW
+
         paths = [
-            Path(local, address, transport, self._transport.udp_port, peer.port)
+            Path(local, address, transport(address), self._transport.udp_port, peer.port)
             for address in peer.addresses
             if (local := self._transport.source_address(address)) is not None
         ]

@@ -19,6 +19,8 @@ START_TIMEOUT_S = 15.0
 
 hip_version: ContextVar[int] = ContextVar("hip_version", default=2)
 """Of HIP: what daemons speak that are made from now on."""
+v1_compat: ContextVar[str] = ContextVar("v1_compat", default="none")
+"""The profile that they have for each other in HIPv1."""
 
 
 class HipgwDaemon:
@@ -53,7 +55,11 @@ class HipgwDaemon:
     ) -> None:
         """Write hipgw.toml from tables by name; identity and daemon are filled in."""
         if self.version == 1:
-            tables = {**tables, "hip": {"versions": ["v1"], **tables.get("hip", {})}}
+            tables = {
+                "hip.v1": {"compat": v1_compat.get()},
+                **tables,
+                "hip": {"versions": ["v1"], **tables.get("hip", {})},
+            }
         complete: dict[str, Mapping[str, Any]] = {
             "identity": {"key_file": "key.pem"},
             **tables,

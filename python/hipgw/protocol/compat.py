@@ -1,8 +1,10 @@
 """How peers that are not what the RFCs say differ from them: one table of named deviations.
 
 A profile is chosen for a peer by the configuration alone, never by what the peer does. Everything
-that deviates asks the profile; with `RFC` nothing does. Evidence is given for each deviation: seen
-on recorded packets, or read about.
+that deviates asks the profile; with `RFC` nothing does.
+
+Evidence is given for each deviation: "recorded" in tests/vectors, "seen running" but not on those
+packets, or only "read" in the program's source.
 """
 
 from collections.abc import Callable
@@ -11,6 +13,9 @@ from ipaddress import IPv6Address
 
 from hipgw.identity.dh import KijZeros
 from hipgw.identity.puzzle import PuzzleBits
+from hipgw.protocol.path import IPAddress
+
+_IPV4 = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,21 +28,25 @@ class Compat:
     # -- base exchange -----------------------------------------------------------------------
     puzzle_bits: PuzzleBits = PuzzleBits.LOWEST
     """Which bits of the hash have to be zero. OpenHIP tests those of its octets 12 to 19 in the
-    order of its own machine (recorded, 16 of 16 exchanges)."""
+    order of its own machine (recorded, in all 38 exchanges)."""
     puzzle_responder_first: bool = False
-    """The puzzle hashes HIT-R before HIT-I: cutehip and hip-vpls (recorded, 21 of 21)."""
+    """The puzzle hashes HIT-R before HIT-I: cutehip and hip-vpls (recorded, in all 19
+    exchanges)."""
     r1_counter: bool = True
-    """Whether R1 may carry R1_COUNTER: it crashes cutehip (seen running)."""
+    """Whether R1 may carry R1_COUNTER: cutehip sends none (recorded), and crashes if it gets one
+    (seen running)."""
     r1_counter_first: bool = False
-    """I2 begins with R1_COUNTER, in front of ESP_INFO: hip-vpls, and it wants it so (recorded)."""
+    """I2 begins with R1_COUNTER, in front of ESP_INFO: hip-vpls (recorded), and it wants it so
+    (read)."""
     disordered: bool = False
     """Parameters may come in any order: OpenHIP puts an echo's response behind its request
     (recorded), and hip-vpls as above."""
     plain_r1: bool = False
-    """R1 and I2 have nothing beyond RFC 7401's own parameters, and DH_GROUP_LIST one group: cutehip
-    and hip-vpls check MACs and signatures over what they know (read in their source)."""
+    """R1 and I2 have nothing beyond RFC 7401's own parameters and HIT suites, and DH_GROUP_LIST one
+    group: cutehip and hip-vpls check MACs and signatures over what they know (read)."""
     clear_host_id: bool = False
-    """HOST_ID in I2 is not encrypted: cutehip and hip-vpls take no other (read)."""
+    """HOST_ID in I2 is not encrypted: cutehip and hip-vpls (recorded), and they take no other
+    (read)."""
     r2_signature_2: bool = False
     """R2 is signed by HIP_SIGNATURE_2 instead of HIP_SIGNATURE: cutehip and hip-vpls (recorded)."""
     swapped_exchange_macs: bool = False
@@ -45,20 +54,21 @@ class Compat:
 
     # -- keys --------------------------------------------------------------------------------
     kij_zeros: KijZeros = KijZeros.KEPT
-    """Leading zeros of Kij do not go into KEYMAT: cutehip and hip-vpls (recorded once). They are
-    moved behind it: OpenHIP (read)."""
+    """Leading zeros of Kij do not go into KEYMAT: cutehip and hip-vpls (read, and seen running
+    once). They are moved behind it: OpenHIP (read). No recorded Kij begins with one."""
     md5_mac_padded: bool = False
     """An HMAC-MD5 stands behind four octets of anything: OpenHIP (recorded)."""
     swapped_esp_keys: bool = False
     """Both directions' ESP keys are swapped: hip-vpls (recorded)."""
 
     keymat_octets: int = 0
-    """Where KEYMAT ends, 0 for where the RFC has it: OpenHIP, 38 hashes (recorded)."""
+    """Where KEYMAT ends, 0 for where the RFC has it: OpenHIP, 38 hashes (read; in the recording it
+    begins a new one just where the rest would not do)."""
 
     # -- UPDATE ------------------------------------------------------------------------------
     bare_updates: bool = False
     """UPDATE is SEQ and ACK and nothing else: no rekeying, no locators, no echoes. cutehip and
-    hip-vpls (recorded), which drop all others."""
+    hip-vpls (recorded), which drop all others (read)."""
     short_ack: bool = False
     """ACK has the low octet of the Update ID alone: cutehip and hip-vpls (read)."""
     unsigned_echo_octets: int = 0
@@ -67,11 +77,32 @@ class Compat:
     moves_with_rekey: bool = False
     """An announced address comes with new SPIs: OpenHIP reuses sequence numbers otherwise (read;
     that its moves do is recorded)."""
+    echo_acknowledges: bool = False
+    """An ECHO_RESPONSE acknowledges the UPDATE that its request was in: OpenHIP that has gone over
+    to IPv6 answers without ACK (recorded once)."""
+    unnumbered_locators: bool = False
+    """The first UPDATE may list addresses without SEQ: OpenHIP with several (recorded once)."""
+    one_locator: bool = False
+    """Only the preferred address is announced: OpenHIP answers to one that it has not verified
+    (recorded), to the last of several and nowhere else (read), which may lead nowhere."""
     keepalive_notify: bool = True
     """Whether NATs are kept in mind by NOTIFY with NAT_KEEPALIVE (RFC 5770 §5.3): OpenHIP means
     loss of packets by that number (read)."""
     probes: bool = True
-    """Whether padded UPDATEs may be sent to find the path's MTU."""
+    """Whether padded UPDATEs may be sent to find the path's MTU: a precaution, with no evidence."""
+
+    # -- registration ------------------------------------------------------------------------
+    foreign_services: frozenset[int] = frozenset()
+    """Registration types that mean something else to it: OpenHIP's 3 is a mobile router, which is
+    given keys (recorded)."""
+    registers_once: bool = False
+    """No registration is renewed, so the longest lifetime is asked for: OpenHIP's registrar takes
+    no second request (read); its client asks for the longest one (recorded)."""
+
+    # -- underlay ----------------------------------------------------------------------------
+    udp_over_ipv6: bool = True
+    """Whether there can be UDP between IPv6 addresses: OpenHIP has it for IPv4 alone (read, and
+    seen running)."""
 
     # -- ESP ---------------------------------------------------------------------------------
     esp_icv_octets: int = 0
@@ -82,9 +113,18 @@ class Compat:
     esp_null_iv: bool = False
     """16 octets in front of a payload that is not encrypted: cutehip (recorded)."""
     etherip_whole: bool = False
-    """Frames in EtherIP are never cut into fragments inside ESP: hip-vpls (recorded)."""
+    """Frames in EtherIP are never cut into fragments inside ESP: hip-vpls (recorded whole; read
+    that there is nothing else)."""
     bare_frames: bool = False
     """Frames stand in ESP without EtherIP, next header 0: OpenHIP (recorded)."""
+
+    def shared_services(self, services: tuple[int, ...]) -> tuple[int, ...]:
+        """Those of some registration types that mean the same at both ends."""
+        return tuple(kind for kind in services if kind not in self.foreign_services)
+
+    def takes_udp(self, address: IPAddress) -> bool:
+        """Whether HIP and ESP can go to an address inside UDP."""
+        return self.udp_over_ipv6 or address.version == _IPV4
 
     def deviations(self) -> tuple[str, ...]:
         """Names of what deviates, for people."""
@@ -106,9 +146,15 @@ OPENHIP = Compat(
     md5_mac_padded=True,
     unsigned_echo_octets=4,
     moves_with_rekey=True,
+    echo_acknowledges=True,
+    unnumbered_locators=True,
+    one_locator=True,
     keepalive_notify=False,
     keymat_octets=760,
     probes=False,
+    foreign_services=frozenset({3}),
+    registers_once=True,
+    udp_over_ipv6=False,
     bare_frames=True,
 )
 

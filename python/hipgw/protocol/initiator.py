@@ -453,5 +453,6 @@ def _offer(core: Core, exchange: InitiatorExchange, r1: HipPacket, now: float) -
 
 
 def _host_id_tlv(r1: HipPacket) -> bytes:
-    entry = next(e for e in tlv.scan(r1.raw, _HEADER_OCTETS) if e.type == HostId.TYPE)
+    entries = tlv.scan(r1.raw, _HEADER_OCTETS, strict_order=False)
+    entry = next(entry for entry in entries if entry.type == HostId.TYPE)
     return r1.raw[entry.start : entry.end]

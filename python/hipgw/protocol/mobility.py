@@ -102,7 +102,7 @@ def reconsider(core: Core, association: Association, now: float) -> None:
     if best not in (target, path) and mobility.better_at is None:
         mobility.better_at = now + core.config.return_s
     untold = mobility.moved and mobility.announcement is None
-    if untold or _listed(core, mobility.preferred) != mobility.announced:
+    if untold or _listed(core, association, mobility.preferred) != mobility.announced:
         announce(core, association, session, now, target)
     update_tasks.go_on(core, association, now)
     if changed:
@@ -118,10 +118,24 @@ def _leave_lost_address(core: Core, association: Association) -> None:
     mobility, path = association.mobility, association.path
     if path is None or path.local in core.own_addresses:
         return
+    _remember_home(core, association)
     best = next(iter(paths.pairs(core, association)), None)
     if best is not None:
         paths.move(core, association, best, "the own address is gone")
         mobility.moved, mobility.moving_to, mobility.preferred = True, None, best.local
+
+
+def _remember_home(core: Core, association: Association) -> None:
+    """Where no address that the peer has told can be reached, it may be where else it was called.
+
+    Whether it is there is asked, once it is heard from there.
+    """
+    if paths.pairs(core, association):
+        return
+    locators = association.mobility.locators
+    for path in _home(core, association):
+        if locators.get(path.remote, path.locator_port) is None:
+            locators.candidate(path.remote, path.locator_port)
 
 
 def announce(
@@ -141,7 +155,7 @@ def announce(
     if session.compat.moves_with_rekey:
         rekeying.ready(core, session)
     mobility, rekey = association.mobility, session.rekey
-    listed = _listed(core, mobility.preferred)
+    listed = _listed(core, association, mobility.preferred)
     update_tasks.cancel(association, mobility.announcement)
     parameters: list[Parameter] = reachability.gratuitous(session)
     spi = session.inbound_spi
@@ -193,7 +207,9 @@ def begin_at(core: Core, association: Association, path: Path, now: float) -> No
 def presume_announced(core: Core, association: Association) -> None:
     """The peer knows all own addresses, by other means than a LOCATOR_SET in an UPDATE."""
     path = association.path
-    association.mobility.announced = _listed(core, path.local if path is not None else None)
+    association.mobility.announced = _listed(
+        core, association, path.local if path is not None else None
+    )
 
 
 def received(
@@ -317,13 +333,15 @@ def _is_better(core: Core, association: Association, one: Path, other: Path) -> 
     return rank(one.local) < rank(other.local)
 
 
-def _listed(core: Core, preferred: IPAddress | None) -> tuple[IPAddress, ...]:
+def _listed(
+    core: Core, association: Association, preferred: IPAddress | None
+) -> tuple[IPAddress, ...]:
     """Own addresses to tell a peer of, the preferred one first, the others in a fixed order."""
     others = sorted(
         (address for address in core.own_addresses if address != preferred),
         key=lambda address: (address.version, address.packed),
     )
-    if not core.config.announce_all:
+    if not core.config.announce_all or core.config.compat(association.peer_hit).one_locator:
         others = []
     first = [preferred] if preferred is not None else []
     return tuple((first + others)[:LOCATORS_MAX])
@@ -342,9 +360,10 @@ def _home(core: Core, association: Association) -> list[Path]:
     found = []
     for path in association.mobility.home:
         local = paths.local_for(core, association, path.remote)
-        if local is not None and association.path is not None:
+        current = association.path
+        if local is not None and current is not None and path.transport is current.transport:
             locator = PeerLocator(address=path.remote, port=path.locator_port)
-            found.append(paths.towards(association.path, local, locator))
+            found.append(paths.towards(current, local, locator))
     return found
 
 

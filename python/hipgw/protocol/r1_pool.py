@@ -262,7 +262,7 @@ class R1Pool:
         if compat.r1_counter:
             parameters.append(version.r1_counter(self._current.counter))
         if not compat.plain_r1:
-            parameters += version.r1_services(config, relayed=relayed)
+            parameters += version.r1_services(config, compat, relayed=relayed)
         nobody = IPv6Address(0)
 
         def emit(parameters: list[Parameter]) -> bytes:

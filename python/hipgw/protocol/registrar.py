@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
+from hipgw.protocol.compat import RFC, Compat
 from hipgw.protocol.effects import RegistrationChanged
 from hipgw.protocol.nat.config import RegistrarConfig
 from hipgw.protocol.nat.data_relay import DataRelay
@@ -53,13 +54,13 @@ class Registrar:
         self.data_relay = DataRelay(config, random)
 
     @staticmethod
-    def offer(config: RegistrarConfig) -> RegInfo:
+    def offer(config: RegistrarConfig, compat: Compat = RFC) -> RegInfo:
         """What R1 says of the services (RFC 8003 §4.2)."""
         return RegInfo(
             # Not less than what is meant: codes are rounded down.
             min(lifetime_code(config.min_lifetime_s) + 1, 255),
             lifetime_code(config.max_lifetime_s),
-            tuple(config.services),
+            compat.shared_services(tuple(config.services)),
         )
 
     def client(self, hit: IPv6Address, reg_type: int) -> "Association | None":
@@ -88,7 +89,7 @@ class Registrar:
                 self._cancel(core, association, packet, reg_type)
                 lifetimes.append((0, reg_type))
                 continue
-            failure = self._refusal(association, reg_type, path, asked)
+            failure = self._refusal(core, association, reg_type, path, asked)
             if failure is None and reg_type == ServiceType.RELAY_UDP_ESP:
                 ports = self.data_relay.lend(core, association, packet, path)
                 failure = FailureType.INSUFFICIENT_RESOURCES if ports is None else None
@@ -136,9 +137,16 @@ class Registrar:
     # -- inside ------------------------------------------------------------------------------
 
     def _refusal(
-        self, association: "Association", reg_type: int, path: Path, asked: Iterable[int]
+        self,
+        core: "Core",
+        association: "Association",
+        reg_type: int,
+        path: Path,
+        asked: Iterable[int],
     ) -> FailureType | None:
         config, granted = self.config, association.registrations.granted
+        if not core.config.compat(association.peer_hit).shared_services((reg_type,)):
+            return FailureType.UNAVAILABLE
         discovery = reg_type == ServiceType.CANDIDATE_DISCOVERY
         offered = reg_type in config.services or (
             discovery and ServiceType.RELAY_UDP_HIP in config.services

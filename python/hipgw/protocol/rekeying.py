@@ -15,6 +15,7 @@ from hipgw.protocol.association import Association, Rekey, Retired, Session
 from hipgw.protocol.core import SPI_MIN, UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction, Rekeyed, RemoveSA
+from hipgw.protocol.esp_formats import esp_format
 from hipgw.protocol.path import Path
 from hipgw.protocol.update_tasks import UpdateTask
 from hipgw.wire.packet import HipPacket
@@ -32,6 +33,8 @@ UNUSED_S = 60.0
 """The same if no packet comes on the new one."""
 RETIRED_MAX = 8
 """Old inbound SAs of one association."""
+SHORT_SEQUENCE_PACKETS = 1 << 31
+"""Half of the sequence numbers of 32 bits, which must not be used up (RFC 4303 §3.3.3)."""
 LAST_INDEX = 0xFFFF
 """ESP_INFO has 16 bits for the KEYMAT index."""
 
@@ -138,9 +141,12 @@ def data_came(core: Core, association: Association, spi: int, now: float) -> Non
 
 def used(core: Core, association: Association, packets: int, octets: int, now: float) -> None:
     """One of the two security associations has carried so much by now: renew it in time."""
-    config = core.config
-    if (config.rekey_packets and packets >= config.rekey_packets) or (
-        config.rekey_octets and octets >= config.rekey_octets
+    config, session = core.config, association.session
+    short = session is not None and not esp_format(session.version, session.compat).esn
+    if (
+        (config.rekey_packets and packets >= config.rekey_packets)
+        or (config.rekey_octets and octets >= config.rekey_octets)
+        or (short and packets >= SHORT_SEQUENCE_PACKETS)
     ):
         begin(core, association, now, dh=config.rekey_dh)
 
@@ -308,7 +314,9 @@ def _finish(core: Core, association: Association, session: Session, now: float) 
         return
     if rekey.peer is None:
         return
-    if rekey.task is not association.mobility.announcement:
+    mobility = association.mobility
+    if rekey.task not in (mobility.announcement, *mobility.challenges.values()):
+        # Those two ask for more than keys.
         update_tasks.cancel(association, rekey.task)
     old_outbound = session.outbound_spi
     session.retired.append(Retired(session.inbound_spi, now + UNUSED_S))

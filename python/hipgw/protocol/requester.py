@@ -5,6 +5,7 @@ from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from hipgw.protocol import update_tasks
+from hipgw.protocol.compat import Compat
 from hipgw.protocol.effects import RegistrationChanged
 from hipgw.protocol.registration import (
     Grant,
@@ -69,11 +70,12 @@ def request(core: "Core", association: "Association", offer: RegInfo | None) -> 
     held = association.registrations.held
     held.offer = offer
     wanted = core.wanted.get(association.peer_hit)
-    types = _choose(wanted, offer)
+    compat = _compat(core, association)
+    types = _choose(wanted, offer, compat)
     held.asked = frozenset(types)
     if wanted is None or offer is None or not types:
         return []
-    return [RegRequest(_lifetime(wanted, offer), types)]
+    return [RegRequest(_lifetime(wanted, offer, compat), types)]
 
 
 def answered(core: "Core", association: "Association", packet: HipPacket, now: float) -> None:
@@ -122,10 +124,11 @@ def timer_expired(core: "Core", association: "Association", now: float) -> None:
 def renew(core: "Core", association: "Association", now: float) -> None:
     """Ask anew for all that is wanted; the answer tells where this host is seen (§4.1 there)."""
     held, wanted = association.registrations.held, core.wanted.get(association.peer_hit)
-    types = _choose(wanted, held.offer)
+    compat = _compat(core, association)
+    types = _choose(wanted, held.offer, compat)
     if wanted is None or held.offer is None or not types or association.state not in _UP:
         return
-    _send(core, association, _lifetime(wanted, held.offer), types, now)
+    _send(core, association, _lifetime(wanted, held.offer, compat), types, now)
 
 
 def drop(core: "Core", association: "Association", reason: str) -> None:
@@ -142,23 +145,28 @@ def drop(core: "Core", association: "Association", reason: str) -> None:
 
 def _ask_for_missing(core: "Core", association: "Association", now: float) -> None:
     held, wanted = association.registrations.held, core.wanted.get(association.peer_hit)
-    missing = set(_choose(wanted, held.offer)) - set(held.grants) - held.asked
-    if missing:
+    types = _choose(wanted, held.offer, _compat(core, association))
+    if set(types) - set(held.grants) - held.asked:
         renew(core, association, now)
 
 
-def _choose(wanted: Wanted | None, offer: RegInfo | None) -> tuple[int, ...]:
+def _compat(core: "Core", association: "Association") -> Compat:
+    return core.config.compat(association.peer_hit)
+
+
+def _choose(wanted: Wanted | None, offer: RegInfo | None, compat: Compat) -> tuple[int, ...]:
     """Of what is wanted, what is offered; not both rendezvous and relay (RFC 9028 §7.8)."""
     if wanted is None or offer is None:
         return ()
-    types = [kind for kind in wanted.reg_types if kind in offer.reg_types]
+    offered = compat.shared_services(offer.reg_types)
+    types = [kind for kind in wanted.reg_types if kind in offered]
     if ServiceType.RELAY_UDP_HIP in types and ServiceType.RENDEZVOUS in types:
         types.remove(ServiceType.RENDEZVOUS)
     return tuple(types)
 
 
-def _lifetime(wanted: Wanted, offer: RegInfo) -> int:
-    code = lifetime_code(wanted.lifetime_s)
+def _lifetime(wanted: Wanted, offer: RegInfo, compat: Compat) -> int:
+    code = offer.max_lifetime if compat.registers_once else lifetime_code(wanted.lifetime_s)
     return max(min(max(code, offer.min_lifetime), offer.max_lifetime), 1)
 
 
@@ -213,7 +221,7 @@ def _hold(
 def _plan(core: "Core", association: "Association", now: float) -> None:
     """Decide when to ask again."""
     held, wanted = association.registrations.held, core.wanted.get(association.peer_hit)
-    types = _choose(wanted, held.offer)
+    types = _choose(wanted, held.offer, _compat(core, association))
     if not types:
         held.renew_at = None
         return

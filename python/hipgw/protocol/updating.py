@@ -84,7 +84,8 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         # What anybody can make of a packet on its way; the ports of locators would be lost.
         raise Dropped(DropReason.UNEXPECTED)
     seq, ack = packet.get(Seq), packet.get(Ack)
-    if seq is None and ack is None:
+    unnumbered = seq is None and ack is None
+    if unnumbered and not _may_be_unnumbered(session, packet):
         raise Dropped(DropReason.MISSING_PARAMETER)
     if not mac_holds(packet, session.rhash, session.hip_keys.incoming_integrity):
         raise Dropped(DropReason.BAD_MAC)
@@ -96,6 +97,9 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     ):
         # Not even acknowledged: nothing of it is in force (RFC 9028 §4.12.1).
         raise Dropped(DropReason.NOT_RELAYED)
+    if unnumbered:
+        _verify_listed(core, association, session, packet, path, now)
+        return
     if seq is not None and not _is_new(session, seq.update_id):
         _answer_again(core, association, session, packet, seq.update_id, path, now)
         return
@@ -103,8 +107,7 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         confirmed(core, association, "UPDATE came in", now)
         association.last_traffic = association.mobility.heard_at = now
     try:
-        if ack is not None:
-            _acknowledged(core, association, packet, ack, path, now)
+        _acknowledged(core, association, packet, path, now)
         requester.answered(core, association, packet, now)
         if seq is None or association.session is not session or association.state not in UP:
             return
@@ -245,21 +248,57 @@ def _answer_again(
         core.send(reply, to, association.peer_hit)
 
 
+def _may_be_unnumbered(session: Session, packet: HipPacket) -> bool:
+    """Whether an UPDATE that neither asks nor acknowledges is taken of this peer.
+
+    Only before any that is numbered: later, somebody may play an old one again.
+    """
+    return (
+        session.compat.unnumbered_locators
+        and session.highest_update_id < 0
+        and packet.get(LocatorSet) is not None
+    )
+
+
+def _verify_listed(
+    core: Core,
+    association: Association,
+    session: Session,
+    packet: HipPacket,
+    path: Path,
+    now: float,
+) -> None:
+    """Take the addresses that an UPDATE without SEQ lists; there is nothing to acknowledge."""
+    if not core.locators_limit.allow(association.peer_hit, now):
+        raise Dropped(DropReason.RATE_LIMIT)
+    confirmed(core, association, "UPDATE came in", now)
+    before = session.highest_update_id
+    for locator_set in packet.all(LocatorSet)[:1]:
+        for locator in mobility.received(core, association, locator_set, before, path, now):
+            reachability.verify(core, association, session, locator, now, arrived=path)
+    core.arm(association)
+
+
 def _acknowledged(
-    core: Core, association: Association, packet: HipPacket, ack: Ack, path: Path, now: float
+    core: Core, association: Association, packet: HipPacket, path: Path, now: float
 ) -> None:
     mapped = packet.get(MappedAddress)
-    if mapped is not None and path == association.path:
+    if mapped is not None and path == association.path and packet.get(Ack) is not None:
         association.mobility.mapped = (mapped.address, mapped.port)
-    for update_id in _meant(association, ack):
+    for update_id in _meant(association, packet):
         if update_tasks.finish(core, association, update_id, packet, path, now):
             continue
         _pong(core, association, packet, update_id, path, now)
 
 
-def _meant(association: Association, ack: Ack) -> tuple[int, ...]:
-    """The own Update IDs that an ACK has, in full."""
-    session = association.session
+def _meant(association: Association, packet: HipPacket) -> tuple[int, ...]:
+    """The own Update IDs that a packet acknowledges, in full."""
+    ack, session = packet.get(Ack), association.session
+    if ack is None:
+        if session is None or not session.compat.echo_acknowledges:
+            return ()
+        asked = [task for task in association.updates.values() if task.nonce]
+        return tuple(task.update_id for task in asked if answers(packet, task.nonce))
     if session is None or not session.compat.short_ack:
         return ack.update_ids
     low = {update_id & 0xFF for update_id in ack.update_ids}

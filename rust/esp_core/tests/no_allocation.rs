@@ -344,7 +344,7 @@ fn other_forms() {
         connect(&a, &b, &sa(300), &sa(301));
         let frames = both_ways((&a.tap, &b.tap), |from, to| {
             let names = (hit(from), hit(to));
-            let packet = packet(names, true, 17, &udp(20_000));
+            let packet = packet(names, true, 17, &udp(6_000));
             let large = frame(mac(to), from, [0x86, 0xdd], &packet);
             let plain = plain_frames(mac(to), from, &[46, 1000, 1500]);
             let plain = plain

@@ -97,7 +97,11 @@ def export() -> None:
     metavar="FILE",
     help="The configuration.",
 )
-@click.option("--name", metavar="NAME", help="This machine's name.  [default: the host's name]")
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="This machine's name.  [default: as imported, or the host's name]",
+)
 @click.option(
     "--address",
     "addresses",
@@ -130,7 +134,8 @@ def export_openhip(
         config_file,
         folder,
         private=private,
-        name=name or socket.gethostname(),
+        name=name or "",
+        default_name=socket.gethostname(),
         addresses=addresses,
         default_addresses=[str(address) for address in own_addresses()],
     )

@@ -80,9 +80,10 @@ def translate_files(files: OpenHipFiles, *, ports: Iterable[str] = ()) -> Import
     known = read_known_hosts(files.known) if files.known.exists() else Hosts()
     conf = read_conf(files.conf) if files.conf.exists() else HipConf()
     result = translate(conf, known, mine, my_file=files.mine, ports=ports)
+    without = {files.conf: "OpenHIP then takes its defaults", files.known: "no peer is known then"}
     missing = [
-        Note(file.name, f"{file} is not there; OpenHIP then takes its defaults")
-        for file in (files.conf, files.known)
+        Note(file.name, f"{file} is not there; {meaning}")
+        for file, meaning in without.items()
         if not file.exists()
     ]
     return replace(result, notes=(*missing, *result.notes))
@@ -179,13 +180,19 @@ def write_file(file: Path, data: bytes, mode: int) -> None:
 # -- the way back ---------------------------------------------------------------------------------
 
 
-def export_config(config: Config, *, name: str = "") -> Exported:
+def export_config(config: Config, *, name: str = "", default_name: str = "") -> Exported:
     """OpenHIP's files for a configuration, private keys included. Raises ConfigError.
 
-    `name` is what this machine is called there, if it was not imported from OpenHIP.
+    `name` is what this machine is called there; without one it keeps the name that it was imported
+    with, or else gets `default_name`.
     """
     return export(
-        config, own_hit(config), load_key, name=name, multicast_key=_multicast_key(config)
+        config,
+        own_hit(config),
+        load_key,
+        name=name,
+        default_name=default_name,
+        multicast_key=_multicast_key(config),
     )
 
 
@@ -195,6 +202,7 @@ def export_directory(
     *,
     private: bool = False,
     name: str = "",
+    default_name: str = "",
     addresses: Iterable[str] = (),
     default_addresses: Iterable[str] = (),
 ) -> list[Path]:
@@ -207,7 +215,7 @@ def export_directory(
     """
     config = load(config_file)
     hit = own_hit(config)
-    exported = export_config(config, name=name)
+    exported = export_config(config, name=name, default_name=default_name)
     shown = public_self(exported, hit, tuple(ip_address(text) for text in addresses))
     if not shown.hosts[0].addresses:
         own = replace(shown.hosts[0], addresses=tuple(map(ip_address, default_addresses)))

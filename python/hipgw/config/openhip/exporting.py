@@ -42,13 +42,19 @@ class Exported:
 
 
 def export(
-    config: Config, own_hit: IPv6Address, keys: Keys, *, name: str = "", multicast_key: bytes = b""
+    config: Config,
+    own_hit: IPv6Address,
+    keys: Keys,
+    *,
+    name: str = "",
+    default_name: str = "",
+    multicast_key: bytes = b"",
 ) -> Exported:
     """OpenHIP's files for a configuration.
 
     `own_hit` is this machine's in version 1, whose key is `identity.key_file_v1`; `name` is what it
-    is called if the configuration was not imported. Raises ConfigError if there is nothing that
-    OpenHIP could use.
+    is called from now on, `default_name` without one if the configuration was not imported. Raises
+    ConfigError if there is nothing that OpenHIP could use.
     """
     kept = config.openhip or OpenHipConfig()
     records = {record.hit: record for record in kept.host}
@@ -59,7 +65,9 @@ def export(
     }
     if own_hit not in records:
         key_file = config.identity.key_file_v1 or config.identity.key_file
-        records[own_hit] = _record(own_hit, name=name, key_file=key_file, listed=False)
+        records[own_hit] = _record(own_hit, name=default_name, key_file=key_file, listed=False)
+    if name:
+        records[own_hit] = records[own_hit].model_copy(update={"name": name})
     hosts: list[Host] = []
     mine: list[Host] = []
     for hit, record in records.items():
@@ -202,7 +210,8 @@ def _conf(
             continue
         changed[tag] = mapped.backward(current)
     chosen = next((host for host in mine if host.name == conf.preferred_hi), mine[0])
-    if chosen.hit != own_hit:
+    renamed = bool(conf.preferred_hi) and all(host.name != conf.preferred_hi for host in mine)
+    if chosen.hit != own_hit or renamed:
         changed["preferred_hi"] = next(host.name for host in mine if host.hit == own_hit)
     if config.endbox is not None:
         changed |= _endbox_tags(config, config.endbox, conf)

@@ -275,8 +275,13 @@ def _peer(
             lsis.add(lsi)
         else:
             record["lsi"] = str(lsi)
-            taken = "is that of another host" if lsi in lsis else f"does not lie in {LSI_PREFIX}"
-            run.note(where, f"its LSI {lsi} {taken}; it gets another one")
+            if lsi in lsis:
+                why = "is that of another host"
+            elif lsi in LSI_PREFIX:
+                why = "is the address of no machine"
+            else:
+                why = f"does not lie in {LSI_PREFIX}"
+            run.note(where, f"its LSI {lsi} {why}; it gets another one")
     if host.legacy_nodes:
         peer["legacy_nodes"] = [str(node) for node in host.legacy_nodes]
     if not host.check_address:

@@ -81,7 +81,9 @@ class Version(ABC):
         """Public values, ciphers and suites, as an R1 has them."""
 
     @abstractmethod
-    def r1_services(self, config: MachineConfig, *, relayed: bool) -> list[Parameter]:
+    def r1_services(
+        self, config: MachineConfig, compat: Compat, *, relayed: bool
+    ) -> list[Parameter]:
         """What else an R1 offers; *relayed*: by way of a relay."""
 
     @abstractmethod

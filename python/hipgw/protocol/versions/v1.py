@@ -63,9 +63,14 @@ class V1(Version):
             EspTransform(config.v1.esp_suites[:OFFERS_MAX]),
         ]
 
-    def r1_services(self, config: MachineConfig, *, relayed: bool) -> list[Parameter]:
+    def r1_services(
+        self, config: MachineConfig, compat: Compat, *, relayed: bool
+    ) -> list[Parameter]:
         """Registration (RFC 5203 §4.2); NAT traversal is not negotiated here."""
-        return [] if config.registrar is None else [Registrar.offer(config.registrar)]
+        if config.registrar is None:
+            return []
+        offer = Registrar.offer(config.registrar, compat)
+        return [offer] if offer.reg_types else []
 
     def puzzle_hash(self, responder_hit: IPv6Address) -> Rhash:
         return SHA1

@@ -31,6 +31,9 @@ from hipgw.wire.parameters import (
     TransportFormatList,
 )
 
+_RFC7401_HIT_SUITES = frozenset({1, 2, 3})
+"""Those of its §5.2.10."""
+
 
 class V2(Version):
     """HIPv2 (RFC 7401)."""
@@ -57,17 +60,22 @@ class V2(Version):
         self, config: MachineConfig, compat: Compat, pairs: Sequence[DhKeyPair]
     ) -> list[Parameter]:
         pair = pairs[0]
-        groups = (int(pair.group),) if compat.plain_r1 else config.dh_groups[:OFFERS_MAX]
+        groups, suites = config.dh_groups[:OFFERS_MAX], SUPPORTED_HIT_SUITES
+        if compat.plain_r1:
+            groups = (int(pair.group),)
+            suites = tuple(suite for suite in suites if suite in _RFC7401_HIT_SUITES)
         return [
             DhGroupList(groups),
             self.diffie_hellman(pair),
             HipCipher(config.hip_ciphers[:OFFERS_MAX]),
-            HitSuiteList(SUPPORTED_HIT_SUITES),
+            HitSuiteList(suites),
             TransportFormatList((ESP_FORMAT,)),
             EspTransform(config.esp_suites[:OFFERS_MAX]),
         ]
 
-    def r1_services(self, config: MachineConfig, *, relayed: bool) -> list[Parameter]:
+    def r1_services(
+        self, config: MachineConfig, compat: Compat, *, relayed: bool
+    ) -> list[Parameter]:
         return list(r1_parameters(config.nat, config.registrar, relayed=relayed))
 
     def puzzle_hash(self, responder_hit: IPv6Address) -> Rhash:
