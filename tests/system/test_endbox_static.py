@@ -231,11 +231,18 @@ def test_a_pair_that_is_not_allowed_stays_silent(lab: Lab) -> None:
     assert three.lan.ping(two.lan4, count=2, interval_s=0.05).received == 2
     assert one.lan.ping(three.lan4, timeout_s=1.0).received == 0
     assert not one.daemon.established(three.daemon.hit)
-    # Also if called by hand: the other one does not answer.
+    # Also if called by hand, with the reason.
     answer = one.daemon.request("connect", peer="e3", timeout_s=2.0)
     assert not answer["established"]
+    assert "allowed_pairs" in answer["reason"]
     peers = {peer["peer"]: peer["allowed"] for peer in one.daemon.request("endbox")["peers"]}
     assert peers == {"e2": True, "e3": False}
+    # One that does not have the list calls, and is not answered.
+    configure(one, [(two, {}), (three, {})])
+    one.daemon.restart()
+    answer = one.daemon.request("connect", peer="e3", timeout_s=2.0)
+    assert not answer["established"]
+    assert "allowed_pairs" not in answer["reason"]
 
 
 def test_heartbeats(lab: Lab) -> None:

@@ -97,6 +97,7 @@ class ControlService:
         self._health = Health(config, directory, endboxes=allowed)
         self._relay_names = {entry.name: list(entry.relays) for entry in config.peers}
         self._allowed = frozenset(peer.name for peer in allowed)
+        self._denied = frozenset(peer.name for peer in config.endbox_peers) - self._allowed
         self._endbox_hits = {peer.hit for peer in directory if peer.name in self._allowed}
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
@@ -291,7 +292,9 @@ class ControlService:
         known = self._directory.by_hit(hit)
         duration_s: float | None = None
         reason: str | None = None
-        if not self._driver.is_up(hit):
+        if known is not None and known.name in self._denied:
+            reason = "it is in no pair of endbox.allowed_pairs with this machine"
+        elif not self._driver.is_up(hit):
             if known is None:
                 raise LocalProtocolError(f"the addresses of {hit} are not known")
             with self._wait_for(hit) as outcome:
