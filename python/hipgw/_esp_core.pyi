@@ -280,6 +280,7 @@ class Engine:
         alignment: int | None = None,
         frames: str = "etherip-fragments",
         replay: bool = True,
+        begins_by_lsi: bool = False,
     ) -> None:
         """Install or replace a security association; packets held for the peer leave at once.
 

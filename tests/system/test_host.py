@@ -133,3 +133,34 @@ def test_the_command_line_tells_what_goes_on(lab: Lab) -> None:
     gone = one.gateway.run([*hipgw, "status", *socket], check=False)
     assert gone.returncode == 3
     assert "Traceback" not in gone.stderr
+
+
+SERVER = """
+import socket, sys
+with socket.create_server((sys.argv[1], 4711), family=socket.AF_INET) as server:
+    print("ready", flush=True)
+    while True:
+        connection, peer = server.accept()
+        with connection:
+            connection.sendall(peer[0].encode())
+"""
+CLIENT = """
+import socket, sys
+with socket.create_connection((sys.argv[1], 4711), timeout=10) as connection:
+    print(connection.recv(64).decode())
+"""
+
+
+@pytest.mark.parametrize("of_version", [(1, "openhip")], ids=["openhip"], indirect=True)
+def test_a_server_with_an_lsi_alone_is_there_for_openhip(lab: Lab) -> None:
+    """Nothing on the wire tells LSIs from HITs, and OpenHIP's users have LSIs."""
+    network = host_pair(lab)
+    network.start()
+    one, two = network.sites
+    (_, own), (_, other) = names(one), names(two)
+    server = two.gateway.popen([sys.executable, "-c", SERVER, other], name="server")
+    wait_until(lambda: "ready" in server.output(), what="the server")
+    answer = one.gateway.run([sys.executable, "-c", CLIENT, other])
+    assert answer.stdout.strip() == own
+    # What begins by HIT goes on by HIT.
+    assert transfer(one.gateway, two.gateway, names(two)[0]) > 1

@@ -243,6 +243,7 @@ class EspCoreDataPlane:
             alignment=format.alignment,
             frames=format.frames.value,
             replay=format.replay,
+            begins_by_lsi=format.begins_by_lsi,
         )
 
     def move_sa(

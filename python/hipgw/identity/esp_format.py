@@ -43,6 +43,9 @@ class EspFormat:
     """What payload, padding and trailer together are a multiple of: a power of two up to 16; None
     for what the suite asks for (RFC 4303 §2.4)."""
     frames: FrameFormat = FrameFormat.ETHERIP_FRAGMENTS
+    begins_by_lsi: bool = False
+    """Host traffic only: TCP and UDP of a flow that the peer began is for an LSI rather than a HIT,
+    where nothing in the packet tells."""
     replay: bool = True
     """Whether each sequence number is taken once only. Not for several senders with one key, whose
     numbers are their own; needs `esn` to be False, as nothing tells the high half then."""

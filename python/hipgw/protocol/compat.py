@@ -115,6 +115,9 @@ class Compat:
     etherip_whole: bool = False
     """Frames in EtherIP are never cut into fragments inside ESP: hip-vpls (recorded whole; read
     that there is nothing else)."""
+    begins_by_lsi: bool = False
+    """A TCP or UDP flow that the peer begins is by LSI, since nothing on the wire tells: OpenHIP
+    takes all new flows so, and its users have LSIs in their configurations (seen running)."""
     bare_frames: bool = False
     """Frames stand in ESP without EtherIP, next header 0: OpenHIP (recorded)."""
 
@@ -155,6 +158,7 @@ OPENHIP = Compat(
     foreign_services=frozenset({3}),
     registers_once=True,
     udp_over_ipv6=False,
+    begins_by_lsi=True,
     bare_frames=True,
 )
 

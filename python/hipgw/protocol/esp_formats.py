@@ -15,6 +15,7 @@ def esp_format(version: Version, compat: Compat) -> EspFormat:
         esn=version.number > 1 and compat.esp_esn,
         icv_length=compat.esp_icv_octets or None,
         null_iv=compat.esp_null_iv,
+        begins_by_lsi=compat.begins_by_lsi,
         frames=frame_format(compat),
     )
 

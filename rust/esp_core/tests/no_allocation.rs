@@ -329,6 +329,7 @@ fn other_forms() {
         },
         framing: Framing::Ethernet,
         replay: true,
+        ..PacketForm::default()
     };
     for suite in [Suite::TripleDesSha1, Suite::BlowfishSha1, Suite::NullMd5] {
         let options = Options {

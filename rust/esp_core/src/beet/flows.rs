@@ -1,7 +1,8 @@
-//! Which TCP and UDP flows this host began by LSI.
+//! Which TCP and UDP flows this host began by LSI, and which by HIT.
 //!
 //! A peer other than hipgw does not mark IPv4 traffic, so its answers are told apart by memory:
-//! what answers a flow that went out by LSI is IPv4, all else is IPv6.
+//! what answers a flow that went out by LSI is IPv4, and what answers one by HIT is IPv6. A flow
+//! that the peer began is taken for IPv6, or for IPv4 where it is known to take it so itself.
 
 use std::{
     collections::hash_map::RandomState,
@@ -40,6 +41,16 @@ pub struct Flow {
     pub remote_port: u16,
 }
 
+impl Flow {
+    /// The same flow by HIT: the other one is by LSI.
+    #[must_use]
+    pub const fn by_hit(mut self) -> Self {
+        // Neither TCP nor UDP has this bit.
+        self.protocol |= 0x80;
+        self
+    }
+}
+
 impl FlowMemory {
     #[must_use]
     pub fn new() -> Self {
@@ -49,7 +60,7 @@ impl FlowMemory {
         }
     }
 
-    /// A packet of this flow went out by LSI. Only one thread may call it.
+    /// A packet of this flow went out. Only one thread may call it.
     pub fn remember(&self, flow: Flow, now_s: u32) {
         let (set, fingerprint) = self.locate(flow);
         let value = fingerprint << TIME_BITS | stamp(now_s);
@@ -65,9 +76,9 @@ impl FlowMemory {
         }
     }
 
-    /// Whether packets of this flow went out by LSI lately.
+    /// Whether packets of this flow went out lately.
     #[must_use]
-    pub fn is_lsi(&self, flow: Flow, now_s: u32) -> bool {
+    pub fn knows(&self, flow: Flow, now_s: u32) -> bool {
         let (set, fingerprint) = self.locate(flow);
         set.iter().any(|place| {
             let value = place.load(Ordering::Relaxed);
@@ -111,21 +122,21 @@ mod tests {
     #[test]
     fn remembered_until_idle_for_long() {
         let memory = FlowMemory::new();
-        assert!(!memory.is_lsi(flow(1), 5));
+        assert!(!memory.knows(flow(1), 5));
         memory.remember(flow(1), 5);
-        assert!(memory.is_lsi(flow(1), 5 + IDLE_S));
-        assert!(!memory.is_lsi(flow(1), 6 + IDLE_S));
+        assert!(memory.knows(flow(1), 5 + IDLE_S));
+        assert!(!memory.knows(flow(1), 6 + IDLE_S));
         let other = Flow {
             protocol: 17,
             ..flow(1)
         };
-        assert!(!memory.is_lsi(other, 5));
+        assert!(!memory.knows(other, 5));
         let turned = Flow {
             local_port: 80,
             remote_port: 1,
             ..flow(1)
         };
-        assert!(!memory.is_lsi(turned, 5));
+        assert!(!memory.knows(turned, 5));
     }
 
     #[test]
@@ -135,11 +146,11 @@ mod tests {
             memory.remember(flow(n), n / 1000);
         }
         let known = (495_000..500_000)
-            .filter(|n| memory.is_lsi(flow(*n), 500))
+            .filter(|n| memory.knows(flow(*n), 500))
             .count();
         assert!(known > 4_900, "{known}");
         let strangers = (600_000..700_000)
-            .filter(|n| memory.is_lsi(flow(*n), 500))
+            .filter(|n| memory.knows(flow(*n), 500))
             .count();
         assert_eq!(strangers, 0);
     }

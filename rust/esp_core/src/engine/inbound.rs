@@ -29,6 +29,8 @@ pub(super) struct InboundSa {
     shared: bool,
     /// How it carries frames.
     pub framing: Framing,
+    /// As in `PacketForm`.
+    pub begins_by_lsi: bool,
     pub peer: Arc<Peer>,
     pub local_hit: Hit,
     /// Index of the segment whose frames it carries.
@@ -71,6 +73,7 @@ impl InboundSa {
             esn: sa.form.format.esn,
             shared: !sa.form.replay,
             framing: sa.form.framing,
+            begins_by_lsi: sa.form.begins_by_lsi,
             peer,
             local_hit: sa.local_hit,
             segment,

@@ -106,6 +106,8 @@ pub struct PacketForm {
     /// Each sequence number is taken once only. Not where several senders have one key, whose
     /// numbers are their own; without ESN only, as nothing tells the high half then.
     pub replay: bool,
+    /// TCP and UDP of a flow that the peer began is IPv4 (by LSI) unless it says otherwise.
+    pub begins_by_lsi: bool,
 }
 
 impl Default for PacketForm {
@@ -114,6 +116,7 @@ impl Default for PacketForm {
             format: Format::default(),
             framing: Framing::default(),
             replay: true,
+            begins_by_lsi: false,
         }
     }
 }

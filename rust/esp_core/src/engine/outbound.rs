@@ -38,6 +38,8 @@ pub(super) struct OutboundSa {
     max_payload: usize,
     /// How it carries frames.
     pub framing: Framing,
+    /// As in `PacketForm`.
+    pub begins_by_lsi: bool,
     pub peer: Arc<Peer>,
     pub local_hit: Hit,
     /// Index of the segment whose frames it carries.
@@ -65,6 +67,7 @@ impl OutboundSa {
             last_sequence: sa.form.format.last_sequence(),
             next_fragment: 1,
             framing: sa.form.framing,
+            begins_by_lsi: sa.form.begins_by_lsi,
             peer,
             local_hit: sa.local_hit,
             segment,

@@ -283,7 +283,8 @@ impl Engine {
         *, direction, spi, suite, encryption_key, authentication_key, local_hit, peer_hit, local,
         remote, udp, local_port, remote_port, segment = 0, path_mtu = 1500, replay_window = 8192,
         interface = 0, verified = true, esn = true, icv_length = None, null_iv = false,
-        alignment = None, frames = "etherip-fragments", replay = true
+        alignment = None, frames = "etherip-fragments", replay = true,
+        begins_by_lsi = false
     ))]
     #[allow(clippy::too_many_arguments)]
     fn add_sa(
@@ -311,6 +312,7 @@ impl Engine {
         alignment: Option<usize>,
         frames: &str,
         replay: bool,
+        begins_by_lsi: bool,
     ) -> PyResult<()> {
         let path = SaPath {
             interface,
@@ -340,6 +342,7 @@ impl Engine {
                 },
                 framing,
                 replay,
+                begins_by_lsi,
             },
         })?)
     }

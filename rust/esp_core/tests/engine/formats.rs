@@ -144,6 +144,7 @@ fn several_senders_with_one_key() {
         format: NO_ESN,
         framing: Framing::Ethernet,
         replay: false,
+        ..PacketForm::default()
     };
     let (a, b, mut c) = (Node::new(1), Node::new(2), Node::new(3));
     let group = sa(300, Suite::TripleDesSha1, form);

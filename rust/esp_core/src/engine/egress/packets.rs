@@ -79,9 +79,9 @@ impl Egress {
             (&sa.local_hit, &sa.peer.hit),
             (local_lsi, lsi.unwrap_or_default()),
         );
-        if lsi.is_some() {
+        if lsi.is_some() || sa.begins_by_lsi {
             let peer = sa.peer.id;
-            self.remember(peer, range.clone(), &header);
+            self.remember(peer, range.clone(), &header, lsi.is_some());
         }
         if vnet.kind == GsoKind::None {
             self.send_packet(place, range, &header, &translation)
@@ -114,8 +114,8 @@ impl Egress {
         }
     }
 
-    /// Note that this host speaks IPv4 in a flow.
-    fn remember(&self, peer: u32, range: Range<usize>, header: &Header) {
+    /// Note that this host speaks IPv4 in a flow, or IPv6 to a peer that is expected not to.
+    fn remember(&self, peer: u32, range: Range<usize>, header: &Header, lsi: bool) {
         let (Some(tun), protocol::TCP | protocol::UDP) = (&self.tun, header.protocol) else {
             return;
         };
@@ -129,6 +129,7 @@ impl Egress {
             local_port: be16(packet, header.len),
             remote_port: be16(packet, header.len + 2),
         };
+        let flow = if lsi { flow } else { flow.by_hit() };
         tun.flows.remember(flow, seconds(self.now_ms));
     }
 

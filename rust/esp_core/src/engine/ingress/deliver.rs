@@ -262,7 +262,12 @@ impl IngressTun {
                 local_port: ports.0,
                 remote_port: ports.1,
             };
-            endpoints.peer_lsi.is_some() && self.flows.is_lsi(flow, now_s)
+            let by_lsi = if sa.begins_by_lsi {
+                !self.flows.knows(flow.by_hit(), now_s)
+            } else {
+                self.flows.knows(flow, now_s)
+            };
+            endpoints.peer_lsi.is_some() && by_lsi
         });
         let rebuilt = rebuild(next_header, payload, &endpoints, lsi)?;
         place.range.start += rebuilt.rest;
