@@ -4,7 +4,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import dsa
+from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 
 from hipgw.errors import LocalProtocolError
 from hipgw.identity.hit import HIT_PREFIX_V1
@@ -12,7 +12,7 @@ from hipgw.identity.host_identity import LocalIdentity
 from hipgw.protocol import update_tasks
 from hipgw.protocol.compat import CUTEHIP, HIP_VPLS, OPENHIP, RFC, Compat
 from hipgw.protocol.config import MachineConfig, V1Config
-from hipgw.protocol.effects import Direction, SendDatagram
+from hipgw.protocol.effects import Direction, Failed, SendDatagram
 from hipgw.protocol.locators import LocatorState
 from hipgw.protocol.nat.config import RegistrarConfig
 from hipgw.protocol.path import Path, Transport
@@ -29,6 +29,7 @@ from hipgw.wire.parameters import (
     RegRequest,
     SpiLocator,
 )
+from identity.test_host_identity_v1 import rsa_key_of_512_bits
 from protocol.network import FAST, Network, Node, assert_joined, identity, parse
 
 CONFIG = replace(FAST, rekey_s=0.0, keepalive_s=0.0)
@@ -386,3 +387,39 @@ def test_short_sequence_numbers_are_never_used_up() -> None:
     network.run(70.0)
     assert a.sa(Direction.INBOUND).spi != spi
     assert_joined(a, b)
+
+
+@pytest.mark.parametrize(
+    ("offers", "why"),
+    [
+        (V1Config(dh_groups=(3,), hip_suites=(2,), esp_suites=(2,)), "no suite or Diffie-Hellman"),
+        (V1Config(dh_groups=(4,)), "no suite or Diffie-Hellman"),
+    ],
+    ids=["suites", "groups"],
+)
+def test_a_peer_that_offers_nothing_allowed_is_told_apart_from_silence(
+    offers: V1Config, why: str
+) -> None:
+    network, a, b = pair(CONFIG, replace(CONFIG, v1=offers))
+    network.connect(a, b)
+    network.run(60.0)
+    (failed,) = a.of(Failed)
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith("its R1 cannot be used: it offers")
+    assert why in failed.reason
+
+
+def test_a_weak_key_is_told_apart_from_silence() -> None:
+    weak = LocalIdentity(rsa.generate_private_key(65537, 1024), 1)
+    network, a, b = pair(CONFIG, keys=(v1(1), weak))
+    network.connect(a, b)
+    network.until(lambda: a.state(b) is State.ESTABLISHED)
+    short = LocalIdentity(rsa_key_of_512_bits(), 1, weak_keys=True)
+    network, a, b = pair(CONFIG, keys=(v1(1), short))
+    network.connect(a, b)
+    network.run(60.0)
+    (failed,) = a.of(Failed)
+    assert isinstance(failed, Failed)
+    assert failed.reason == (
+        "its R1 cannot be used: its key is of a kind or a length that is not allowed here"
+    )

@@ -172,6 +172,8 @@ class InitiatorExchange:
     """What I2 says of this host's transport addresses, if there are to be checks."""
     notified: str = ""
     """The last error the peer sent, for people."""
+    refused: str = ""
+    """Why the last R1 was of no use, for people; it need not have come from the peer."""
 
 
 @dataclass(slots=True, kw_only=True)

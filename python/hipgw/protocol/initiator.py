@@ -55,6 +55,15 @@ FIRST_PATHS_MAX = 3
 PUZZLES_MAX = 3
 """Puzzles not solved in time before giving up."""
 PUZZLE_LIFETIME_MAX_S = 3600.0
+_REFUSED = {
+    DropReason.NO_PROPOSAL: "it offers no suite or Diffie-Hellman group that is allowed here",
+    DropReason.BAD_IDENTITY: "its key is of a kind or a length that is not allowed here",
+    DropReason.HIT_MISMATCH: "it has another key than its HIT says",
+    DropReason.BAD_SIGNATURE: "its signature is wrong",
+    DropReason.DOWNGRADE: "it has not chosen the best group that both have",
+    DropReason.PUZZLE_TOO_HARD: "its puzzle is too hard",
+}
+"""Reasons that somebody can do something about."""
 IMPATIENCE = 2
 """Unanswered I2 after which the Responder may have forgotten its puzzle: I1 is sent again."""
 
@@ -109,6 +118,22 @@ def handle_r1(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     exchange = association.initiating
     if exchange is None or association.state not in {State.I1_SENT, State.I2_SENT}:
         raise Dropped(DropReason.UNEXPECTED)
+    try:
+        _accept(core, association, exchange, packet, path, now)
+    except Dropped as dropped:
+        exchange.refused = _REFUSED.get(dropped.reason, exchange.refused)
+        raise
+
+
+def _accept(
+    core: Core,
+    association: Association,
+    exchange: InitiatorExchange,
+    packet: HipPacket,
+    path: Path,
+    now: float,
+) -> None:
+    local = association.local
     counter = packet.get(R1Counter)
     generation = counter.counter if counter else 0
     if exchange.r1 is not None and generation <= exchange.r1_counter:
@@ -268,7 +293,10 @@ def timer_expired(core: Core, association: Association, now: float) -> None:
     if not exchange.retransmission.again(now):
         heard = f"; it says {exchange.notified}" if exchange.notified else ""
         what = "I2" if association.state is State.I2_SENT else "I1"
-        core.fail(association, f"no answer to {what}{heard}", now)
+        if exchange.refused and association.state is State.I1_SENT:
+            core.fail(association, f"its R1 cannot be used: {exchange.refused}{heard}", now)
+        else:
+            core.fail(association, f"no answer to {what}{heard}", now)
         return
     if association.state is State.I2_SENT and exchange.path is not None:
         core.send(exchange.i2, exchange.path, association.peer_hit)
