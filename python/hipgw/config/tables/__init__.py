@@ -1,0 +1,1 @@
+"""The tables of hipgw.toml, one file for each subject."""
