@@ -31,6 +31,8 @@ class HipgwDaemon:
         self.host = host
         self.version = hip_version.get()
         """Of HIP."""
+        self.compat = v1_compat.get() if self.version == 1 else "none"
+        """The profile that it has for its peers."""
         self.directory = host.directory / f"hipgw-{host.name}"
         self.directory.mkdir(mode=0o755, exist_ok=True)
         identity = LocalIdentity.generate(key_kind if self.version == 2 else "rsa2048")
@@ -56,7 +58,7 @@ class HipgwDaemon:
         """Write hipgw.toml from tables by name; identity and daemon are filled in."""
         if self.version == 1:
             tables = {
-                "hip.v1": {"compat": v1_compat.get()},
+                "hip.v1": {"compat": self.compat},
                 **tables,
                 "hip": {"versions": ["v1"], **tables.get("hip", {})},
             }

@@ -160,7 +160,11 @@ class RoamingNetwork(GatewayNetwork):
     def target(self) -> str:
         """Address of the second end for the first one: in the LAN, or its HIT."""
         site = self.sites[1]
-        return site.lan4 if site.lan_host is not None else str(site.daemon.hit)
+        if site.lan_host is not None:
+            return site.lan4
+        # What OpenHIP begins is taken for traffic by LSI.
+        by_lsi = site.daemon.compat == "openhip"
+        return str(default_lsi(site.daemon.hit) if by_lsi else site.daemon.hit)
 
     def connect(self) -> None:
         """Make the association, if the role does not do it by itself."""
