@@ -85,7 +85,7 @@ def test_every_kind_of_key(lab: Lab, kind: str) -> None:
     assert one.lan.ping(two.lan4, count=2).received == 2
 
 
-@pytest.mark.both_versions
+@pytest.mark.both_versions(by_request=True)
 def test_vlan_tags_are_kept(lab: Lab) -> None:
     """Frames as a VLAN's switch port sends them; a kernel without VLAN devices cannot make more."""
     network = endbox_pair(lab)
@@ -141,7 +141,7 @@ def test_dhcp_crosses(lab: Lab, tmp_path: Path) -> None:
     assert re.search(r"bound to 10\.77\.0\.1[012]\d", asked.stdout)
 
 
-@pytest.mark.both_versions
+@pytest.mark.both_versions(by_request=True)
 @pytest.mark.parametrize(("family", "transport"), [(4, "udp"), (6, "raw")])
 def test_three_sites_without_loops_or_duplicates(
     lab: Lab, family: Family, transport: TransportName
@@ -179,7 +179,7 @@ def lab_quiet(network: GatewayNetwork) -> int:
     return len(list(read_pcap(capture.file)))
 
 
-@pytest.mark.both_versions
+@pytest.mark.both_versions(by_request=True)
 @pytest.mark.parametrize("crash", [False, True])
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_restarted_daemon_heals(lab: Lab, crash: bool, which: int) -> None:

@@ -28,7 +28,7 @@ def names(site: Site) -> tuple[str, str]:
     return str(site.daemon.hit), str(default_lsi(site.daemon.hit))
 
 
-@pytest.mark.both_versions("openhip")
+@pytest.mark.both_versions
 @pytest.mark.parametrize(("family", "transport"), UNDERLAYS)
 def test_by_hit_and_lsi(lab: Lab, family: Family, transport: TransportName) -> None:
     """All four: IPv6 and IPv4 applications over IPv4 and IPv6 underlays (RFC 7402 appendix B)."""
@@ -45,7 +45,7 @@ def test_by_hit_and_lsi(lab: Lab, family: Family, transport: TransportName) -> N
         assert two.gateway.ping(target, count=2).received == 2
 
 
-@pytest.mark.both_versions
+@pytest.mark.both_versions(by_request=True)
 def test_the_first_packet_is_held_and_delivered(lab: Lab) -> None:
     network = host_pair(lab)
     network.start()
@@ -84,7 +84,7 @@ def test_a_stranger_is_refused_unless_any_may_come(lab: Lab) -> None:
         two.daemon.stop()
 
 
-@pytest.mark.both_versions
+@pytest.mark.both_versions(by_request=True)
 def test_a_too_large_packet_is_answered(lab: Lab) -> None:
     """PMTU discovery works inside: the interface's MTU and its answers fit together."""
     network = host_pair(lab)
