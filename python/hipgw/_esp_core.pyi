@@ -20,7 +20,7 @@ def capabilities() -> dict[str, bool]:
 
 @final
 class PuzzleSolver:
-    """A cancellable search for J (RFC 7401 §6.3); `bits`: "lowest", "openhip" or "both"."""
+    """A cancellable search for J (RFC 7401 §6.3); `bits`: "lowest" or "openhip"."""
     def __new__(
         cls,
         hash_name: str,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hipgw.dataplane.lan import GROUP_HIT, ElectionState, LanSettings, Pulse
+from hipgw.dataplane.lan import GROUP_HIT, ElectionState, Pulse
 from hipgw.errors import DataPlaneError, PlatformError
 from hipgw.platform.heartbeat import HeartbeatFiles
 from hipgw.roles.heartbeat import PARTS, Heartbeat
@@ -31,9 +31,6 @@ class Lan:
     hellos: int = 0
     announced: int = 0
     broken: bool = False
-
-    def set_lan(self, segment: int, settings: LanSettings, mac: str) -> None:
-        raise NotImplementedError
 
     def say_hello(self, segment: int) -> None:
         if self.broken:

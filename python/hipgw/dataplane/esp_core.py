@@ -100,6 +100,10 @@ class EspCoreDataPlane:
         )
 
     def set_lan(self, segment: int, settings: LanSettings, mac: str) -> None:
+        """Forward by configured owners beside learning; before `start`.
+
+        *mac*: of the segment's TAP, as `02:00:00:00:00:01`. Raises DataPlaneError.
+        """
         hello = settings.hello
         self._engine.set_lan(
             segment,

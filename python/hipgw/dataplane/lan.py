@@ -68,10 +68,7 @@ class Pulse(NamedTuple):
 
 
 class LanDataPlane(Protocol):
-    """Forwards by configured owners beside learning. Every method raises DataPlaneError."""
-
-    def set_lan(self, segment: int, settings: LanSettings, mac: str) -> None:
-        """Before `start`. *mac*: of the segment's TAP, as `02:00:00:00:00:01`."""
+    """What takes part in an election and shows its pulse. Every method raises DataPlaneError."""
 
     def say_hello(self, segment: int) -> None:
         """Say hello on the LAN of a segment with an election."""

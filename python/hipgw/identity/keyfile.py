@@ -22,23 +22,36 @@ def load_key_file(
     """
     path = Path(path)
     try:
-        # O_NONBLOCK: a FIFO in the file's place must not hang the daemon.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        data = read_private_file(path)
     except FileNotFoundError:
         raise IdentityError(
             f"{path}: there is no key file", hint=f"make one with: hipgw keygen {path}"
         ) from None
-    except OSError as error:
-        raise IdentityError(f"{path}: the key file cannot be read: {error.strerror}") from None
-    try:
-        _check_key_file(path, os.fstat(descriptor))
-        data = _read_all(descriptor)
-    finally:
-        os.close(descriptor)
     try:
         return LocalIdentity.from_pem(data, version, weak_keys=weak_keys)
     except IdentityError as error:
         raise IdentityError(f"{path}: {error}", hint=error.hint) from None
+
+
+def read_private_file(path: Path) -> bytes:
+    """Read a file that holds a secret.
+
+    Raises IdentityError for one that cannot be read, is no regular file, or that its group or
+    others can read: the secret may be known to them already. FileNotFoundError if there is none.
+    Errors quote nothing of it.
+    """
+    try:
+        # O_NONBLOCK: a FIFO in the file's place must not hang the daemon.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise IdentityError(f"{path}: the key file cannot be read: {error.strerror}") from None
+    try:
+        _check_key_file(path, os.fstat(descriptor))
+        return _read_all(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def save_key_file(

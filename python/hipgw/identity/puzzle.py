@@ -26,10 +26,6 @@ class PuzzleBits(Enum):
     """The lowest ones, as the RFCs have it: from the last octet on."""
     OPENHIP = "openhip"
     """The lowest ones of the last 64 read in little-endian order, as OpenHIP does on x86."""
-    BOTH = "both"
-    """By either rule: a J that every Responder accepts, for twice the bits of work."""
-    EITHER = "either"
-    """By one rule or the other: for a Responder that takes J from everybody."""
 
 
 def puzzle_prefix(
@@ -102,27 +98,20 @@ def puzzle_solver(
 ) -> "PuzzleSolver":
     """Return a cancellable search in Rust that begins at a random J.
 
-    `EITHER` is for those who verify: who searches takes the rule of the RFCs then. Call its
-    `run(timeout_s)` in a worker thread, where it runs without the interpreter's lock, and its
-    `cancel()` from any other.
+    Call its `run(timeout_s)` in a worker thread, where it runs without the interpreter's lock,
+    and its `cancel()` from any other.
     """
     # Imported here so that everything else of this room works without the compiled data plane.
     from hipgw._esp_core import PuzzleSolver
 
-    rule = PuzzleBits.LOWEST if bits is PuzzleBits.EITHER else bits
-    return PuzzleSolver(hash_name, prefix, length, difficulty, random(length), rule.value)
+    return PuzzleSolver(hash_name, prefix, length, difficulty, random(length), bits.value)
 
 
 def _solves(function: Rhash, difficulty: int, data: bytes, bits: PuzzleBits) -> bool:
     digest = function.digest(data)
     mask = (1 << difficulty) - 1
-    lowest = int.from_bytes(digest, "big") & mask == 0
     if bits is PuzzleBits.LOWEST:
-        return lowest
+        return int.from_bytes(digest, "big") & mask == 0
     # OpenHIP knows 64 bits; there is no solution for more.
-    openhip = difficulty <= _OPENHIP_BITS and (
-        int.from_bytes(digest[-_OPENHIP_BITS // 8 :], "little") & mask == 0
-    )
-    if bits is PuzzleBits.OPENHIP:
-        return openhip
-    return lowest and openhip if bits is PuzzleBits.BOTH else lowest or openhip
+    last = digest[-_OPENHIP_BITS // 8 :]
+    return difficulty <= _OPENHIP_BITS and int.from_bytes(last, "little") & mask == 0

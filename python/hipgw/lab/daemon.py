@@ -7,6 +7,8 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from hipgw.control.client import ControlClient
 from hipgw.errors import ControlError, LabError
 from hipgw.identity.host_identity import KeyKind, LocalIdentity
@@ -57,12 +59,9 @@ class HipgwDaemon:
     ) -> None:
         """Write hipgw.toml from tables by name; identity and daemon are filled in."""
         if self.version == 1:
-            tables = {
-                "hip.v1": {"compat": self.compat},
-                **tables,
-                "hip": {"versions": ["v1"], **tables.get("hip", {})},
-            }
-        complete: dict[str, Mapping[str, Any]] = {
+            old = {"versions": ["v1"], "v1": {"compat": self.compat}}
+            tables = {**tables, "hip": {**old, **tables.get("hip", {})}}
+        complete: dict[str, Any] = {
             "identity": {"key_file": "key.pem"},
             **tables,
             "daemon": {
@@ -71,9 +70,9 @@ class HipgwDaemon:
                 **tables.get("daemon", {}),
             },
         }
-        sections = [_table(f"[{name}]", values) for name, values in complete.items()]
-        sections += [_table("[[peer]]", peer) for peer in peers]
-        self.config_file.write_text("\n".join(sections))
+        if peers:
+            complete["peer"] = list(peers)
+        self.config_file.write_text(tomli_w.dumps(complete))
 
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until it answers on its control socket."""
@@ -138,19 +137,3 @@ class HipgwDaemon:
         except (ControlError, OSError):
             return False
         return True
-
-
-def _table(header: str, values: Mapping[str, Any]) -> str:
-    lines = [f"{key} = {_toml(value)}" for key, value in values.items()]
-    return "\n".join([header, *lines, ""])
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'

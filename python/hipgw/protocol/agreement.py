@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 
-from hipgw.identity.dh import kij_octets
 from hipgw.identity.keymat import AnyKeymat, EspKeys, HipKeys, draw_esp_keys
 from hipgw.identity.rhash import Rhash
 from hipgw.protocol.compat import Compat
@@ -42,7 +41,7 @@ def agree(
     hits = local_hit, peer_hit
     puzzle_hash = version.puzzle_hash(responder_hit)
     mac_hash = version.mac_hash(responder_hit, choice, compat)
-    keymat = version.keymat(kij_octets(secret, compat.kij_zeros), salt, hits, puzzle_hash)
+    keymat = version.keymat(secret, salt, hits, puzzle_hash, compat)
     hip_keys = version.hip_keys(keymat, *hits, choice, mac_hash)
     index = keymat.index
     return Agreement(

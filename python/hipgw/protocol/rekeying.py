@@ -7,7 +7,7 @@ that are still on their way.
 """
 
 from hipgw.errors import IdentityError
-from hipgw.identity.dh import DhKeyPair, kij_octets
+from hipgw.identity.dh import DhKeyPair
 from hipgw.identity.esp_suites import esp_suite
 from hipgw.protocol import closing, paths, update_tasks
 from hipgw.protocol.agreement import esp_keys
@@ -232,8 +232,7 @@ def _keymat_lasts(session: Session, index: int) -> bool:
     """Whether four more ESP keys can be drawn from an index on."""
     lengths = esp_suite(session.esp_suite)
     wanted = 2 * (lengths.encryption_key_length + lengths.authentication_key_length)
-    end = session.compat.keymat_octets or LAST_INDEX
-    return index + wanted <= min(LAST_INDEX, end, session.keymat.limit)
+    return index + wanted <= min(LAST_INDEX, session.keymat.limit)
 
 
 def acknowledged(
@@ -287,10 +286,7 @@ def _prepare(core: Core, association: Association, session: Session, rekey: Reke
             own = rekey.own_dh or session.own_dh
             secret = own.shared_secret(rekey.peer_dh or session.peer_dh)
             keymat = session.version.keymat(
-                kij_octets(secret, session.compat.kij_zeros),
-                session.salt,
-                hits,
-                session.puzzle_hash,
+                secret, session.salt, hits, session.puzzle_hash, session.compat
             )
         rekey.keys = esp_keys(keymat, *hits, session.esp_suite, session.compat)
     except IdentityError:

@@ -57,18 +57,15 @@ pub enum PuzzleBits {
     Lowest,
     /// The lowest ones of the last 64 read as a little-endian number, as OpenHIP does on x86.
     OpenHip,
-    /// By either rule, so that every Responder takes J.
-    Both,
 }
 
 impl PuzzleBits {
-    /// The rule with this name: "lowest", "openhip" or "both".
+    /// The rule with this name: "lowest" or "openhip".
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "lowest" => Some(Self::Lowest),
             "openhip" => Some(Self::OpenHip),
-            "both" => Some(Self::Both),
             _ => None,
         }
     }
@@ -190,7 +187,6 @@ impl Solver {
         match self.bits {
             PuzzleBits::Lowest => self.has_low_zeros(digest),
             PuzzleBits::OpenHip => self.openhip_takes(digest),
-            PuzzleBits::Both => self.has_low_zeros(digest) && self.openhip_takes(digest),
         }
     }
 

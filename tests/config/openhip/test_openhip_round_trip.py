@@ -8,8 +8,8 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
+import tomli_w
 
-from hipgw.config import toml
 from hipgw.config.load import load
 from hipgw.config.names import CompatName, HipVersionName
 from hipgw.config.openhip import directory
@@ -209,7 +209,7 @@ def test_changes_of_the_configuration_reach_openhip(tmp_path: Path) -> None:
     table["peer"][0]["addresses"] = ["10.77.0.9", "192.0.2.1"]
     del table["peer"][1]
     table["peer"].append({"name": "new", "hit": "2001:11::1", "addresses": ["192.0.2.7"]})
-    (tmp_path / "hipgw.toml").write_text(toml.emit(table))
+    (tmp_path / "hipgw.toml").write_text(tomli_w.dumps(table))
     back = exported(load(tmp_path / "hipgw.toml"))
     assert back.conf.ual == 60
     assert back.conf.disable_udp
@@ -241,7 +241,7 @@ def test_changes_of_an_endbox_reach_openhip(tmp_path: Path) -> None:
         "default_endbox": True,
         "allowed_pairs": [["self", "E2-1024"], ["2001:11::1", "E2-1024"]],
     }
-    (tmp_path / "hipgw.toml").write_text(toml.emit(table))
+    (tmp_path / "hipgw.toml").write_text(tomli_w.dumps(table))
     back = exported(load(tmp_path / "hipgw.toml"))
     assert back.conf.preferred_hi == "A-1024"
     assert back.conf.master_interface == "eth7"

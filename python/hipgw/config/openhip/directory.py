@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
+import tomli_w
 from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from hipgw.config import toml
 from hipgw.config.load import load
 from hipgw.config.openhip.conf import HipConf, emit_conf, read_conf
 from hipgw.config.openhip.exporting import Exported, export, public_self
@@ -127,7 +127,7 @@ def save(
             save_key_file(output / HIPGW_KEY, LocalIdentity.generate("ecdsa-p256"))
     for name, octets in result.multicast_keys.items():
         write_file(output / name, f"{octets.hex()}\n".encode(), PRIVATE)
-    write_file(config_file, (_HEADER + toml.emit(result.table)).encode(), PRIVATE)
+    write_file(config_file, (_HEADER + tomli_w.dumps(result.table)).encode(), PRIVATE)
 
 
 @contextmanager

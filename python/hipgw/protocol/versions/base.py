@@ -139,6 +139,7 @@ class Version(ABC):
         salt: tuple[bytes, bytes],
         hits: tuple[IPv6Address, IPv6Address],
         puzzle_hash: Rhash,
+        compat: Compat,
     ) -> AnyKeymat:
         """A new KEYMAT of Kij; *salt* is I and J."""
 

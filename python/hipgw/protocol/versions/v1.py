@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
 
 from hipgw.identity.ciphers import decrypt_parameters, encrypt_parameters
-from hipgw.identity.dh import DhKeyPair
+from hipgw.identity.dh import DhKeyPair, kij_octets
 from hipgw.identity.hip_suites import hip_suite
 from hipgw.identity.host_identity import HostIdentity, LocalIdentity
-from hipgw.identity.keymat import AnyKeymat, HipKeys, KeymatV1, draw_hip_keys
+from hipgw.identity.keymat import KEYMAT_V1_LIMIT, AnyKeymat, HipKeys, KeymatV1, draw_hip_keys
 from hipgw.identity.rhash import SHA1, LeadingOctets, Rhash
 from hipgw.protocol.compat import Compat
 from hipgw.protocol.config import MachineConfig
@@ -130,8 +130,12 @@ class V1(Version):
         salt: tuple[bytes, bytes],
         hits: tuple[IPv6Address, IPv6Address],
         puzzle_hash: Rhash,
+        compat: Compat,
     ) -> AnyKeymat:
-        return KeymatV1(secret, *salt, *hits, puzzle_hash)
+        limit = compat.keymat_octets or KEYMAT_V1_LIMIT
+        return KeymatV1(
+            kij_octets(secret, compat.kij_zeros), *salt, *hits, puzzle_hash, limit=limit
+        )
 
     def hip_keys(
         self,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
 
 from hipgw.identity.ciphers import decrypt_parameters, encrypt_parameters
-from hipgw.identity.dh import DhKeyPair
+from hipgw.identity.dh import DhKeyPair, kij_octets
 from hipgw.identity.hit import hit_suite_of
 from hipgw.identity.host_identity import SUPPORTED_HIT_SUITES, HostIdentity, LocalIdentity
 from hipgw.identity.keymat import AnyKeymat, HipKeys, Keymat, draw_hip_keys
@@ -147,8 +147,9 @@ class V2(Version):
         salt: tuple[bytes, bytes],
         hits: tuple[IPv6Address, IPv6Address],
         puzzle_hash: Rhash,
+        compat: Compat,
     ) -> AnyKeymat:
-        return Keymat(secret, *salt, *hits, puzzle_hash)
+        return Keymat(kij_octets(secret, compat.kij_zeros), *salt, *hits, puzzle_hash)
 
     def hip_keys(
         self,
