@@ -55,6 +55,8 @@ pub(super) struct CommandReceiver<C> {
 struct Shared {
     signal: Signal,
     stop: AtomicBool,
+    /// Commands were handed over since the thread looked for them last.
+    waiting: AtomicBool,
     /// A sign of life is waited for.
     asked: AtomicBool,
 }
@@ -65,6 +67,7 @@ pub(super) fn queue<C>() -> io::Result<(CommandSender<C>, CommandReceiver<C>)> {
     let shared = Arc::new(Shared {
         signal: Signal::new()?,
         stop: AtomicBool::new(false),
+        waiting: AtomicBool::new(false),
         asked: AtomicBool::new(false),
     });
     let near = CommandSender {
@@ -78,6 +81,7 @@ impl<C> CommandSender<C> {
     /// Hand over a command. A thread that has ended gets no more, which it tells by an event.
     pub(super) fn send(&self, command: C) {
         if self.sender.send(command).is_ok() {
+            self.shared.waiting.store(true, Ordering::Release);
             self.shared.signal.raise();
         }
     }
@@ -102,6 +106,13 @@ impl<C> CommandSender<C> {
 }
 
 impl<C> CommandReceiver<C> {
+    /// Whether there may be commands that were not there when this was asked last. A packet that is
+    /// read after this said no may have come after a command.
+    pub(super) fn waiting(&self) -> bool {
+        self.shared.waiting.load(Ordering::Relaxed)
+            && self.shared.waiting.swap(false, Ordering::AcqRel)
+    }
+
     /// The next command, if there is one.
     pub(super) fn next(&self) -> Option<C> {
         self.receiver.try_recv().ok()

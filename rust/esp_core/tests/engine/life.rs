@@ -452,3 +452,27 @@ fn an_interface_may_be_chosen() {
     a.tap.send(&frame(2)).unwrap();
     a.wait_drops(DropReason::SendFailed, 1);
 }
+
+/// A packet that comes just after a command finds it carried out, on either side.
+#[test]
+fn commands_come_before_the_packets_behind_them() {
+    let (a, b) = (Node::new(1), Node::new(2));
+    // No key may be used twice, and these have a single octet.
+    let suites = [Suite::AesGcm16, Suite::Aes256CbcSha256, Suite::NullSha256];
+    for (suite, key) in suites
+        .into_iter()
+        .flat_map(|suite| (1..=255).map(move |key| (suite, key)))
+    {
+        let sa = Sa {
+            suite,
+            key,
+            ..Sa::new(300)
+        };
+        b.add_sa(Direction::In, &sa, a.identity());
+        a.add_sa(Direction::Out, &sa, b.identity());
+        a.tap.send(&frame(key.into())).unwrap();
+        assert_eq!(receive(&b.tap), frame(key.into()), "{suite:?} {key}");
+        a.engine.remove_sa(Direction::Out, 300, b.hit);
+        b.engine.remove_sa(Direction::In, 300, a.hit);
+    }
+}

@@ -8,6 +8,7 @@ mod targets;
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::Range,
     os::fd::{AsFd, BorrowedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -133,7 +134,8 @@ impl Egress {
                     self.singles += u32::from(vnet.kind == GsoKind::None);
                     self.counters.add(Counter::TapRxFrames, 1);
                     self.counters.add(Counter::TapRxBytes, len);
-                    self.frame(index, start..start + len, vnet);
+                    let read = self.obey_first(start..start + len);
+                    self.frame(index, read, vnet);
                     if self.outbox.release(n == 0) {
                         self.obey();
                     }
@@ -161,7 +163,8 @@ impl Egress {
                     self.singles += u32::from(vnet.kind == GsoKind::None);
                     self.counters.add(Counter::TunRxPackets, 1);
                     self.counters.add(Counter::TunRxBytes, len);
-                    self.packet(start..start + len, vnet);
+                    let read = self.obey_first(start..start + len);
+                    self.packet(read, vnet);
                     if self.outbox.release(n == 0) {
                         self.obey();
                     }
@@ -169,6 +172,19 @@ impl Egress {
             }
         }
         Ok(false)
+    }
+
+    /// Carry out what was asked for before a packet was written that has just been read: it may be
+    /// for a peer that was not there in the turn's beginning. Returns where the packet lies then.
+    fn obey_first(&mut self, read: Range<usize>) -> Range<usize> {
+        if !self.commands.waiting() {
+            return read;
+        }
+        let packet = self.outbox.data()[read].to_vec();
+        self.obey();
+        let (start, area) = self.outbox.read_area();
+        area[..packet.len()].copy_from_slice(&packet);
+        start..start + packet.len()
     }
 
     /// Carry out what the control plane asks for.

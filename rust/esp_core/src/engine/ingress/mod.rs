@@ -251,6 +251,10 @@ impl Ingress {
                 // Other errors are about packets sent before; the socket lives on.
                 Err(_) => return true,
             };
+            // What was asked for before these were sent holds for them.
+            if self.commands.waiting() {
+                self.obey();
+            }
             let mut bytes = 0;
             for slot in 0..count {
                 let datagram = batch.datagram(slot);
