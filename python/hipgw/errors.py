@@ -40,6 +40,10 @@ class PlatformError(HipgwError):
     """The operating system refused or lacks something that hipgw needs."""
 
 
+class NamingError(HipgwError):
+    """A source of names cannot be asked, or answers what cannot be used."""
+
+
 class ControlError(HipgwError):
     """The control socket cannot be reached, or the daemon refused a request."""
 
