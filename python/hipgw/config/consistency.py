@@ -279,7 +279,7 @@ def _roles(config: "Config") -> list[Problem]:
         for index, name in enumerate(config.endbox.peers or ())
         if name not in names
     ]
-    if not names and not problems:
+    if not names and not problems and config.fleet is None:
         problems.append(
             Problem("endbox", "has nobody to share the LAN with", "add a [[peer]] table")
         )
@@ -330,7 +330,8 @@ def _relays(config: "Config") -> list[Problem]:
     named += [
         (f"relay.clients[{index}]", name)
         for index, name in enumerate(clients)
-        if name not in by_name
+        # The fleet may have it.
+        if name not in by_name and config.fleet is None
     ]
     problems = [
         Problem(

@@ -14,6 +14,7 @@ from hipgw.config.tables.base import Table
 from hipgw.config.tables.daemon import DaemonConfig
 from hipgw.config.tables.endbox import EndboxConfig
 from hipgw.config.tables.esp import EspConfig
+from hipgw.config.tables.fleet import FleetConfig
 from hipgw.config.tables.hip import HipConfig, HipV1Config, IdentityConfig
 from hipgw.config.tables.host import HostConfig
 from hipgw.config.tables.mobility import MobilityConfig
@@ -28,6 +29,7 @@ __all__ = [
     "DaemonConfig",
     "EndboxConfig",
     "EspConfig",
+    "FleetConfig",
     "HipConfig",
     "HipV1Config",
     "HostConfig",
@@ -55,6 +57,7 @@ class Config(Table):
     host: HostConfig | None = None
     endbox: EndboxConfig | None = None
     relay: RelayConfig | None = None
+    fleet: FleetConfig | None = None
     daemon: DaemonConfig = Field(default_factory=DaemonConfig)
     openhip: OpenHipConfig | None = None
 
@@ -85,6 +88,8 @@ class Config(Table):
 
     def relays_of(self, peer: PeerConfig) -> tuple[PeerConfig, ...]:
         """The relays that a peer is called by."""
+        if not peer.relays:
+            return ()
         return tuple(other for other in self.peers if other.name in peer.relays)
 
     def versions_of(self, peer: PeerConfig) -> tuple[HipVersionName, ...]:

@@ -1,13 +1,14 @@
 """The HIP machine and its registrar as this machine's configuration wants them."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from hipgw.config.names import Accept, Announce, EspSuiteName
-from hipgw.config.schema import Config, PeerConfig
+from hipgw.config.schema import Config
+from hipgw.daemon.membership import Membership
 from hipgw.identity.hit import hit_version, is_hit
-from hipgw.naming.peers import PeerDirectory
+from hipgw.naming.peers import CONFIGURED, FLEET, PeerDirectory
 from hipgw.platform import sockets
 from hipgw.protocol.compat import PROFILES, RFC, Compat
 from hipgw.protocol.config import MachineConfig, V1Config
@@ -23,25 +24,21 @@ def machine_config(
     directory: PeerDirectory,
     versions: VersionPolicy,
     esp_suites: Sequence[EspSuiteName],
-    allowed: Collection[PeerConfig],
+    membership: Membership,
 ) -> MachineConfig:
     """What the HIP machine is told.
 
-    *esp_suites* are those that the data plane has; *allowed* are the peers that may exchange frames
-    with this machine.
+    *esp_suites* are those that the data plane has; *membership* is asked at every I1.
     """
     hip, esp = config.hip, config.esp
     spoken = {version.wire_id for version in hip.versions}
-    # Who may exchange no frames is answered only for what else this machine is to it.
-    denied = {peer.name for peer in config.endbox_peers}
-    denied -= {peer.name for peer in allowed}
-    if {"host", "relay"} & set(config.roles):
-        denied = set()
 
     def accept(hit: IPv6Address) -> bool:
+        if membership.is_barred(hit):
+            return False
         peer = directory.by_hit(hit)
         if peer is not None:
-            return peer.name not in denied and versions.allows(hit)
+            return membership.may_associate(peer.name) and versions.allows(hit)
         return hip.accept is Accept.ANY and is_hit(hit) and hit_version(hit) in spoken
 
     def compat(hit: IPv6Address) -> Compat:
@@ -94,7 +91,9 @@ def registrar_config(config: Config, directory: PeerDirectory) -> RegistrarConfi
 
     def allow(hit: IPv6Address) -> bool:
         peer = directory.by_hit(hit)
-        return names is None or (peer is not None and peer.name in names)
+        # Of those that were found elsewhere the names are anybody's.
+        trusted = peer is not None and peer.source in (CONFIGURED, FLEET)
+        return names is None or (trusted and peer is not None and peer.name in names)
 
     # Without an address of its own, each client is told the one that it has reached.
     told: dict[int, IPAddress] = {4: ANY_V4, 6: ANY_V6}

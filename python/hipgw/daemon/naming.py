@@ -10,6 +10,7 @@ from pathlib import Path
 from hipgw.config.names import HipVersionName, SourceName
 from hipgw.config.schema import Config
 from hipgw.daemon.driver import HipDriver
+from hipgw.daemon.membership import Membership
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.naming.configured import ConfiguredSource
 from hipgw.naming.finder import PeerDefaults, PeerFinder
@@ -71,6 +72,8 @@ class Surroundings:
     """Changes of the system are written there before they are made."""
     roles: Sequence[Role]
     """Those that run; empty until all parts are prepared."""
+    membership: Membership
+    """Who may associate, and exchange frames."""
     addresses: Callable[[], Sequence[IPAddress]]
     """All usable own addresses now, the best first."""
 
