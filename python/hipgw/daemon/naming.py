@@ -14,7 +14,7 @@ from hipgw.identity.host_identity import LocalIdentity
 from hipgw.naming.configured import ConfiguredSource
 from hipgw.naming.finder import PeerDefaults, PeerFinder
 from hipgw.naming.last_known import LastKnown
-from hipgw.naming.peers import PeerDirectory
+from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.naming.resolver import Resolver, ResolverSettings
 from hipgw.platform.journal import Journal
 from hipgw.protocol.effects import Effect, Established
@@ -160,6 +160,20 @@ class NamingServices:
                 await part.stop()
         except Exception as error:
             _log.error("%s does not stop: %s", part.name, error or type(error).__name__)
+
+    # -- questions ---------------------------------------------------------------------------
+
+    @property
+    def suffix(self) -> str:
+        """What the names of peers end in where programs ask for them."""
+        return ".hip"
+
+    async def look_up(self, text: str) -> Peer | None:
+        """The peer that a person means by a name or a HIT, looked up if need be."""
+        try:
+            return await self.finder.by_hit(IPv6Address(text))
+        except ValueError:
+            return await self.finder.by_name(text.rstrip(".").removesuffix(self.suffix))
 
     # -- news --------------------------------------------------------------------------------
 

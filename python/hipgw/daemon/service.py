@@ -219,6 +219,7 @@ class Service:
             dataplane,
             directory,
             self._watch,
+            self._naming,
             self._stop.set,
         )
         self._server = ControlServer(
