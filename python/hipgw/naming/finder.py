@@ -144,6 +144,10 @@ class PeerFinder:
             return False
         return peer.hit in self._stale or not peer.located or self._outdated(peer)
 
+    def is_fresh(self, peer: Peer) -> bool:
+        """Whether a peer was looked up just now, so that doing it again tells nothing new."""
+        return peer.hit in self._tried
+
     def failed(self, peer: Peer) -> bool:
         """A peer could not be reached, or is not heard any more: ask anew before the next call.
 
