@@ -3,6 +3,7 @@
 import asyncio
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from hipgw.errors import DataPlaneError
 from hipgw.identity.lsi import LsiTable
 from hipgw.naming.configured import ConfiguredSource
 from hipgw.naming.finder import FRESH_S, PeerDefaults, PeerFinder
@@ -144,15 +145,17 @@ async def test_it_goes_when_its_time_is_over_and_nobody_uses_it() -> None:
     peer = await net.finder.by_name("b.example")
     assert peer is not None
     net.clock.now += 301
-    net.finder.expire({HIT})
+    net.finder.in_use = {HIT}.__contains__
+    net.finder.expire()
+    net.finder.in_use = set().__contains__
     assert net.directory.by_hit(HIT) is not None
     net.clock.now += 200
     net.finder.keep(HIT, 3600)
     net.clock.now += 3599
-    net.finder.expire(())
+    net.finder.expire()
     assert net.directory.by_hit(HIT) is not None
     net.clock.now += 2
-    net.finder.expire(())
+    net.finder.expire()
     assert net.directory.by_hit(HIT) is None
     assert net.directory.by_destination(peer.lsi) is None
 
@@ -160,7 +163,7 @@ async def test_it_goes_when_its_time_is_over_and_nobody_uses_it() -> None:
 async def test_configured_peers_never_go() -> None:
     net = Net(configured(HIT, "plant-b", "192.0.2.1"))
     net.clock.now += 10**6
-    net.finder.expire(())
+    net.finder.expire()
     assert len(net.directory) == 1
 
 
@@ -257,7 +260,7 @@ async def test_a_peer_that_the_directory_gets_from_elsewhere_is_no_found_one_any
         Peer("b", HIT, (ip_address("192.0.2.5"),), True, 10500, peer.lsi, source="fleet")
     )
     net.clock.now += 10**6
-    net.finder.expire(())
+    net.finder.expire()
     assert net.directory.by_hit(HIT) is not None
 
 
@@ -269,3 +272,16 @@ async def test_equal_look_ups_are_one() -> None:
     assert all(peer is not None for peer in found)
     assert net.dht.asked == [HIT]
     await net.finder.stop()
+
+
+async def test_without_room_for_its_lsi_nobody_is_taken_in() -> None:
+    net = Net()
+    net.directory.subscribe(refuse)
+    net.dns.names["b.example"] = [net.dns.found(HIT, "192.0.2.1")]
+    assert await net.finder.by_name("b.example") is None
+    assert net.directory.by_hit(HIT) is None
+    assert net.directory.lsi_for(OTHER) != net.directory.lsi_for(HIT)
+
+
+def refuse(_old: Peer | None, _new: Peer | None) -> None:
+    raise DataPlaneError("the table is full")

@@ -153,3 +153,14 @@ def test_memory_is_bounded(numbers: list[int]) -> None:
         assert len(made._cache) <= 20
 
     asyncio.run(ask())
+
+
+async def test_questions_under_way_are_bounded() -> None:
+    dns = Said("dns")
+    dns.wait_s = 0.02
+    made = resolver(dns, waiting_max=3, concurrent_max=2)
+    names = [f"n{number}" for number in range(5)]
+    answers = await asyncio.gather(*(made.resolve(name) for name in names))
+    assert [answer.failed for answer in answers] == [False] * 3 + [True] * 2
+    assert len(dns.asked) == 3
+    assert not (await made.resolve("n4")).failed, "a refusal is not remembered"
