@@ -184,9 +184,10 @@ def add(
     """Add a machine to the fleet, or change it."""
     key = _load_key(key_file)
     values = {
-        name: list(value) if isinstance(value, tuple) else value for name, value in given.items()
+        option: list(value) if isinstance(value, tuple) else value
+        for option, value in given.items()
+        if value not in (None, ())
     }
-    values = {name: value for name, value in values.items() if value not in (None, [])}
     if expires is not None:
         values["expires"] = _time(expires)
     if refused is not None:
@@ -252,9 +253,9 @@ def sign(
 ) -> None:
     """Sign the [[entry]] and [[peer]] tables of FILE into the directory.
 
-    FILE may be the directory itself after it was edited, or what `hipgw id` shows on a machine (- is
-    the standard input). Entries that are signed already, or say nothing new, are left as they are.
-    Look at all of them first, with --dry-run: what is signed is believed by every machine.
+    FILE may be the directory itself after it was edited, or what `hipgw id` shows on a machine (-
+    is the standard input). Entries that are signed already, or say nothing new, are left as they
+    are. Look at all of them first, with --dry-run: what is signed is believed by every machine.
     """
     key = _load_key(key_file)
     tables = _drafts(file)

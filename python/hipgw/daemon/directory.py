@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
+from hipgw.config.names import SourceName
 from hipgw.config.schema import Config, PeerConfig
 from hipgw.identity.lsi import LsiTable
 from hipgw.naming.peers import CONFIGURED, Peer, PeerDirectory
@@ -44,9 +45,15 @@ def peer_of(
             for address in relay.addresses
         ),
         source=source,
+        sought=is_sought(config, entry),
     )
 
 
 def hits_of(config: Config, entry: PeerConfig) -> tuple[IPv6Address, ...]:
     """The HITs that a peer is talked to by, the preferred one first."""
     return tuple(entry.hits[version] for version in config.versions_of(entry))
+
+
+def is_sought(config: Config, entry: PeerConfig) -> bool:
+    """Whether it is worth calling a peer without addresses, because somebody may know one."""
+    return SourceName.DNS in config.naming.order and "." in entry.name

@@ -221,6 +221,7 @@ class Service:
             directory,
             self._membership,
             self._watch,
+            self._naming,
             self._stop.set,
         )
         self._server = ControlServer(
@@ -255,7 +256,7 @@ class Service:
         _log.info(
             "hipgw is running", extra={"hit": str(identity.hit), "roles": ",".join(config.roles)}
         )
-        if self._call and (peer := directory.find(self._call)) is not None:
+        if self._call and (peer := await self._naming.look_up(self._call)) is not None:
             driver.connect(peer)
 
     def _open_sockets(self, dataplane: DataPlane) -> ControlTransport:

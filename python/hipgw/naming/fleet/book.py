@@ -1,4 +1,4 @@
-"""What a machine believes of its fleet: the newest verified entry of each name, and no older one."""
+"""What a machine believes of its fleet: the newest signed entry of each name."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping

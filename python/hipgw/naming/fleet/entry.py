@@ -169,7 +169,9 @@ def _parse(table: Table) -> Entry:
             raise EntryError(f"it has the key {key[:40]!r}, which is not known here")
         if type(value) is not kind:
             raise EntryError(f"{key} is of a wrong type")
-        if kind is list and (len(value) > LIST_MAX or not all(type(item) is str for item in value)):
+        if isinstance(value, list) and (
+            len(value) > LIST_MAX or not all(type(item) is str for item in value)
+        ):
             raise EntryError(f"{key} is no list of at most {LIST_MAX} texts")
     removed = table.get("removed", False)
     for key in ("fleet", "name", "revision", "signer", *(() if removed else ("hit",))):

@@ -184,10 +184,8 @@ class FleetKeeper:
             return
         for name in self._valid.keys() - valid.keys():
             known = self.book.get(name)
-            expired = known is not None and not known.removed
-            _log.info(
-                "an entry has expired" if expired else "an entry is gone", extra={"entry": name}
-            )
+            if known is not None and not known.removed:
+                _log.info("an entry of the fleet has expired", extra={"entry": name})
         self._valid = valid
         try:
             self._listener(valid)
