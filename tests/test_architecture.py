@@ -24,7 +24,7 @@ ROOMS = {
     "lab": {"control", "config", "platform", "protocol", "identity", "wire"},
     "cli": {
         *("control", "daemon", "lab", "config", "platform", "dataplane", "identity", "wire"),
-        *("protocol",),
+        *("protocol", "naming"),
     },
 }
 """Which other rooms each room may import."""

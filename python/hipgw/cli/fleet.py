@@ -1,6 +1,5 @@
 """`hipgw fleet`: the directory of a fleet, from the operator's side."""
 
-import asyncio
 import re
 import time
 import tomllib
@@ -405,7 +404,9 @@ def _at_place(
     keys: "tuple[OperatorPublicKey, ...]",
 ) -> _Result:
     """Do some work at the directory that the options name."""
-    from hipgw.daemon.fleet_directory import open_directory
+    import asyncio
+
+    from hipgw.daemon.fleet_directory import open_directories
     from hipgw.identity.operator_key import OperatorPublicKey
 
     if (config_file is None) == (place is None):
@@ -417,11 +418,12 @@ def _at_place(
         config = _fleet_config(str(place), fleet_name or "fleet", keys)
 
     async def run() -> _Result:
-        at = Place(config.name, open_directory(config), keys)
+        # With two places, the first one is the operator's: --directory names the other.
+        directory = open_directories(config)[0]
         try:
-            return await work(at)
+            return await work(Place(config.name, directory, keys))
         finally:
-            await at.directory.close()
+            await directory.close()
 
     return asyncio.run(run())
 

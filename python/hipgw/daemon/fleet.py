@@ -9,7 +9,7 @@ from pathlib import Path
 from hipgw.config.schema import FleetConfig
 from hipgw.daemon.directory import peer_of
 from hipgw.daemon.driver import HipDriver
-from hipgw.daemon.fleet_directory import open_directory
+from hipgw.daemon.fleet_directory import open_directories
 from hipgw.daemon.fleet_peers import FleetPeers, Merged
 from hipgw.daemon.naming import NamingPart, NamingServices
 from hipgw.errors import HipgwError, PlatformError
@@ -48,7 +48,7 @@ class FleetPart(NamingPart):
         self._file = config.state_dir / f"{self._around.own_hits[0].packed.hex()}.db"
         self.lan: str | None = config.lan
         self.keeper = FleetKeeper(
-            open_directory(config),
+            open_directories(config),
             Book(config.name, map(OperatorPublicKey.parse, config.operator_keys)),
             Store(self._file),
             self._changed,

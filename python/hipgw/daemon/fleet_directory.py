@@ -10,11 +10,14 @@ from hipgw.naming.fleet.etcd_directory import EtcdDirectory
 from hipgw.naming.fleet.toml_directory import TomlDirectory
 
 
-def open_directory(config: FleetConfig) -> TomlDirectory | EtcdDirectory:
-    """The place where the entries are. Raises ConfigError for files that cannot be used."""
+def open_directories(config: FleetConfig) -> list[TomlDirectory | EtcdDirectory]:
+    """The places where the entries are. Raises ConfigError for files that cannot be used."""
+    places: list[TomlDirectory | EtcdDirectory] = []
+    if config.etcd:
+        places.append(EtcdDirectory(open_etcd(config), config.etcd_prefix))
     if config.file is not None:
-        return TomlDirectory(config.file)
-    return EtcdDirectory(open_etcd(config), config.etcd_prefix)
+        places.append(TomlDirectory(config.file))
+    return places
 
 
 def open_etcd(config: FleetConfig) -> EtcdClient:

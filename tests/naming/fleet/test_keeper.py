@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ class Place:
     def __init__(self) -> None:
         self.news: asyncio.Queue[Batch | None] = asyncio.Queue()
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self) -> AsyncGenerator[Batch, None]:
         while (batch := await self.news.get()) is not None:
             yield batch
         raise NamingError("it burns")
@@ -48,12 +48,17 @@ class Following:
         self.told: list[set[str]] = []
         self.place = Place()
         self.keeper = FleetKeeper(
-            self.place,
+            [self.place],
             Book(FLEET, KEYS),
             Store(folder / "fleet.db"),
             self._take,
             clock=lambda: self.time,
         )
+
+        (self.followed,) = self.keeper.followed
+
+    async def take(self, batch: Batch) -> None:
+        await self.keeper.take(batch, self.followed)
 
     def _take(self, entries: Mapping[str, Entry]) -> None:
         self.told.append(set(entries))
@@ -72,12 +77,12 @@ def test_a_loss_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture
         following.keeper.start()
         await following.place.news.put(batch(signed("a"), signed("b")))
         await following.until({"a", "b"})
-        while not following.keeper.reached:
+        while not following.followed.reached:
             await asyncio.sleep(0.005)
         await following.place.news.put(None)
-        while following.keeper.reached:
+        while following.followed.reached:
             await asyncio.sleep(0.005)
-        assert following.keeper.trouble == "it burns"
+        assert following.followed.trouble == "it burns"
         await following.place.news.put(batch(signed("a"), signed("b", 2), signed("c")))
         await following.until({"a", "b", "c"})
         assert following.told == [{"a", "b"}, {"a", "b", "c"}]
@@ -102,14 +107,14 @@ def test_what_is_gone_without_a_signature_stays(
     async def run() -> None:
         following = Following(tmp_path)
         keeper = following.keeper
-        await keeper.take(batch(signed("a"), signed("b"), signed("c")))
-        await keeper.take(batch(signed("a"), signed("b", 2, removed=True)))
-        await keeper.take(batch(signed("a"), signed("b", 2, removed=True)))
+        await following.take(batch(signed("a"), signed("b"), signed("c")))
+        await following.take(batch(signed("a"), signed("b", 2, removed=True)))
+        await following.take(batch(signed("a"), signed("b", 2, removed=True)))
         assert following.told[-1] == {"a", "c"}
         assert keeper.missing == {"c"}
-        await keeper.take(batch(whole=False, gone=("a",)))
+        await following.take(batch(whole=False, gone=("a",)))
         assert keeper.missing == {"a", "c"}
-        await keeper.take(batch(signed("a", 2), whole=False))
+        await following.take(batch(signed("a", 2), whole=False))
         assert keeper.missing == {"c"}
         assert following.told[-1] == {"a", "c"}
 
@@ -123,8 +128,8 @@ def test_refused_entries_are_told_and_harm_nobody(
     async def run() -> None:
         following = Following(tmp_path)
         bad = {**signed("a", 2), "hit": hit(66)}
-        await following.keeper.take(batch(signed("a"), bad, "nonsense", {"name": "x\ny"}))
-        await following.keeper.take(batch(signed("a"), bad))
+        await following.take(batch(signed("a"), bad, "nonsense", {"name": "x\ny"}))
+        await following.take(batch(signed("a"), bad))
         assert following.told == [{"a"}]
         assert [one.name for one in following.keeper.refusals] == ["a", "?", "?"]
 
@@ -158,10 +163,44 @@ def test_a_listener_that_fails_ends_nothing(
 
     async def run() -> None:
         store = Store(tmp_path / "fleet.db")
-        keeper = FleetKeeper(Place(), Book(FLEET, KEYS), store, fail)
-        await keeper.take(batch(signed("a")))
-        await keeper.take(batch(signed("b"), whole=False))
+        keeper = FleetKeeper([Place()], Book(FLEET, KEYS), store, fail)
+        await keeper.take(batch(signed("a")), keeper.followed[0])
+        await keeper.take(batch(signed("b"), whole=False), keeper.followed[0])
         assert set(keeper.valid) == {"a", "b"}
 
     asyncio.run(run())
     assert caplog.text.count("a change of the fleet") == 2
+
+
+def test_of_two_directories_the_newest_counts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        places = [Place(), Place()]
+        told: list[dict[str, int]] = []
+        keeper = FleetKeeper(
+            places,
+            Book(FLEET, KEYS),
+            Store(tmp_path / "fleet.db"),
+            lambda entries: told.append({name: one.revision for name, one in entries.items()}),
+        )
+        one, other = keeper.followed
+        await keeper.take(batch(signed("a", 2), signed("b", 1)), one)
+        await keeper.take(batch(signed("b", 2), signed("c", 1)), other)
+        assert told[-1] == {"a": 2, "b": 2, "c": 1}
+        assert not keeper.missing
+        await keeper.take(batch(signed("b", 2)), other)
+        assert keeper.missing == {"c"}
+        keeper.start()
+        await places[0].news.put(batch(signed("c", 2)))
+        while told[-1] != {"a": 2, "b": 2, "c": 2}:
+            await asyncio.sleep(0.005)
+        await places[1].news.put(None)
+        while not other.trouble:
+            await asyncio.sleep(0.005)
+        assert one.reached
+        assert keeper.missing == {"a"}
+        await keeper.stop()
+
+    asyncio.run(run())
+    assert "without a signed removal" in caplog.text

@@ -42,7 +42,8 @@ class FleetConfig(Table):
     )
     file: FilePath | None = Field(
         default=None,
-        description="The directory as a TOML file, which is watched. This or `etcd`.",
+        description="The directory as a TOML file, which is watched. This or `etcd`, or both: then "
+        "the newest entry of a name counts, wherever it stands.",
     )
     etcd: Annotated[tuple[EtcdUrl, ...], NoRepeats] = Field(
         default=(),
@@ -82,8 +83,8 @@ class FleetConfig(Table):
         "found.",
     )
     state_dir: FilePath = Field(
-        default=Path("/var/lib/hipgw"),
-        description="Folder of what was known last, one file for each HIT of this machine: for "
+        default=Path("/var/lib/hipgw/fleet"),
+        description="A folder for what was known last, one file for each HIT of this machine: for "
         "when the directory is away, and for old entries to be told from new ones. It has to "
         "outlast a restart of the machine.",
     )
@@ -93,8 +94,6 @@ class FleetConfig(Table):
         problems = []
         if self.file is None and not self.etcd:
             problems.append(Problem("file", "is missing", "name a TOML file, or members of `etcd`"))
-        if self.file is not None and self.etcd:
-            problems.append(Problem("etcd", "stands beside file", "leave one of them out"))
         if not self.etcd:
             problems += [
                 Problem(key, "is set without etcd", "leave it out")

@@ -1,6 +1,6 @@
 """What a place is that a fleet's entries are kept in."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,7 +40,7 @@ class Directory(Protocol):
     name: str
     """What logs and commands call it."""
 
-    def batches(self) -> AsyncIterator[Batch]:
+    def batches(self) -> AsyncGenerator[Batch, None]:
         """First everything that it has, then what changes, for ever.
 
         Raises NamingError when it cannot be read; it may then be called again.

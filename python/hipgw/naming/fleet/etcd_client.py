@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,7 +131,7 @@ class EtcdClient:
         if not answer.get("succeeded"):
             raise ChangedMeanwhileError(f"{key} was changed by somebody else meanwhile")
 
-    async def watch(self, prefix: str, start_revision: int) -> AsyncIterator[Answer]:
+    async def watch(self, prefix: str, start_revision: int) -> AsyncGenerator[Answer, None]:
         """What changes with this prefix from a revision on, as it happens.
 
         Raises CompactedError if that is too long ago.

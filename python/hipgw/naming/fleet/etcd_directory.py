@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from hipgw.errors import NamingError
@@ -23,7 +23,7 @@ class EtcdDirectory:
         self._prefix = prefix
         self._resync_s = resync_s
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self) -> AsyncGenerator[Batch, None]:
         """All keys, and then what changes; see `Directory`."""
         try:
             answer = await self._client.range(self._prefix)
@@ -32,7 +32,7 @@ class EtcdDirectory:
                 cluster, revision = answer.cluster, answer.revision
                 with contextlib.suppress(TimeoutError):
                     async with contextlib.aclosing(
-                        self._client.watch(self._prefix, revision + 1)  # type: ignore[type-var]
+                        self._client.watch(self._prefix, revision + 1)
                     ) as watched:
                         while True:
                             async with asyncio.timeout(self._resync_s):

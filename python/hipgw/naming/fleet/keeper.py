@@ -1,12 +1,12 @@
-"""Keeps what is known of a fleet up to date, whether or not its directory can be reached."""
+"""Keeps what is known of a fleet up to date, whether or not its directories can be reached."""
 
 import asyncio
 import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from hipgw.errors import NamingError
 from hipgw.logs import packet_path_logger
@@ -42,35 +42,48 @@ class Refusal:
     reason: str
 
 
+@dataclass(slots=True)
+class Followed:
+    """A directory, and how it stands."""
+
+    directory: Directory
+    reached: bool = False
+    """Whether it can be read and watched now."""
+    read_at: float | None = None
+    """When it told something last, in seconds since 1970."""
+    trouble: str = ""
+    """Why it cannot be reached."""
+    names: set[str] = field(default_factory=set)
+    """Of the entries that it has, as they say themselves."""
+
+
 class FleetKeeper:
-    """Reads the directory, judges its entries, keeps them, and tells who is in the fleet now."""
+    """Reads the directories, judges their entries, keeps them, and tells who is in the fleet now.
+
+    With several directories the newest entry of a name counts, wherever it stands: they are signed.
+    """
 
     def __init__(
         self,
-        directory: Directory,
+        directories: Sequence[Directory],
         book: Book,
         store: Store,
         listener: Listener,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.directory = directory
+        self.followed = [Followed(directory) for directory in directories]
         self.book = book
-        self.reached = False
-        """Whether the directory can be read and watched now."""
-        self.read_at: float | None = None
-        """When it told something last, in seconds since 1970."""
-        self.trouble = ""
-        """Why it cannot be reached."""
         self.refusals: list[Refusal] = []
         """The latest ones."""
         self._store = store
         self._listener = listener
         self._clock = clock
         self._valid: Mapping[str, Entry] = {}
-        self._missing: set[str] = set()
+        self._missing: frozenset[str] = frozenset()
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
 
     @property
     def valid(self) -> Mapping[str, Entry]:
@@ -79,11 +92,11 @@ class FleetKeeper:
 
     @property
     def missing(self) -> frozenset[str]:
-        """Names in force that the directory does not have any more."""
-        return frozenset(self._missing & set(self._valid))
+        """Names in force that no directory has any more."""
+        return self._missing & self._valid.keys()
 
     def start(self) -> None:
-        """Begin, in the background: with what was known last, then with the directory."""
+        """Begin, in the background: with what was known last, then with the directories."""
         self._tasks = [asyncio.create_task(self._run())]
 
     async def recall(self) -> None:
@@ -107,14 +120,23 @@ class FleetKeeper:
         """Do nothing any more."""
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         self._store.close()
 
-    async def take(self, batch: Batch) -> None:
+    async def take(self, batch: Batch, source: Followed) -> None:
         """Judge what a directory has, keep what is new, and tell what it comes to."""
+        async with self._one_at_a_time:
+            await self._take(batch, source)
+
+    # -- inside ------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        await self.recall()
+        self._tasks += [asyncio.create_task(self._follow(one)) for one in self.followed]
+        await self._expire()
+
+    async def _take(self, batch: Batch, source: Followed) -> None:
         taken: list[Entry] = []
         seen: set[str] = set()
         for number, offered in enumerate(batch.entries):
@@ -129,39 +151,33 @@ class FleetKeeper:
                 self._refused(judgement.name, offered.where, judgement.reason)
             if number % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
-        self._note_missing(batch, seen)
-        if not taken:
-            return
-        try:
-            # Before it is acted on: else a crash could let an older entry in again.
-            await asyncio.to_thread(self._store.save, taken)
-        except NamingError as error:
-            _log.warning("what is known of the fleet cannot be kept: %s", error)
-        self._publish()
-        self._changed.set()
+        source.names = seen if batch.whole else (source.names | seen).difference(batch.gone)
+        source.read_at = self._clock()
+        if taken:
+            try:
+                # Before it is acted on: else a crash could let an older entry in again.
+                await asyncio.to_thread(self._store.save, taken)
+            except NamingError as error:
+                _log.warning("what is known of the fleet cannot be kept: %s", error)
+            self._publish()
+            self._changed.set()
+        self._note_missing()
 
-    # -- inside ------------------------------------------------------------------------------
-
-    async def _run(self) -> None:
-        await self.recall()
-        self._tasks.append(asyncio.create_task(self._expire()))
-        await self._follow()
-
-    async def _follow(self) -> None:
+    async def _follow(self, source: Followed) -> None:
         delay_s = RETRY_MIN_S
         while True:
             try:
-                async with contextlib.aclosing(self.directory.batches()) as batches:  # type: ignore[type-var]
+                async with contextlib.aclosing(source.directory.batches()) as batches:
                     async for batch in batches:
-                        await self.take(batch)
-                        self._is_reached()
+                        await self.take(batch, source)
+                        self._is_reached(source)
                         delay_s = RETRY_MIN_S
             except NamingError as error:
-                self._is_lost(str(error))
+                self._is_lost(source, str(error))
             except Exception:
                 # A fault of ours must not end the following for ever.
                 _log.exception("the fleet's directory")
-                self._is_lost("an internal error")
+                self._is_lost(source, "an internal error")
             # Not all machines of a fleet at once, when the directory comes back.
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311
             delay_s = min(2 * delay_s, RETRY_MAX_S)
@@ -192,43 +208,44 @@ class FleetKeeper:
         except Exception:
             _log.exception("a change of the fleet")
 
-    def _note_missing(self, batch: Batch, seen: set[str]) -> None:
-        gone = self._valid.keys() - seen if batch.whole else set(batch.gone) & self._valid.keys()
-        self._missing -= seen
-        for name in sorted(gone - self._missing):
+    def _note_missing(self) -> None:
+        if any(one.read_at is None for one in self.followed):
+            return  # it may be where nobody has looked yet
+        present = {name for one in self.followed for name in one.names}
+        missing = frozenset(self._valid.keys() - present)
+        for name in sorted(missing - self._missing):
             _refusals_log.warning(
                 "an entry was taken out of the fleet's directory without a signed removal: "
                 "it stays in force",
-                extra={"entry": name, "directory": self.directory.name},
+                extra={"entry": name},
             )
-        self._missing |= gone
+        self._missing = missing
 
     def _refused(self, name: str, where: str, reason: str) -> None:
         _refusals_log.warning(
             "an entry of the fleet's directory is refused: %s",
             reason,
-            extra={"entry": name, "where": where, "directory": self.directory.name},
+            extra={"entry": name, "where": where},
         )
         self.refusals.append(Refusal(self._clock(), name, where, reason))
         del self.refusals[:-REFUSALS_MAX]
 
-    def _is_reached(self) -> None:
-        self.read_at = self._clock()
-        if not self.reached:
+    def _is_reached(self, source: Followed) -> None:
+        if not source.reached:
             _log.info(
                 "the fleet's directory is followed",
-                extra={"directory": self.directory.name, "entries": len(self._valid)},
+                extra={"directory": source.directory.name, "entries": len(self._valid)},
             )
-        self.reached, self.trouble = True, ""
+        source.reached, source.trouble = True, ""
 
-    def _is_lost(self, reason: str) -> None:
-        if self.reached or reason != self.trouble:
+    def _is_lost(self, source: Followed, reason: str) -> None:
+        if source.reached or reason != source.trouble:
             _log.warning(
                 "the fleet's directory cannot be used: going on with what was known last",
                 extra={
-                    "directory": self.directory.name,
+                    "directory": source.directory.name,
                     "reason": reason,
                     "entries": len(self._valid),
                 },
             )
-        self.reached, self.trouble = False, reason
+        source.reached, source.trouble = False, reason

@@ -9,7 +9,7 @@ import asyncio
 import os
 import tempfile
 import tomllib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class TomlDirectory:
         self._file = file
         self._look_s = look_s
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self) -> AsyncGenerator[Batch, None]:
         """The whole file, at first and whenever it has changed; see `Directory`."""
         seen = await asyncio.to_thread(_stamp, self._file)
         yield Batch(await self.read(), whole=True)
