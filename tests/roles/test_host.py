@@ -8,6 +8,7 @@ from typing import cast
 from hipgw.dataplane.backend import DataPlane
 from hipgw.identity.lsi import LsiTable
 from hipgw.naming.peers import Peer, PeerDirectory
+from hipgw.protocol.effects import Failed
 from hipgw.roles.host import HostRole
 from naming_sources import HIT, OTHER, configured
 
@@ -88,14 +89,14 @@ def test_an_unknown_lsi_is_nobody() -> None:
     assert notes.dropped == [IPv4Address("1.2.3.4")]
 
 
-def test_a_peer_without_a_place_is_called_if_somebody_may_know_one() -> None:
-    for sought in (False, True):
-        notes = Notes()
-        peer = replace(configured(HIT, "b"), sought=sought)
-        role, _ = host(notes, peer)
-        assert role.acquire(HIT)
-        assert notes.connected == ([peer] if sought else [])
-        assert notes.dropped == ([] if sought else [HIT])
+def test_a_peer_without_a_place_is_called_as_somebody_may_know_one() -> None:
+    notes, peer = Notes(), configured(HIT, "b")
+    role, _ = host(notes, peer)
+    assert role.acquire(HIT)
+    assert notes.connected == [peer]
+    assert not notes.dropped
+    role.handle_event(Failed(OTHER, HIT, "nobody knows its address"))
+    assert notes.dropped == [HIT, peer.lsi]
 
 
 def test_the_data_plane_knows_the_lsis_of_peers_that_come_and_go() -> None:
