@@ -61,7 +61,7 @@ class Pings:
     """One ping after the other, until asked what became of them."""
 
     def __init__(self, host: Host, target: str) -> None:
-        self._process: Process = host.popen(["ping", "-n", "-i0.02", target], name="stream")
+        self._process: Process = host.popen(["ping", "-qn", "-i0.02", target], name="stream")
 
     def result(self) -> tuple[int, int]:
         """How many were sent, and how many of them were lost."""
@@ -112,11 +112,12 @@ def joined(*sites: Site) -> None:
                 )
 
 
-def logged(site: Site, *texts: str) -> None:
-    """Wait until one line of a daemon's log has all of these."""
+def logged(site: Site, *texts: str, times: int = 1) -> None:
+    """Wait until so many lines of a daemon's log have all of these."""
     wait_until(
-        lambda: any(
-            all(text in line for text in texts) for line in site.daemon.output().splitlines()
+        lambda: (
+            sum(all(text in line for text in texts) for line in site.daemon.output().splitlines())
+            >= times
         ),
         SEEN_S,
         what=f"{texts} in the log of {site.gateway.name}",
@@ -153,8 +154,8 @@ def test_etcd_comes_and_goes_under_traffic(lab: Lab) -> None:
     # It comes back, and what happens to it then is followed again.
     etcd.start()
     operator.add(two, "--lan", "plant", "--lan", "office", known=True)
-    for site in (one, three):
-        logged(site, "the fleet's directory is followed")
+    logged(one, "the fleet's directory is followed", times=2)
+    logged(three, "the fleet's directory is followed")
 
     # Who steals it admits nobody by it: neither by other words nor by old ones nor by none.
     key = f"{PREFIX}e2"
@@ -162,8 +163,9 @@ def test_etcd_comes_and_goes_under_traffic(lab: Lab) -> None:
     etcd.put(key, json.dumps({**stolen, "hit": "2001:21::66", "revision": 2**62}).encode())
     etcd.put(f"{PREFIX}stranger", json.dumps({**stolen, "name": "stranger"}).encode())
     for site in (one, three):
-        logged(site, "WARNING", "is refused: its signature is wrong", "entry=e2", f"where={key}")
-        logged(site, "is refused: its signature is wrong", "entry=stranger")
+        told = ("level=warning", "is refused: its signature is wrong")
+        logged(site, *told, "entry=e2", f"where={key}")
+        logged(site, *told, "entry=stranger")
     assert "2 of 4 entries" in operator.verify()
     etcd.put(key, before[key])
     logged(one, "is refused: its revision", "an old entry was put back", "entry=e2")

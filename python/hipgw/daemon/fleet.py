@@ -27,12 +27,13 @@ _log = logging.getLogger(__name__)
 
 
 def add_fleet(services: NamingServices) -> None:
-    """Add the fleet's directory if one is configured. Raises HipgwError."""
+    """Add the fleet's directory, which is configured. Raises HipgwError."""
     config = services.around.config.fleet
-    if config is not None:
-        part = FleetPart(services, config)
-        services.add(part)
-        services.resolver.add(FleetSource(lambda: part.keeper.valid), cached=False)
+    if config is None:
+        return
+    part = FleetPart(services, config)
+    services.add(part)
+    services.resolver.add(FleetSource(lambda: part.keeper.valid), cached=False)
 
 
 class FleetPart(NamingPart):

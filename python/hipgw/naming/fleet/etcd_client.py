@@ -6,6 +6,7 @@ base64 there, 64-bit numbers in text, and zeros are left out.
 
 import base64
 import binascii
+import encodings.idna  # noqa: F401 - asked for by every look-up, when its file may be out of reach
 import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
