@@ -12,6 +12,7 @@ from hipgw.protocol.association import Association, InitiatorExchange, Session
 from hipgw.protocol.core import UP, Core
 from hipgw.protocol.locators import LOCATORS_MAX, LocatorState, PeerLocator, is_unicast
 from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Path, Transport
+from hipgw.protocol.rendezvous import ways
 from hipgw.protocol.update_tasks import UpdateTask
 from hipgw.wire.notify import NotifyType
 from hipgw.wire.packet import HipPacket
@@ -348,11 +349,14 @@ def _listed(
 
 
 def _routes(core: Core, association: Association) -> list[Path]:
-    """Where the peer may be found: where it is to be, then any other way there may be."""
+    """Where the peer may be found: where it is to be, then any other way there may be.
+
+    Its rendezvous servers come early: if it is moving as well, nothing else leads to it.
+    """
     first = association.mobility.moving_to or association.path
     rest = [*paths.pairs(core, association), *_home(core, association)]
-    ways = [*([first] if first is not None else []), *paths.without(rest, first)]
-    return ways[:_ANNOUNCE_PATHS_MAX]
+    direct = [*([first] if first is not None else []), *paths.without(rest, first)]
+    return ways.mixed_in(direct, ways.known(core, association))[:_ANNOUNCE_PATHS_MAX]
 
 
 def _home(core: Core, association: Association) -> list[Path]:

@@ -5,6 +5,7 @@ can know what was in it, so nobody else can make this host send data somewhere.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hipgw.protocol import paths, rekeying, update_tasks
 from hipgw.protocol.association import Association, Session
@@ -12,6 +13,7 @@ from hipgw.protocol.core import UP, Core
 from hipgw.protocol.echoes import answers, echo_request
 from hipgw.protocol.locators import LocatorState, PeerLocator, is_unicast
 from hipgw.protocol.path import Path
+from hipgw.protocol.rendezvous import ways
 from hipgw.protocol.update_tasks import Abandoned, Acknowledged, UpdateTask
 from hipgw.wire.packet import HipPacket
 from hipgw.wire.parameters import (
@@ -49,11 +51,14 @@ def verify(
     challenges = association.mobility.challenges
     if path is None or local is None or locator.key in challenges:
         return None
+    way = paths.towards(path, local, locator)
+    if answer and arrived is not None:
+        way = replace(way, via=arrived.via)
     task = _echo(
         core,
         association,
         session,
-        paths.towards(path, local, locator),
+        way,
         now,
         acknowledged=_verified,
         abandoned=_unverified,
@@ -160,12 +165,13 @@ def forget_challenges(association: Association) -> None:
 def search(core: Core, association: Association, now: float) -> None:
     """The current path is silent though the link is up: ask along every pair of addresses.
 
-    The first one that answers is used.
+    The first one that answers is used. By its rendezvous servers, a peer that has moved may be
+    found (RFC 8046 §3.2.3).
     """
     session = association.session
     if association.state not in UP or session is None or association.mobility.search:
         return
-    candidates = paths.pairs(core, association)
+    candidates = [*paths.pairs(core, association), *ways.known(core, association)]
     if len(candidates) < 2:
         return
     for candidate in candidates:
@@ -301,11 +307,16 @@ def _found(
     association: Association,
     task: UpdateTask,
     packet: HipPacket,
-    _path: Path,
+    path: Path,
     now: float,
 ) -> None:
     mobility, current = association.mobility, association.path
     if task not in mobility.search or current is None:
+        return
+    if task.path.by_rendezvous:
+        mobility.search.remove(task)
+        if answers(packet, task.nonce):
+            _found_elsewhere(core, association, current, path, now)
         return
     if not answers(packet, task.nonce) or paths.is_deprecated(association, task.path):
         _not_found(core, association, task, now)
@@ -322,6 +333,18 @@ def _found(
     mobility.preferred = task.path.local
     mobility.reconsider_at = now
     core.arm(association)
+
+
+def _found_elsewhere(
+    core: Core, association: Association, current: Path, path: Path, now: float
+) -> None:
+    """A rendezvous server has led to the peer, which answers from where it is now.
+
+    Where it was has to show that it works; so has where it is, since that could be a copy.
+    """
+    if path.remote != current.remote and (old := paths.locator_of(association, current)):
+        old.state = LocatorState.UNVERIFIED
+    source_seen(core, association, path, now)
 
 
 def _works_again(
