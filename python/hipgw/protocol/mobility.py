@@ -94,6 +94,8 @@ def reconsider(core: Core, association: Association, now: float) -> None:
     if path is None or session is None or best is None or path.local not in core.own_addresses:
         # No address, or no common family: the peer's in the other one may become known yet.
         mobility.changed = changed
+        if session is not None:
+            _tell_by_server(core, association, session, now)
         return
     target = None
     if mobility.preferred not in core.own_addresses:
@@ -107,11 +109,22 @@ def reconsider(core: Core, association: Association, now: float) -> None:
         announce(core, association, session, now, target)
     update_tasks.go_on(core, association, now)
     if changed:
+        reachability.forget_challenges(core, association)
         # Where this host had no address of that family before, nothing could be verified.
         for locator in mobility.locators.usable():
             if locator.state is LocatorState.UNVERIFIED:
                 reachability.verify(core, association, session, locator, now)
     core.arm(association)
+
+
+def _tell_by_server(core: Core, association: Association, session: Session, now: float) -> None:
+    """No address of the peer can be reached from here; one of its rendezvous servers may be."""
+    mobility, servers = association.mobility, ways.known(core, association)
+    if not servers or mobility.announcement is not None:
+        return
+    mobility.moved, mobility.moving_to = True, None
+    mobility.preferred = servers[0].local
+    announce(core, association, session, now)
 
 
 def _leave_lost_address(core: Core, association: Association) -> None:
@@ -255,7 +268,7 @@ def received(
     for locator in mobility.locators:
         if not locator.listed and locator.key != here:
             locator.state = LocatorState.DEPRECATED
-    reachability.forget_challenges(association)
+    reachability.forget_challenges(core, association)
     reachability.settle(core, association, "the peer has moved")
     if mobility.announcement is not None and association.path is not None:
         # It may have been on its way to where the peer is no more (§3.2.3).
@@ -356,6 +369,8 @@ def _routes(core: Core, association: Association) -> list[Path]:
     first = association.mobility.moving_to or association.path
     rest = [*paths.pairs(core, association), *_home(core, association)]
     direct = [*([first] if first is not None else []), *paths.without(rest, first)]
+    # From a lost address nothing can be sent.
+    direct = [way for way in direct if core.is_own(way)]
     return ways.mixed_in(direct, ways.known(core, association))[:_ANNOUNCE_PATHS_MAX]
 
 

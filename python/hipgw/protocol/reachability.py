@@ -104,7 +104,7 @@ def source_seen(core: Core, association: Association, source: Path, now: float) 
         return
     locator = association.mobility.locators.candidate(source.remote, source.locator_port)
     locator.state = LocatorState.UNVERIFIED
-    forget_challenges(association)
+    forget_challenges(core, association)
     verify(core, association, session, locator, now, arrived=source)
 
 
@@ -152,12 +152,13 @@ def settle(core: Core, association: Association, reason: str) -> None:
     paths.move(core, association, paths.towards(path, chosen[1], chosen[0]), reason)
 
 
-def forget_challenges(association: Association) -> None:
-    """Do not ask any more at locators that are gone or deprecated."""
+def forget_challenges(core: Core, association: Association) -> None:
+    """Do not ask any more at locators that are gone or deprecated, or from lost own addresses."""
     mobility = association.mobility
     for (address, port), task in list(mobility.challenges.items()):
         locator = mobility.locators.get(address, port)
-        if locator is None or locator.state is LocatorState.DEPRECATED:
+        gone = locator is None or locator.state is LocatorState.DEPRECATED
+        if gone or not core.is_own(task.path):
             update_tasks.cancel(association, task)
             del mobility.challenges[address, port]
 
@@ -195,7 +196,9 @@ def check(core: Core, association: Association, now: float) -> None:
     Not too often: where both ends keep to different paths, one's question makes the other ask.
     """
     session, path, mobility = association.session, association.path, association.mobility
-    if session is not None and path is not None and now >= mobility.check_from:
+    if path is None or not core.is_own(path):
+        return  # from a lost address nothing can be sent
+    if session is not None and now >= mobility.check_from:
         mobility.check_from = now + CHECK_INTERVAL_S
         _echo(
             core,
