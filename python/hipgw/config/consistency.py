@@ -180,6 +180,7 @@ def check_config(config: "Config") -> None:
         *ownership_problems(config),
         *_host(config),
         *_relays(config),
+        *_rendezvous(config),
         *_backend(config),
         *_stun(config),
         *_versions(config),
@@ -372,4 +373,44 @@ def _relays(config: "Config") -> list[Problem]:
                 "relay.first_port", f"the ports that are lent include hip.port {config.hip.port}"
             )
         )
+    return problems
+
+
+def _rendezvous(config: "Config") -> list[Problem]:
+    """Servers that are named have to be there, and are relays to nobody who registers there."""
+    by_name = {peer.name: peer for peer in config.peers}
+    named = [
+        (f"rendezvous.servers[{index}]", name)
+        for index, name in enumerate(config.rendezvous.servers)
+    ]
+    problems = [
+        Problem(
+            key,
+            f"{name} is one of nat.relays as well",
+            "a machine is a client of a relay or of a rendezvous server (RFC 9028 §7.8): leave one "
+            "of both out",
+        )
+        for key, name in named
+        if name in config.nat.relays
+    ]
+    called = [
+        (f"peer[{number}].rvs[{index}]", server, peer)
+        for number, peer in enumerate(config.peers)
+        for index, server in enumerate(peer.rvs)
+        if isinstance(server, str)
+    ]
+    problems += [
+        Problem(key, "is the peer itself", "name the server that it is registered with")
+        for key, name, peer in called
+        if name == peer.name
+    ]
+    problems += [
+        Problem(key, f"{name} has no addresses", "write addresses of the server here instead")
+        for key, name, peer in called
+        if name != peer.name and name in by_name and not by_name[name].addresses
+    ]
+    for key, name in (*named, *((key, name) for key, name, _ in called)):
+        if name not in by_name:
+            hint = did_you_mean(name, by_name) or "add a [[peer]] table for it"
+            problems.append(Problem(key, f"no [[peer]] is named {name!r}", hint))
     return problems

@@ -5,6 +5,7 @@ from ipaddress import IPv6Address
 from hipgw.config.schema import Config, PeerConfig
 from hipgw.identity.lsi import LsiTable
 from hipgw.naming.peers import Peer, PeerDirectory
+from hipgw.naming.sources import Rendezvous
 from hipgw.protocol.path import Transport
 
 
@@ -29,6 +30,10 @@ def make_directory(config: Config) -> tuple[PeerDirectory, LsiTable]:
                 (address, relay.port)
                 for relay in config.relays_of(entry)
                 for address in relay.addresses
+            ),
+            rendezvous=tuple(
+                Rendezvous(addresses, name, port)
+                for addresses, port, name in config.rendezvous_of(entry)
             ),
         )
         for entry in config.peers
