@@ -281,6 +281,8 @@ class Association:
     registrations: Registrations = field(default_factory=Registrations)
     path_mtu: PathMtuSearch | None = None
     """Of the current path; None while nobody asked for it."""
+    rest_at: float | None = None
+    """When this client of a rendezvous server may be put into compact form; None for never."""
     deadline: float | None = None
     """When R2-SENT is complete, a closed association is forgotten, or E-FAILED ends."""
     last_traffic: float = 0.0
@@ -301,6 +303,8 @@ class Association:
             times.append(self.closing.retransmission.when)
         if self.deadline is not None:
             times.append(self.deadline)
+        if self.rest_at is not None:
+            times.append(self.rest_at)
         if self.state is State.ESTABLISHED:
             times.append(max(self.last_traffic + ual_s, self.registrations.needed_until))
         if self.state in {State.R2_SENT, State.ESTABLISHED}:

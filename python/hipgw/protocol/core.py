@@ -32,6 +32,7 @@ from hipgw.protocol.r1_pool import R1Pool
 from hipgw.protocol.rate_limit import RateLimit
 from hipgw.protocol.registrar import Registrar
 from hipgw.protocol.registration import Wanted
+from hipgw.protocol.rendezvous.clients import RendezvousClients
 from hipgw.protocol.retransmission import Retransmission
 from hipgw.protocol.states import State
 from hipgw.protocol.timers import Timers
@@ -72,6 +73,7 @@ class Core:
             raise LocalProtocolError("a HIP machine needs a Host Identity of its own")
         self.config = config
         self.identities = {identity.hit: identity for identity in identities}
+        self._own_hits = frozenset(identity.hit.packed for identity in identities)
         self.versions = frozenset(identity.version for identity in identities)
         """Of HIP, those that this host speaks."""
         self.random = random
@@ -98,6 +100,11 @@ class Core:
         self.reflexive = ReflexiveAddresses()
         """As STUN servers see them."""
         self.registrar = Registrar(config.registrar, random) if config.registrar else None
+        rendezvous = config.registrar.rendezvous if config.registrar else None
+        self.rendezvous = RendezvousClients(rendezvous) if rendezvous else None
+        """Who is registered for rendezvous."""
+        self.now = now
+        """As of the last input that told."""
         self.wanted: dict[IPv6Address, Wanted] = {}
         """Services that this host wants, by the registrar's HIT."""
         self.rendezvous_servers: dict[IPv6Address, Association] = {}
@@ -253,12 +260,21 @@ class Core:
 
     # -- associations ------------------------------------------------------------------------
 
+    def is_for_nobody(self, data: bytes) -> bool:
+        """Whether the octets of a packet name a receiver that is none of the own HITs."""
+        hit = data[24:40]
+        return len(hit) == 16 and hit not in self._own_hits and any(hit)
+
     def find(self, local_hit: IPv6Address, peer_hit: IPv6Address) -> Association | None:
         """The association of a pair of HITs."""
+        if self.rendezvous is not None:
+            self.rendezvous.wake(self, peer_hit)
         return self.associations.get((local_hit, peer_hit))
 
     def with_peer(self, peer_hit: IPv6Address) -> list[Association]:
         """The associations with a peer, at most one for each of the own identities."""
+        if self.rendezvous is not None:
+            self.rendezvous.wake(self, peer_hit)
         found = (self.associations.get((hit, peer_hit)) for hit in self.identities)
         return [association for association in found if association is not None]
 
