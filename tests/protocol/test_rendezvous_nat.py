@@ -11,8 +11,7 @@ from hipgw.protocol.registration import ServiceType
 from hipgw.protocol.states import State
 from protocol.nats import Internet, NatKind
 from protocol.network import Node, identity
-from protocol.standin import serve
-from protocol.test_rendezvous import SERVER, server_config
+from protocol.test_rendezvous_client import SERVER, server_config
 
 KINDS = list(NatKind)
 DOCUMENTATION = FilePath(__file__).parents[2] / "docs" / "rendezvous.md"
@@ -22,7 +21,6 @@ def site(mobile: NatKind, caller: NatKind) -> tuple[Internet, Node, Node, Node]:
     """A server, a client of it, and one who calls that: both behind NATs."""
     net = Internet()
     server = net.host("server", SERVER, identity("ecdsa-p256", 1), server_config())
-    serve(server)
     a = net.behind("mobile", mobile, 1, identity("ecdsa-p256", 2))
     b = net.behind("caller", caller, 2, identity("ecdsa-p256", 3))
     net.perform(a, a.machine.register(server.hit, [ServiceType.RENDEZVOUS], 120.0, net.now))

@@ -52,7 +52,7 @@ def machine_config(
         old = is_hit(hit) and hit_version(hit) == 1
         return PROFILES[hip.v1.compat.value] if old else RFC
 
-    def rendezvous(hit: IPv6Address) -> list[tuple[IPAddress, int]]:
+    def rendezvous_of(hit: IPv6Address) -> list[tuple[IPAddress, int]]:
         peer = directory.by_hit(hit)
         servers = peer.rendezvous if peer is not None else ()
         return [(address, server.port) for server in servers for address in server.addresses]
@@ -94,7 +94,7 @@ def machine_config(
             pacing_s=config.nat.pacing_s,
         ),
         registrar=registrar_config(config, directory),
-        rendezvous=rendezvous,
+        rendezvous_of=rendezvous_of,
         automatic=automatic,
         announce_all=config.mobility.announce is Announce.ALL,
         # Greater than in any run before, whatever was kept of those (RFC 7401 §4.1.4).

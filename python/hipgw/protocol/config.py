@@ -110,7 +110,7 @@ class MachineConfig:
     nat: NatConfig = field(default_factory=NatConfig)
     registrar: RegistrarConfig | None = None
     """Services that are offered to peers."""
-    rendezvous: Callable[[IPv6Address], Sequence[tuple[IPAddress, int]]] = _no_servers
+    rendezvous_of: Callable[[IPv6Address], Sequence[tuple[IPAddress, int]]] = _no_servers
     """Addresses and UDP ports of a peer's rendezvous servers, for when both ends have moved
     (RFC 8046 §3.2.3)."""
     automatic: Callable[[IPv6Address], Wanted | None] = _nothing

@@ -60,7 +60,7 @@ def known(core: Core, association: Association) -> list[Path]:
     if current is None or current.relay_to is not None:
         return []
     places = [(way.remote, way.locator_port) for way in association.mobility.rendezvous]
-    places += core.config.rendezvous(association.peer_hit)
+    places += core.config.rendezvous_of(association.peer_hit)
     found = []
     for address, port in list(dict.fromkeys(places))[:WAYS_MAX]:
         local = paths.local_for(core, association, address)

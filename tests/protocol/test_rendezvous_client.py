@@ -20,13 +20,12 @@ from hipgw.protocol.effects import (
 from hipgw.protocol.nat.config import RegistrarConfig
 from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Path, Transport
 from hipgw.protocol.registration import ServiceType, Wanted
+from hipgw.protocol.rendezvous.config import RendezvousConfig
 from hipgw.protocol.states import State
 from hipgw.wire.insertion import with_parameters
 from hipgw.wire.packet import HipPacket, PacketType
 from hipgw.wire.parameters import DhGroupList, From, RelayFrom, RvsHmac, ViaRvs
-from protocol.nats import Internet, NatKind
 from protocol.network import FAST, Network, Node, assert_joined, hip_version, identity, parse
-from protocol.standin import serve
 
 RENDEZVOUS = ServiceType.RENDEZVOUS
 SERVER, SERVER_6 = "203.0.113.1", "2001:db8:5::1"
@@ -37,9 +36,11 @@ TRANSPORTS = [Transport.UDP, Transport.RAW]
 pytestmark = pytest.mark.both_versions
 
 
-def server_config(**settings: object) -> MachineConfig:
-    offered = RegistrarConfig(services=(RENDEZVOUS,), allow=lambda hit: True)
-    return replace(FAST, registrar=replace(offered, **settings))  # type: ignore[arg-type]
+def server_config(*, compact: bool = False) -> MachineConfig:
+    """*compact*: clients that are quiet are kept in little room."""
+    terms = RendezvousConfig(allow=lambda hit: True, compact=compact, rest_s=2.0)
+    offered = RegistrarConfig(services=(RENDEZVOUS,), rendezvous=terms)
+    return replace(FAST, registrar=offered)
 
 
 def keys(number: int):  # type: ignore[no-untyped-def]
@@ -59,22 +60,22 @@ class Place:
         mobile: str = "198.51.100.1",
         caller: str = "198.51.100.2",
         config: MachineConfig = FAST,
+        compact: bool = False,
         known: bool = False,
     ) -> None:
         """*known*: the caller's configuration tells the servers of the mobile host, too."""
         self.net = net = Network(transport=transport)
         self.servers = [
-            net.add(f"server {number}", address, keys(3 + number), server_config())
+            net.add(f"server {number}", address, keys(3 + number), server_config(compact=compact))
             for number, address in enumerate(servers)
         ]
         places = [(node.address, HIP_UDP_PORT) for node in self.servers]
         self.mobile = net.add("mobile", mobile, keys(1), config)
-        told = replace(config, rendezvous=lambda hit: places) if known else config
+        told = replace(config, rendezvous_of=lambda hit: places) if known else config
         self.caller = net.add("caller", caller, keys(2), told)
         for node in (*self.servers, self.mobile, self.caller):
             net.perform(node, node.machine.addresses_changed([node.address], net.now))
         for server in self.servers:
-            serve(server)
             self.register(server)
 
     def register(self, server: Node) -> None:
@@ -195,9 +196,11 @@ def test_the_server_is_known_by_what_the_r1_says() -> None:
 # -- both ends move --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_both_move_at_once(transport: Transport) -> None:
-    place = Place(transport=transport)
+def test_both_move_at_once(transport: Transport, *, compact: bool) -> None:
+    place = Place(transport=transport, compact=compact)
+    place.net.run(30)
     net, mobile, caller = place.net, place.mobile, place.caller
     place.meet()
     assert place.flows()
@@ -279,7 +282,7 @@ def test_a_move_to_the_other_ip_version() -> None:
     net.run(1)
     place.meet()
     places = [(ip_address(SERVER_6), HIP_UDP_PORT)]
-    caller.machine._core.config = replace(FAST, rendezvous=lambda hit: places)
+    caller.machine._core.config = replace(FAST, rendezvous_of=lambda hit: places)
     net.readdress(mobile, "2001:db8:1::1")
     net.readdress(caller, "2001:db8:2::2")
     net.until(place.flows, 20)
@@ -483,7 +486,6 @@ def automatic(*reg_types: int) -> Callable[[IPv6Address], Wanted | None]:
 def test_a_host_registers_by_itself_where_that_is_offered() -> None:
     net = Network()
     server = net.add("server", SERVER, keys(3), server_config())
-    serve(server)
     mobile = net.add("mobile", "198.51.100.1", keys(1), replace(FAST, automatic=automatic()))
     net.connect(mobile, server)
     net.until(lambda: bool(mobile.machine.registrations()))
