@@ -36,11 +36,11 @@ TRANSPORTS = [Transport.UDP, Transport.RAW]
 pytestmark = pytest.mark.both_versions
 
 
-def server_config(*, compact: bool = False) -> MachineConfig:
+def server_config(base: MachineConfig = FAST, *, compact: bool = False) -> MachineConfig:
     """*compact*: clients that are quiet are kept in little room."""
     terms = RendezvousConfig(allow=lambda hit: True, compact=compact, rest_s=2.0)
     offered = RegistrarConfig(services=(RENDEZVOUS,), rendezvous=terms)
-    return replace(FAST, registrar=offered)
+    return replace(base, registrar=offered)
 
 
 def keys(number: int):  # type: ignore[no-untyped-def]
@@ -66,7 +66,7 @@ class Place:
         """*known*: the caller's configuration tells the servers of the mobile host, too."""
         self.net = net = Network(transport=transport)
         self.servers = [
-            net.add(f"server {number}", address, keys(3 + number), server_config(compact=compact))
+            net.add(f"server {number}", address, keys(3 + number), server_config(config, compact=compact))
             for number, address in enumerate(servers)
         ]
         places = [(node.address, HIP_UDP_PORT) for node in self.servers]
