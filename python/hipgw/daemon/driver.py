@@ -32,6 +32,7 @@ from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.rendezvous.ways import WAYS_MAX
 from hipgw.roles.security_associations import PathMtu, SecurityAssociations
 from hipgw.roles.versions import VersionPolicy
+from hipgw.roles.without_data import WithoutData
 from hipgw.wire.icmp import TooBig
 
 _log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class HipDriver:
         self,
         machine: HipMachine,
         transport: ControlTransport,
-        associations: SecurityAssociations,
+        associations: SecurityAssociations | WithoutData,
         directory: PeerDirectory,
         listener: Callable[[Effect], None],
         versions: VersionPolicy,
