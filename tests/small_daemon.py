@@ -90,6 +90,7 @@ class SmallDaemon:
                 "version": 2,
                 "compat": "none",
                 "addresses": ["192.0.2.2", "2001:db8::2"],
+                "rvs": ["home"],
                 "relays": ["hub"],
                 "transport": "udp",
                 "roles": ["endbox"],

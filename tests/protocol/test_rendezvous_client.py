@@ -12,7 +12,6 @@ from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import (
     Closed,
     Established,
-    PacketTrace,
     PathChanged,
     RegistrationChanged,
     SendDatagram,
@@ -22,10 +21,11 @@ from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Path, Transport
 from hipgw.protocol.registration import ServiceType, Wanted
 from hipgw.protocol.rendezvous.config import RendezvousConfig
 from hipgw.protocol.states import State
+from hipgw.wire.coverage import rvs_hmac_coverage
 from hipgw.wire.insertion import with_parameters
 from hipgw.wire.packet import HipPacket, PacketType
 from hipgw.wire.parameters import DhGroupList, From, RelayFrom, RvsHmac, ViaRvs
-from protocol.network import FAST, Network, Node, assert_joined, hip_version, identity, parse
+from protocol.network import FAST, Network, Node, hip_version, identity, parse
 
 RENDEZVOUS = ServiceType.RENDEZVOUS
 SERVER, SERVER_6 = "203.0.113.1", "2001:db8:5::1"
@@ -66,7 +66,12 @@ class Place:
         """*known*: the caller's configuration tells the servers of the mobile host, too."""
         self.net = net = Network(transport=transport)
         self.servers = [
-            net.add(f"server {number}", address, keys(3 + number), server_config(config, compact=compact))
+            net.add(
+                f"server {number}",
+                address,
+                keys(3 + number),
+                server_config(config, compact=compact),
+            )
             for number, address in enumerate(servers)
         ]
         places = [(node.address, HIP_UDP_PORT) for node in self.servers]
@@ -382,8 +387,6 @@ def test_a_code_that_does_not_hold_is_refused_also_without_an_origin() -> None:
 
 def by_server(place: Place, data: bytes) -> bytes:
     """With the code that the server would have made."""
-    from hipgw.wire.coverage import rvs_hmac_coverage  # noqa: PLC0415
-
     (association,) = place.servers[0].machine._core.with_peer(place.mobile.hit)
     session = association.session
     assert session is not None
@@ -394,9 +397,7 @@ def by_server(place: Place, data: bytes) -> bytes:
 def i1_for(place: Place, receiver: IPv6Address | None = None) -> bytes:
     kinds = (DhGroupList((7,)),) if hip_version.get() == 2 else ()
     hit = place.mobile.hit if receiver is None else receiver
-    return HipPacket(
-        PacketType.I1, place.caller.hit, hit, kinds, version=hip_version.get()
-    ).emit()
+    return HipPacket(PacketType.I1, place.caller.hit, hit, kinds, version=hip_version.get()).emit()
 
 
 @pytest.mark.parametrize(
@@ -491,7 +492,9 @@ def test_a_host_registers_by_itself_where_that_is_offered() -> None:
     net.until(lambda: bool(mobile.machine.registrations()))
     net.run(500)
     assert mobile.machine.registrations(), "and renews it"
-    granted = [one for one in mobile.of(RegistrationChanged) if isinstance(one, RegistrationChanged)]
+    granted = [
+        one for one in mobile.of(RegistrationChanged) if isinstance(one, RegistrationChanged)
+    ]
     assert {one.reason for one in granted} == {"granted", "renewed"}
 
 
@@ -515,10 +518,17 @@ def test_the_server_follows_a_client_that_moves() -> None:
     assert str(place.caller.path_to(mobile).remote) == "198.51.100.23"
 
 
-def test_an_openhip_peer_is_found_as_its_recordings_show() -> None:
-    """No port goes with FROM, so that of HIP is taken."""
-    if hip_version.get() != 1:
-        pytest.skip("OpenHIP speaks HIPv1")
+def test_peers_that_are_taken_for_openhip() -> None:
+    """No port goes with FROM, so that of HIP is taken; each move comes with new keys."""
+    token = hip_version.set(1)
     place = Place(config=replace(FAST, compat=lambda hit: OPENHIP))
+    hip_version.reset(token)
+    net, mobile, caller = place.net, place.mobile, place.caller
     place.meet()
     assert place.flows()
+    net.readdress(mobile, "198.51.100.11")
+    net.readdress(caller, "198.51.100.12")
+    net.until(place.flows, 10)
+    net.run(5)
+    assert_both_verified(place)
+    assert not caller.of(Closed)

@@ -90,6 +90,8 @@ class PeerAnswer(TypedDict):
     addresses: list[str]
     relays: list[str]
     """Names of the relays that it is called by, besides its addresses."""
+    rvs: list[str]
+    """Names or addresses of the rendezvous servers that it is called by, before its addresses."""
     transport: Literal["udp", "raw"]
     roles: list[str]
     """The roles that it takes part in."""

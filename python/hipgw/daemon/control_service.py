@@ -395,6 +395,11 @@ class ControlService:
         answer["name"] = peer.name
         answer["addresses"] = [str(address) for address in peer.addresses]
         answer["relays"] = self._relay_names.get(peer.name, [])
+        answer["rvs"] = [
+            shown
+            for server in peer.rendezvous
+            for shown in ([server.name] if server.name else map(str, server.addresses))
+        ]
         answer["transport"] = "udp" if peer.udp else "raw"
         if info is None:
             answer["version"] = hit_version(peer.hit)
@@ -419,6 +424,7 @@ class ControlService:
             "compat": info.compat if info else "none",
             "addresses": [],
             "relays": [],
+            "rvs": [],
             "transport": Transport.UDP.value,
             "roles": [],
             "state": info.state.value if info else State.UNASSOCIATED.value,

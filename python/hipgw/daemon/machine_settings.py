@@ -63,9 +63,7 @@ def machine_config(
         peer = directory.by_hit(hit) if config.rendezvous.automatic else None
         if peer is None or peer.source not in (CONFIGURED, FLEET):
             return None
-        return Wanted(
-            reg_types=(ServiceType.RENDEZVOUS,), lifetime_s=config.rendezvous.lifetime_s
-        )
+        return Wanted(reg_types=(ServiceType.RENDEZVOUS,), lifetime_s=config.rendezvous.lifetime_s)
 
     return MachineConfig(
         dh_groups=tuple(name.wire_id for name in hip.dh_groups),

@@ -77,7 +77,9 @@ class Wanderer:
             there.append((f"address add {own}{nodad}", f"address del {own}"))
             route = f"default via {prefix}{_ROUTER} dev {spot}"
             there.append((f"-{family} route add {route}", f"-{family} route del {route}"))
-        self.host.ip(*self._there, *(add.removeprefix("-4 ") for add, _ in there if "-6" not in add))
+        self.host.ip(
+            *self._there, *(add.removeprefix("-4 ") for add, _ in there if "-6" not in add)
+        )
         for add, _ in there:
             if add.startswith("-6 "):
                 self.host.ip(add.removeprefix("-6 "))

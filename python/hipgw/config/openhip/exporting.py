@@ -78,7 +78,9 @@ def export(
                 hosts.append(_shown(config, record, own, chosen=hit == own_hit))
         elif hit in peers:
             hosts.append(_peer(config, peers[hit], record))
-    hosts += [_peer(config, peer, _record(hit)) for hit, peer in peers.items() if hit not in records]
+    hosts += [
+        _peer(config, peer, _record(hit)) for hit, peer in peers.items() if hit not in records
+    ]
     known = Hosts(tuple(hosts), _pairs(config, own_hit, peers))
     conf = _conf(config, own_hit, mine, kept, multicast_key)
     return Exported(conf, known, Hosts(tuple(mine)))
