@@ -127,6 +127,13 @@ MISTAKES = [
         "less than min_lifetime_s (60)",
         "60 or more",
     ),
+    ('[rvs]\nclients = ["c"]\n' + PEER_B, "rvs.clients[0]", "no [[peer]] is named", "add a"),
+    (
+        "[rvs]\nmin_lifetime_s = 60\nmax_lifetime_s = 20\n",
+        "rvs.max_lifetime_s",
+        "less than min_lifetime_s (60)",
+        "60 or more",
+    ),
     ("[relay]\nfirst_port = 65500\nports = 64\n", "relay.ports", "more than there are", "36"),
     (
         '[relay]\naddresses = ["192.0.2.1", "192.0.2.2"]\n',

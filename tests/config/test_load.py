@@ -120,6 +120,13 @@ permissions_per_client = 8
 bytes_per_s = 1000000
 packets_per_source = 10
 packets_per_client = 100
+[rvs]
+clients = ["plant-b"]
+min_lifetime_s = 20
+max_lifetime_s = 300
+clients_max = 200000
+packets_per_source = 10
+packets_per_client = 100
 [host]
 interface = "hip7"
 lsi = "1.0.0.1"
@@ -216,7 +223,7 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
     assert config.relay is not None
     assert config.relay.port_range == range(40000, 40010)
     assert config.transport_of(plant_c) is Transport.RAW
-    assert config.roles == ("host", "endbox", "relay")
+    assert config.roles == ("host", "endbox", "relay", "rvs")
     assert config.endbox_peers == (plant_b,)
     assert plant_b.nodes == (IPv4Address("192.168.1.2"), IPv4Address("192.168.1.3"))
     endbox = config.endbox

@@ -265,9 +265,7 @@ def test_a_wrong_checksum_is_not_made_right() -> None:
 
 
 def test_limits_hold_for_each_source_and_for_each_client() -> None:
-    network, server, client = met(
-        config=server_config(packets_per_source=3, packets_per_client=5)
-    )
+    network, server, client = met(config=server_config(packets_per_source=3, packets_per_client=5))
     network.now = float(int(network.now) + 1)
     sent = [relay(network, server, i1(client)) for _ in range(10)]
     assert sum(map(len, sent)) == 3
@@ -441,8 +439,11 @@ def test_clients_are_told_where_they_are_seen() -> None:
     network = Network()
     seen: list[HipPacket] = []
     network.filter = lambda sender, data: (
-        seen.append(parse(data)) if sender == "server" else None  # type: ignore[func-returns-value]
-    ) or [0.01]
+        (
+            seen.append(parse(data)) if sender == "server" else None  # type: ignore[func-returns-value]
+        )
+        or [0.01]
+    )
     server = network.add("server", SERVER, host(1), server_config())
     client = network.add("client", CLIENT, host(2))
     network.perform(client, client.machine.register(server.hit, [RVS], 60.0, network.now))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         HipV1Config,
         PeerConfig,
         RelayConfig,
+        RvsConfig,
     )
 
 _LEAST_LIFETIMES = {
@@ -105,15 +106,7 @@ def check_endbox(endbox: "EndboxConfig") -> None:
 
 def check_relay(relay: "RelayConfig") -> None:
     """Raise InconsistentError for a relay whose figures contradict each other."""
-    problems = []
-    if relay.max_lifetime_s < relay.min_lifetime_s:
-        problems.append(
-            Problem(
-                "max_lifetime_s",
-                f"is {relay.max_lifetime_s:g}, less than min_lifetime_s ({relay.min_lifetime_s:g})",
-                f"write {relay.min_lifetime_s:g} or more",
-            )
-        )
+    problems = _lifetimes(relay)
     if relay.first_port + relay.ports > _PORTS:
         problems.append(
             Problem(
@@ -129,6 +122,20 @@ def check_relay(relay: "RelayConfig") -> None:
         )
     if problems:
         raise InconsistentError(problems)
+
+
+def check_lifetime_range(service: "RvsConfig") -> None:
+    """Raise InconsistentError for lifetimes that contradict each other."""
+    if problems := _lifetimes(service):
+        raise InconsistentError(problems)
+
+
+def _lifetimes(service: "RelayConfig | RvsConfig") -> list[Problem]:
+    longest, shortest = service.max_lifetime_s, service.min_lifetime_s
+    if longest >= shortest:
+        return []
+    what = f"is {longest:g}, less than min_lifetime_s ({shortest:g})"
+    return [Problem("max_lifetime_s", what, f"write {shortest:g} or more")]
 
 
 def check_hip(hip: "HipConfig", esp: "EspConfig") -> None:
@@ -263,7 +270,7 @@ def _roles(config: "Config") -> list[Problem]:
             Problem(
                 "",
                 "turns no role on",
-                "add a [host], an [endbox] or a [relay] table",
+                "add a [host], an [endbox], a [relay] or an [rvs] table",
             )
         ]
     if config.endbox is None:
@@ -333,6 +340,15 @@ def _relays(config: "Config") -> list[Problem]:
         if name not in by_name
     ]
     problems = [
+        Problem(
+            f"rvs.clients[{index}]",
+            f"no [[peer]] is named {name!r}",
+            did_you_mean(name, by_name) or "add a [[peer]] table for it",
+        )
+        for index, name in enumerate((config.rvs.clients if config.rvs is not None else ()) or ())
+        if name not in by_name
+    ]
+    problems += [
         Problem(
             f"peer[{number}].relays[{peer.relays.index(peer.name)}]",
             "is the peer itself",

@@ -20,6 +20,7 @@ from hipgw.config.tables.mobility import MobilityConfig
 from hipgw.config.tables.nat import NatConfig, RelayConfig
 from hipgw.config.tables.openhip import OpenHipConfig, OpenHipHostConfig
 from hipgw.config.tables.peer import PeerConfig
+from hipgw.config.tables.rvs import RvsConfig
 from hipgw.protocol.path import Transport
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "OpenHipHostConfig",
     "PeerConfig",
     "RelayConfig",
+    "RvsConfig",
 ]
 
 
@@ -52,6 +54,7 @@ class Config(Table):
     host: HostConfig | None = None
     endbox: EndboxConfig | None = None
     relay: RelayConfig | None = None
+    rvs: RvsConfig | None = None
     daemon: DaemonConfig = Field(default_factory=DaemonConfig)
     openhip: OpenHipConfig | None = None
 
@@ -66,8 +69,13 @@ class Config(Table):
     def roles(self) -> tuple[str, ...]:
         """The roles that are turned on, by name."""
         return tuple(
-            name for name in ("host", "endbox", "relay") if getattr(self, name) is not None
+            name for name in ("host", "endbox", "relay", "rvs") if getattr(self, name) is not None
         )
+
+    @property
+    def carries_data(self) -> bool:
+        """Whether traffic of this machine's own is exchanged with peers."""
+        return self.host is not None or self.endbox is not None
 
     @property
     def endbox_peers(self) -> tuple[PeerConfig, ...]:

@@ -30,6 +30,7 @@ from hipgw.protocol.nat.reflexive import Reflexive
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.roles.security_associations import PathMtu, SecurityAssociations
 from hipgw.roles.versions import VersionPolicy
+from hipgw.roles.without_data import WithoutData
 from hipgw.wire.icmp import TooBig
 
 _log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class HipDriver:
         self,
         machine: HipMachine,
         transport: ControlTransport,
-        associations: SecurityAssociations,
+        associations: SecurityAssociations | WithoutData,
         directory: PeerDirectory,
         listener: Callable[[Effect], None],
         versions: VersionPolicy,

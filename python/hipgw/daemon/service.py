@@ -66,8 +66,10 @@ from hipgw.roles.multicast_group import MulticastGroup
 from hipgw.roles.relay import RelayRole
 from hipgw.roles.relay_client import RelayClientRole
 from hipgw.roles.role import Role
+from hipgw.roles.rvs import RvsRole
 from hipgw.roles.security_associations import SecurityAssociations, traffic
 from hipgw.roles.versions import VersionPolicy
+from hipgw.roles.without_data import WithoutData
 
 STUN_REFRESH_S = 20.0
 """How often STUN servers are asked if there are no keepalives."""
@@ -178,14 +180,7 @@ class Service:
         self._driver = driver = HipDriver(
             HipMachine(settings, self._identities, os.urandom, time.monotonic()),
             transport,
-            SecurityAssociations(
-                dataplane,
-                replay_window=config.esp.replay_window,
-                segment_of=self._segment_of,
-                path_mtu=lambda remote: interfaces.path_mtu_to(config, remote),
-                interface_of=self._watch.interface_of,
-                mtu_source=MtuSource.CONFIG if config.esp.path_mtu else MtuSource.ROUTE,
-            ),
+            self._security_associations(dataplane),
             directory,
             self._handle_event,
             self._versions,
@@ -236,6 +231,19 @@ class Service:
         )
         if self._call and (peer := directory.find(self._call)) is not None:
             driver.connect(peer)
+
+    def _security_associations(self, dataplane: DataPlane) -> SecurityAssociations | WithoutData:
+        config = self._config
+        if config.rvs is not None and not config.carries_data:
+            return WithoutData()
+        return SecurityAssociations(
+            dataplane,
+            replay_window=config.esp.replay_window,
+            segment_of=self._segment_of,
+            path_mtu=lambda remote: interfaces.path_mtu_to(config, remote),
+            interface_of=self._watch.interface_of,
+            mtu_source=MtuSource.CONFIG if config.esp.path_mtu else MtuSource.ROUTE,
+        )
 
     def _open_sockets(self, dataplane: DataPlane) -> ControlTransport:
         """All sockets, IPv4 and IPv6, UDP and raw: who calls chooses how (RFC 9028 §4.5)."""
@@ -301,6 +309,8 @@ class Service:
             self._roles.append(self._endbox)
         if config.relay is not None and isinstance(self._dataplane, EspCoreDataPlane):
             self._roles.append(RelayRole(self._dataplane))
+        if config.rvs is not None:
+            self._roles.append(RvsRole())
         if config.nat.relays:
             names = set(config.nat.relays)
             self._roles.append(

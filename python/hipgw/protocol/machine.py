@@ -16,6 +16,7 @@ from hipgw.protocol import (
     notifying,
     probing,
     reachability,
+    registration_infos,
     rekeying,
     requester,
     responder,
@@ -31,7 +32,7 @@ from hipgw.protocol.nat import checking, relayed, restart
 from hipgw.protocol.nat.control_relay import ControlRelay
 from hipgw.protocol.nat.reflexive import Reflexive
 from hipgw.protocol.path import IPAddress, Path, Transport
-from hipgw.protocol.registration import Grant, RegistrationInfo, ServiceType
+from hipgw.protocol.registration import RegistrationInfo, ServiceType
 from hipgw.protocol.rendezvous.server import RendezvousServer
 from hipgw.protocol.states import State
 from hipgw.protocol.transitions import Trigger
@@ -54,7 +55,6 @@ _REASONS = {
 }
 """Format errors that are counted by themselves; all others are MALFORMED."""
 _RELAYS = frozenset({ServiceType.RELAY_UDP_HIP, ServiceType.RELAY_UDP_ESP})
-_Place = tuple[IPAddress, int]
 _NO_NEW_EXCHANGE = UP | {State.I1_SENT, State.I2_SENT}
 
 
@@ -365,37 +365,13 @@ class HipMachine:
         known = core.associations.values() if peer_hit is None else core.with_peer(peer_hit)
         return [self._info(association) for association in known]
 
+    def held_registrations(self) -> list[RegistrationInfo]:
+        """Those of this host with others."""
+        return [one for one in registration_infos.awake(self._core) if not one.registrar]
+
     def registrations(self, *, most: int | None = None) -> list[RegistrationInfo]:
         """Every registration in force, of this host and with it, or the first *most* of them."""
-        found: list[RegistrationInfo] = []
-        for one in self._core.associations.values():
-            granted, held = one.registrations.granted, one.registrations.held
-            path = one.path
-            seen = (path.remote, path.remote_port) if path is not None else None
-            lent = tuple(port.relayed for port in granted.ports)
-            sides: tuple[tuple[bool, dict[int, Grant], _Place | None, tuple[_Place, ...]], ...] = (
-                (True, granted.grants, seen, lent),
-                (False, held.grants, held.mapped, tuple(held.relayed)),
-            )
-            found += [
-                RegistrationInfo(
-                    peer_hit=one.peer_hit,
-                    registrar=registrar,
-                    reg_type=grant.reg_type,
-                    lifetime_s=grant.lifetime_s,
-                    expires=grant.expires,
-                    mapped=mapped,
-                    relayed=ports,
-                )
-                for registrar, grants, mapped, ports in sides
-                for grant in grants.values()
-            ]
-            if most is not None and len(found) >= most:
-                return found[:most]
-        if self._core.rendezvous is not None:
-            rest = None if most is None else most - len(found)
-            found += islice(self._core.rendezvous.registrations(), rest)
-        return found
+        return list(islice(registration_infos.everybody(self._core), most))
 
     def reflexive_addresses(self, now: float) -> list[Reflexive]:
         """Own transport addresses as STUN servers see them, the newest first."""
@@ -425,11 +401,12 @@ class HipMachine:
         return any(association.state in UP for association in self._core.with_peer(peer_hit))
 
     def statistics(self) -> dict[str, dict[str, int]]:
-        """Packets by type, sent and received, and drops by reason."""
+        """Packets by type, sent, received, and relayed by rendezvous, and drops by reason."""
         core = self._core
         return {
             "sent": dict(core.sent),
             "received": dict(core.received),
+            "relayed": dict(self._rendezvous.relayed) if self._rendezvous is not None else {},
             "drops": {reason.value: core.drops[reason] for reason in DropReason},
         }
 
@@ -462,9 +439,7 @@ class HipMachine:
             hint="set identity.key_file_v1 to an RSA or DSA key" if version == 1 else "",
         )
 
-    def _is_met(
-        self, rendezvous: RendezvousServer, data: bytes, path: Path, now: float
-    ) -> bool:
+    def _is_met(self, rendezvous: RendezvousServer, data: bytes, path: Path, now: float) -> bool:
         """Whether a datagram was one for the rendezvous server, which has done what it can."""
         core = self._core
         reason = ""

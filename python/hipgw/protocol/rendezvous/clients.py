@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from hipgw.protocol.effects import Closed, RegistrationChanged
 from hipgw.protocol.path import IPAddress
+from hipgw.protocol.registration import Grant, RegistrationInfo, ServiceType
 from hipgw.protocol.rendezvous import compact
 from hipgw.protocol.rendezvous.compact import Front, Shapes
 from hipgw.protocol.rendezvous.config import RendezvousConfig
-from hipgw.protocol.registration import Grant, RegistrationInfo, ServiceType
 from hipgw.protocol.states import State
 
 if TYPE_CHECKING:

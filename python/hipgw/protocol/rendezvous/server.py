@@ -9,6 +9,7 @@ This has to be fast, since anybody can send I1s: a packet is looked at where it 
 is made of its parameters.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv6Address
 from typing import NamedTuple
@@ -62,6 +63,8 @@ class RendezvousServer:
         self, config: RendezvousConfig, clients: RendezvousClients, random: Callable[[int], bytes]
     ) -> None:
         self.clients = clients
+        self.relayed: Counter[str] = Counter()
+        """Packets, by type."""
         self._sources = RateLimit(config.packets_per_source, random(16))
         self._each = RateLimit(config.packets_per_client, random(16))
 
@@ -85,7 +88,8 @@ class RendezvousServer:
         length = 8 * (data[1] + 1)
         if kind not in RELAYED:
             raise Dropped(DropReason.NOT_RELAYED)
-        core.received[_NAMES[kind]] += 1
+        name = _NAMES[kind]
+        core.received[name] += 1
         if not HEADER_LENGTH <= length <= len(data):
             raise Dropped(DropReason.MALFORMED)
         data = data[:length]
@@ -109,14 +113,15 @@ class RendezvousServer:
         if not self._sources.allow(source_key(path.remote), now):
             raise Dropped(DropReason.RATE_LIMIT)
         hit = data[24:40]
-        client = self._client(core, hit, now)
+        client = self._client(hit, now)
         if not self._each.allow(hit, now):
             raise Dropped(DropReason.RATE_LIMIT)
         simple = not entries or entries[-1].type < RelayFrom.TYPE
         build = _relayed if simple else _relayed_in_order
         core.send(build(data, path, client), client.path, IPv6Address(hit))
+        self.relayed[name] += 1
 
-    def _client(self, core: Core, hit: bytes, now: float) -> _Client:
+    def _client(self, hit: bytes, now: float) -> _Client:
         """Who a HIT belongs to. Raises Dropped."""
         resting = self.clients.resting(hit)
         if resting is not None:
