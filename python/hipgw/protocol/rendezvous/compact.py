@@ -24,7 +24,7 @@ from hipgw.protocol.association import (
     Session,
 )
 from hipgw.protocol.compat import Compat
-from hipgw.protocol.path import IPAddress, Path, Transport
+from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.registration import Grant
 from hipgw.protocol.states import State
 from hipgw.protocol.update_tasks import UPDATE_IDS
@@ -260,14 +260,12 @@ _FRONT_FLAGS = struct.calcsize("!dH")
 
 
 def _path(flags: int, local: bytes, remote: bytes, local_port: int, remote_port: int) -> Path:
-    # `16s` fills a shorter address with zeros behind.
-    ends: tuple[IPAddress, IPAddress]
-    if flags & _V4:
-        ends = IPv4Address(local[:4]), IPv4Address(remote[:4])
-    else:
-        ends = IPv6Address(local), IPv6Address(remote)
     transport = Transport.UDP if flags & _UDP else Transport.RAW
-    return Path(*ends, transport, local_port, remote_port)
+    if flags & _V4:
+        # `16s` fills a shorter address with zeros behind.
+        own, other = IPv4Address(local[:4]), IPv4Address(remote[:4])
+        return Path(own, other, transport, local_port, remote_port)
+    return Path(IPv6Address(local), IPv6Address(remote), transport, local_port, remote_port)
 
 
 def _fields(record: bytes, at: int) -> Iterator[bytes]:

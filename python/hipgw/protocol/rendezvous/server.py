@@ -113,7 +113,7 @@ class RendezvousServer:
         if not self._sources.allow(source_key(path.remote), now):
             raise Dropped(DropReason.RATE_LIMIT)
         hit = data[24:40]
-        client = self._client(core, hit, now)
+        client = self._client(hit, now)
         if not self._each.allow(hit, now):
             raise Dropped(DropReason.RATE_LIMIT)
         simple = not entries or entries[-1].type < RelayFrom.TYPE
@@ -121,7 +121,7 @@ class RendezvousServer:
         core.send(build(data, path, client), client.path, IPv6Address(hit))
         self.relayed[name] += 1
 
-    def _client(self, core: Core, hit: bytes, now: float) -> _Client:
+    def _client(self, hit: bytes, now: float) -> _Client:
         """Who a HIT belongs to. Raises Dropped."""
         resting = self.clients.resting(hit)
         if resting is not None:
