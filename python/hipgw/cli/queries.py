@@ -98,6 +98,8 @@ def _print_status(answer: "StatusAnswer") -> None:
         else "raw, IP protocols 139 and 50"
     )
     pairs["peers"] = f"{counts['established']} established, {counts['peers']} configured"
+    if counts["found"]:
+        pairs["peers"] = f"{pairs['peers']}, {counts['found']} looked up"
     if answer["profiles"]:
         named = (f"{count} {name}" for name, count in answer["profiles"].items())
         pairs["deviating"] = f"{', '.join(named)} (see docs/compat.md)"
@@ -152,7 +154,7 @@ def peers(as_json: bool, socket_path: Path | None) -> None:
 
 def _called_at(peer: "PeerAnswer") -> str | None:
     """Where a peer is called that is not associated."""
-    ways = [*(f"by {server}" for server in peer["rvs"]), *peer["addresses"]]
+    ways = [*(f"by {server}" for server in peer["rendezvous"]), *peer["addresses"]]
     ways += [f"by {relay}" for relay in peer["relays"]]
     return ", ".join(ways) or None
 

@@ -216,6 +216,7 @@ class Service:
             dataplane,
             directory,
             self._watch,
+            self._naming,
             self._stop.set,
         )
         self._server = ControlServer(
@@ -250,7 +251,7 @@ class Service:
         _log.info(
             "hipgw is running", extra={"hit": str(identity.hit), "roles": ",".join(config.roles)}
         )
-        if self._call and (peer := directory.find(self._call)) is not None:
+        if self._call and (peer := await self._naming.look_up(self._call)) is not None:
             driver.connect(peer)
 
     def _security_associations(self, dataplane: DataPlane) -> SecurityAssociations | WithoutData:
