@@ -176,3 +176,13 @@ class DnssecName(StrEnum):
     TRUST = "trust"
     REQUIRE = "require"
     IGNORE = "ignore"
+
+
+class SourceName(StrEnum):
+    """Where peers are looked up."""
+
+    CONFIGURED = "configured"
+    FLEET = "fleet"
+    DNS = "dns"
+    DHT = "dht"
+    LAST_KNOWN = "last-known"

@@ -22,7 +22,7 @@ _LOOK_S = 2.0
 _log = logging.getLogger(__name__)
 
 
-def dns(services: NamingServices) -> None:
+def add_dns(services: NamingServices) -> None:
     """Add the DNS as a source, and the interceptor if it is configured."""
     config = services.around.config
     table = config.dns or DnsConfig()

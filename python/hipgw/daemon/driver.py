@@ -10,6 +10,7 @@ from hipgw.daemon.puzzles import PuzzleRunner
 from hipgw.daemon.transport import ControlTransport
 from hipgw.errors import HipgwError, LocalProtocolError
 from hipgw.identity.hit import hit_version
+from hipgw.naming.finder import PeerFinder
 from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.protocol.compat import PROFILES
 from hipgw.protocol.effects import (
@@ -51,6 +52,7 @@ class HipDriver:
         directory: PeerDirectory,
         listener: Callable[[Effect], None],
         versions: VersionPolicy,
+        finder: PeerFinder,
     ) -> None:
         self.machine = machine
         self._transport = transport
@@ -58,6 +60,7 @@ class HipDriver:
         self._directory = directory
         self._listener = listener
         self._versions = versions
+        self._finder = finder
         self._loop = asyncio.get_running_loop()
         self._puzzles = PuzzleRunner(self._loop, self._puzzle_solved)
         self._timer: asyncio.TimerHandle | None = None
@@ -87,10 +90,26 @@ class HipDriver:
     def connect(self, peer: Peer) -> None:
         """Begin a base exchange with a peer, unless one is under way or done.
 
-        If it fails and the peer may be talked to in another version of HIP, that is tried.
+        If it fails and the peer may be talked to in another version of HIP, that is tried. A peer
+        that was not reached where it was thought to be, or of which nothing is known, is looked up
+        first.
         """
-        if not self.is_up(peer.hit):
+        if self.is_up(peer.hit):
+            return
+        peer = self._directory.by_hit(peer.hit) or peer
+        if self._finder.wanted(peer):
+            self._finder.refresh(peer, self._connect_found)
+        else:
             self._connect_by(peer, peer.hit)
+
+    def _connect_found(self, peer: Peer | None) -> None:
+        if peer is not None and not self.is_up(peer.hit):
+            self._connect_by(peer, peer.hit)
+
+    def lost(self, hit: IPv6Address) -> None:
+        """A peer is not heard any more: before it is called again, it is looked up."""
+        if (peer := self._directory.by_hit(hit)) is not None:
+            self._finder.failed(peer)
 
     def _connect_by(self, peer: Peer, hit: IPv6Address) -> None:
         compat = PROFILES[peer.compat(hit)]
@@ -110,8 +129,9 @@ class HipDriver:
         ]
         if not paths:
             # No network yet, or the route is gone: the same as silence, so it is tried again.
-            failed = Failed(self.machine.local_hit, peer.hit, "there is no route to it")
-            self._listener(failed)
+            reason = "there is no route to it" if peer.located else "nobody knows its address"
+            self._finder.failed(peer)
+            self._listener(Failed(self.machine.local_hit, peer.hit, reason))
             return
         try:
             self.perform(self.machine.connect(hit, paths, time.monotonic()))
@@ -131,7 +151,21 @@ class HipDriver:
                 )
                 self._loop.call_soon(self._connect_by, peer, other)
                 return
+            if self._finder.failed(peer):
+                self._finder.refresh(peer, lambda found: self._look_elsewhere(effect, peer, found))
+                return
         self._listener(effect)
+
+    def _look_elsewhere(self, effect: Failed, before: Peer, found: Peer | None) -> None:
+        """An exchange has failed, and the peer was looked up: is there another place to try?"""
+        if found is None or self.is_up(found.hit):
+            return
+        if (found.rendezvous, found.addresses) == (before.rendezvous, before.addresses):
+            self._finder.failed(found)
+            self._listener(effect)
+            return
+        _log.info("a peer is called where it was found", extra={"peer": found.name})
+        self._connect_by(found, found.hit)
 
     def _established(self, effect: Established) -> None:
         """Of several versions of HIP, the one that is preferred stays."""

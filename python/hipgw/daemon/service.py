@@ -8,16 +8,19 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv6Address
 from pathlib import Path as FilePath
 
-from hipgw.config.names import Accept, Announce
-from hipgw.config.schema import Config, PeerConfig
+from hipgw.config.schema import Config
 from hipgw.control.server import ControlServer
 from hipgw.daemon import endbox, interfaces
 from hipgw.daemon.backends import make_dataplane, usable_suites
 from hipgw.daemon.control_service import ControlService
+from hipgw.daemon.directory import make_directory
 from hipgw.daemon.driver import HipDriver
+from hipgw.daemon.machine_settings import machine_config
+from hipgw.daemon.naming import NamingServices, Surroundings
+from hipgw.daemon.naming_parts import build
 from hipgw.daemon.stun import StunRunner
 from hipgw.daemon.transport import ControlTransport
 from hipgw.dataplane.backend import (
@@ -35,17 +38,13 @@ from hipgw.dataplane.backend import (
 from hipgw.dataplane.esp_core import EspCoreDataPlane
 from hipgw.dataplane.lan import GROUP_HIT
 from hipgw.errors import HipgwError
-from hipgw.identity.hit import hit_version, is_hit
 from hipgw.identity.host_identity import LocalIdentity
-from hipgw.identity.lsi import LsiTable
 from hipgw.logs import packet_path_logger
-from hipgw.naming.peers import Peer, PeerDirectory
+from hipgw.naming.peers import PeerDirectory
 from hipgw.platform import multicast, privileges, sockets
 from hipgw.platform.address_watch import AddressWatch
 from hipgw.platform.instance import InstanceLock
 from hipgw.platform.journal import Journal
-from hipgw.protocol.compat import PROFILES, RFC, Compat
-from hipgw.protocol.config import MachineConfig, V1Config
 from hipgw.protocol.effects import (
     Closed,
     Effect,
@@ -58,7 +57,6 @@ from hipgw.protocol.effects import (
     Rekeyed,
 )
 from hipgw.protocol.machine import HipMachine
-from hipgw.protocol.nat.config import NatConfig, RegistrarConfig
 from hipgw.protocol.nat.stun_client import StunClient
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.path_mtu import MtuSource
@@ -73,7 +71,6 @@ from hipgw.roles.role import Role
 from hipgw.roles.security_associations import SecurityAssociations, traffic
 from hipgw.roles.versions import VersionPolicy
 
-ANY_V4, ANY_V6 = IPv4Address(0), IPv6Address(0)
 STUN_REFRESH_S = 20.0
 """How often STUN servers are asked if there are no keepalives."""
 CLOSE_PATIENCE_S = 1.0
@@ -110,7 +107,6 @@ class Service:
         self._stun: StunRunner | None = None
         self._multicast: MulticastGroup | None = None
         self._limits = Limits(config.esp.rekey_packets, config.esp.rekey_bytes)
-        self._names = {str(hit): peer.name for peer in config.peers for hit in peer.hits.values()}
         own = [identity.hit for identity in identities]
         self._allowed = endbox.allowed_peers(config, own)
 
@@ -138,9 +134,9 @@ class Service:
             _log.warning("undid what an earlier run left behind", extra={"changes": count})
         stack.callback(journal.undo)
 
-        self._suites = usable_suites(config)
+        suites = usable_suites(config)
         self._dataplane = dataplane = make_dataplane(config)
-        directory, lsis = self._make_directory()
+        directory, lsis = make_directory(config)
         self._directory = directory
         own_lsi = lsis.assign(identity.hit, config.host.lsi if config.host else None)
         self._watch = AddressWatch(
@@ -176,12 +172,27 @@ class Service:
             self._multicast, membership = group
             stack.callback(membership.close)
 
+        self._naming = NamingServices(
+            Surroundings(
+                config,
+                self._config_file,
+                self._identities,
+                directory,
+                own_lsi,
+                journal,
+                self._roles,
+                lambda: self._watch.addresses,
+            )
+        )
+        stack.push_async_callback(self._naming.stop)
+        build(self._naming)
+
         server_slot = contextlib.AsyncExitStack()
         await stack.enter_async_context(server_slot)
         self._versions = VersionPolicy(directory, config.daemon.state_dir / "heard-in-v2.json")
-        machine_config = self._machine_config(directory)
+        settings = machine_config(config, directory, self._versions, suites, self._allowed)
         self._driver = driver = HipDriver(
-            HipMachine(machine_config, self._identities, os.urandom, time.monotonic()),
+            HipMachine(settings, self._identities, os.urandom, time.monotonic()),
             transport,
             SecurityAssociations(
                 dataplane,
@@ -194,6 +205,7 @@ class Service:
             directory,
             self._handle_event,
             self._versions,
+            self._naming.finder,
         )
         stack.callback(driver.stop)
         if config.nat.stun_servers:
@@ -215,6 +227,7 @@ class Service:
         await self._server.start()
         server_slot.push_async_callback(self._server.stop)
 
+        await self._naming.prepare()
         self._drop_privileges(journal)
         dataplane.start(busy_poll_us=config.esp.busy_poll_us, realtime=config.esp.realtime)
         stack.callback(dataplane.stop)
@@ -236,43 +249,12 @@ class Service:
             self._control.election = timers.election
             self._control.multicast = self._multicast
         self._start_roles(directory)
+        await self._naming.start(driver)
         _log.info(
             "hipgw is running", extra={"hit": str(identity.hit), "roles": ",".join(config.roles)}
         )
         if self._call and (peer := directory.find(self._call)) is not None:
             driver.connect(peer)
-
-    def _make_directory(self) -> tuple[PeerDirectory, LsiTable]:
-        """The configured peers, each with an LSI; those that are set go first."""
-        lsis = LsiTable()
-        for entry in sorted(self._config.peers, key=lambda peer: peer.lsi is None):
-            lsis.assign(self._hits_of(entry)[0], entry.lsi)
-        peers = [
-            Peer(
-                name=entry.name,
-                hit=self._hits_of(entry)[0],
-                other_hits=self._hits_of(entry)[1:],
-                compats=tuple(
-                    self._config.compat_of(entry, version).value
-                    for version in self._config.versions_of(entry)
-                ),
-                addresses=entry.addresses,
-                udp=self._config.transport_of(entry) is Transport.UDP,
-                port=entry.port,
-                lsi=lsis.assign(self._hits_of(entry)[0]),
-                relays=tuple(
-                    (address, relay.port)
-                    for relay in self._config.relays_of(entry)
-                    for address in relay.addresses
-                ),
-            )
-            for entry in self._config.peers
-        ]
-        return PeerDirectory(peers, lsis), lsis
-
-    def _hits_of(self, entry: PeerConfig) -> tuple[IPv6Address, ...]:
-        """The HITs that a peer is talked to by, the preferred one first."""
-        return tuple(entry.hits[version] for version in self._config.versions_of(entry))
 
     def _open_sockets(self, dataplane: DataPlane) -> ControlTransport:
         """All sockets, IPv4 and IPv6, UDP and raw: who calls chooses how (RFC 9028 §4.5)."""
@@ -309,90 +291,6 @@ class Service:
             relayed=relayed,
         )
 
-    def _machine_config(self, directory: PeerDirectory) -> MachineConfig:
-        hip, esp = self._config.hip, self._config.esp
-
-        spoken = {version.wire_id for version in hip.versions}
-        # Who may exchange no frames is answered only for what else this machine is to it.
-        denied = {peer.name for peer in self._config.endbox_peers}
-        denied -= {peer.name for peer in self._allowed}
-        if {"host", "relay"} & set(self._config.roles):
-            denied = set()
-
-        def accept(hit: IPv6Address) -> bool:
-            peer = directory.by_hit(hit)
-            if peer is not None:
-                return peer.name not in denied and self._versions.allows(hit)
-            return hip.accept is Accept.ANY and is_hit(hit) and hit_version(hit) in spoken
-
-        def compat(hit: IPv6Address) -> Compat:
-            peer = directory.by_hit(hit)
-            if peer is not None:
-                return PROFILES[peer.compat(hit)]
-            old = is_hit(hit) and hit_version(hit) == 1
-            return PROFILES[hip.v1.compat.value] if old else RFC
-
-        return MachineConfig(
-            dh_groups=tuple(name.wire_id for name in hip.dh_groups),
-            hip_ciphers=tuple(name.wire_id for name in hip.hip_ciphers),
-            esp_suites=tuple(name.wire_id for name in self._suites),
-            accept=accept,
-            compat=compat,
-            v1=V1Config(
-                dh_groups=tuple(name.wire_id for name in hip.v1.dh_groups),
-                hip_suites=tuple(name.wire_id for name in hip.v1.hip_suites),
-                esp_suites=tuple(name.wire_id for name in hip.v1.esp_suites),
-                weak_keys=hip.v1.weak_keys,
-            ),
-            opportunistic=hip.opportunistic,
-            puzzle_difficulty=hip.puzzle_difficulty,
-            puzzle_difficulty_max=hip.puzzle_difficulty_max,
-            retransmit_s=hip.retransmit_s,
-            retries=hip.retries,
-            ual_s=hip.idle_close_s,
-            keepalive_s=hip.keepalive_s,
-            rekey_s=esp.rekey_s,
-            rekey_octets=esp.rekey_bytes,
-            rekey_packets=esp.rekey_packets,
-            rekey_dh=esp.rekey_dh,
-            nat=NatConfig(
-                modes=tuple(name.wire_id for name in self._config.nat.modes),
-                pacing_s=self._config.nat.pacing_s,
-            ),
-            registrar=self._registrar_config(directory),
-            announce_all=self._config.mobility.announce is Announce.ALL,
-            # Greater than in any run before, whatever was kept of those (RFC 7401 §4.1.4).
-            r1_counter_start=int(time.time()),
-        )
-
-    def _registrar_config(self, directory: PeerDirectory) -> RegistrarConfig | None:
-        relay = self._config.relay
-        if relay is None:
-            return None
-        names = relay.clients
-
-        def allow(hit: IPv6Address) -> bool:
-            peer = directory.by_hit(hit)
-            return names is None or (peer is not None and peer.name in names)
-
-        # Without an address of its own, each client is told the one that it has reached.
-        told: dict[int, IPAddress] = {4: ANY_V4, 6: ANY_V6}
-        told.update({address.version: address for address in relay.addresses})
-        versions = (4, 6) if sockets.ipv6_there() else (4,)
-        return RegistrarConfig(
-            services=tuple(name.wire_id for name in relay.services),
-            allow=allow,
-            min_lifetime_s=relay.min_lifetime_s,
-            max_lifetime_s=relay.max_lifetime_s,
-            clients_max=relay.clients_max,
-            packets_per_source=relay.packets_per_source,
-            packets_per_client=relay.packets_per_client,
-            relayed=tuple((told[v], port) for v in versions for port in relay.port_range),
-            ports_per_client=relay.ports_per_client,
-            permissions_per_client=relay.permissions_per_client,
-            octets_per_s=relay.bytes_per_s,
-        )
-
     def _make_stun(self, transport: ControlTransport) -> StunRunner:
         client = StunClient(
             [(server.address, server.port) for server in self._config.nat.stun_servers],
@@ -414,7 +312,14 @@ class Service:
     def _start_roles(self, directory: PeerDirectory) -> None:
         config = self._config
         if config.host is not None:
-            self._roles.append(HostRole(directory, self._dataplane, self._driver))
+            self._roles.append(
+                HostRole(
+                    directory,
+                    self._dataplane,
+                    self._driver,
+                    self._naming.finder if config.naming.unknown else None,
+                )
+            )
         if config.endbox is not None:
             members = {entry.name for entry in self._allowed}
             peers = [peer for peer in directory if peer.name in members]
@@ -455,6 +360,7 @@ class Service:
             self._stun.addresses_changed(addresses)
         if self._multicast is not None:
             self._multicast.addresses_changed(addresses)
+        self._naming.addresses_changed(addresses)
 
     def _dataplane_readable(self) -> None:
         for event in self._dataplane.drain_events():
@@ -522,6 +428,7 @@ class Service:
         self._control.handle_event(event)
         if isinstance(event, PingReply | PathChanged):
             self._dead_peers.answered(event.peer_hit, time.monotonic())
+        self._naming.handle_event(event)
         for role in self._roles:
             role.handle_event(event)
         match event:
@@ -602,8 +509,8 @@ class Service:
 
     def _named(self, hit: IPv6Address | None) -> dict[str, str]:
         """A peer in a log record: its HIT, and its name if it is configured."""
-        name = self._names.get(str(hit))
-        return {"peer_hit": str(hit), **({"peer": name} if name else {})}
+        peer = self._directory.by_hit(hit) if hit is not None else None
+        return {"peer_hit": str(hit), **({"peer": peer.name} if peer else {})}
 
     async def _look_at_traffic(self) -> None:
         interval_s = LOOK_S
@@ -640,6 +547,7 @@ class Service:
             for hit in found.ask:
                 self._driver.ping(hit)
             for hit in found.dead:
+                self._driver.lost(hit)
                 self._driver.close(hit, "it does not answer any more")
 
     def _renew_worn(self, associations: list[SecurityAssociation]) -> None:
