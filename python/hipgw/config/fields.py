@@ -29,10 +29,11 @@ BASE_DIRECTORY = "base_directory"
 _INTERFACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 _INTERFACE_PATTERN = re.compile(r"[A-Za-z0-9_.*?!\[\]-]{1,32}")
 _PEER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-_DOMAIN = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _DOMAIN_MAX = 200
 """Octets; a name of 63 octets has to fit in front."""
-_DNS_PORT = 53
+DNS_PORT = 53
 _SUN_PATH_LIMIT = 107
 """Octets of a Unix socket's path on Linux, less the final NUL (unix(7))."""
 
@@ -268,9 +269,9 @@ def parse_name_server(value: object) -> NameServerPlace:
     text = _text(value)
     # A bare IPv6 address has colons, too.
     bare = text.count(":") > 1 and not text.startswith("[")
-    place = StunServer(parse_address(text), _DNS_PORT) if bare else parse_stun_server(text)
+    place = StunServer(parse_address(text), DNS_PORT) if bare else parse_stun_server(text)
     port_given = not bare and re.search(r":\d+$", text)
-    return NameServerPlace(place.address, place.port if port_given else _DNS_PORT)
+    return NameServerPlace(place.address, place.port if port_given else DNS_PORT)
 
 
 def parse_listen_address(value: object) -> IPAddress:

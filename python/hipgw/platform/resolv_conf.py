@@ -89,7 +89,7 @@ def add(path: Path, address: str, tag: str) -> None:
 
 
 def remove(path: Path = PATH, tag: str | None = None) -> bool:
-    """Take out what was added for *tag*, or for any; whether there was something. Raises OSError."""
+    """Take out what was added for *tag*, or for any; whether it was there. Raises OSError."""
     text, there = _load(path)
     rest = without_server(text, tag)
     if not there or rest == text:
@@ -113,7 +113,7 @@ def watch(path: Path, address: str) -> None:
     seen: object = None
     try:
         add(path, address, tag)
-        print("ready", flush=True)  # noqa: T201 (for the daemon)
+        print("ready", flush=True)
         while not select.select([0], [], [], _LOOK_S)[0]:
             with contextlib.suppress(OSError):
                 state = path.stat()
@@ -122,7 +122,7 @@ def watch(path: Path, address: str) -> None:
                     add(path, address, tag)
                     seen = now
     except OSError as error:
-        print(f"{path}: {error.strerror}", flush=True)  # noqa: T201 (for the daemon)
+        print(f"{path}: {error.strerror}", flush=True)
     finally:
         with contextlib.suppress(OSError):
             remove(path, tag)

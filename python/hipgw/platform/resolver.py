@@ -28,7 +28,7 @@ def resolved_is_asked() -> bool:
 
 
 class ResolvedLink:
-    """systemd-resolved sends the names of a domain to our server, by the interface of the host role.
+    """systemd-resolved sends the names of a domain to our server, by the host role's interface.
 
     All it knows goes with the interface, so nothing is left behind when the daemon is killed.
     """

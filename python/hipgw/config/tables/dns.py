@@ -1,4 +1,4 @@
-"""`[dns]`: names under `.hip` for the programs of this machine, and which name servers are asked."""
+"""`[dns]`: names under `.hip` for this machine's programs, and which name servers are asked."""
 
 from ipaddress import IPv4Address
 from typing import Annotated
@@ -20,9 +20,9 @@ from hipgw.config.tables.base import SECONDS, Table
 class DnsConfig(Table):
     """Names of HIP hosts for the programs of this machine, and the DNS as a source of peers.
 
-    With this table, in the host role, `NAME.hip` is answered with the peer's LSI (A) and HIT (AAAA);
-    all other queries go to the real name servers as they are. Without it nothing is answered; the
-    DNS is asked for peers all the same, if `naming.order` has it.
+    With this table, in the host role, `NAME.hip` is answered with the peer's LSI (A) and HIT
+    (AAAA); all other queries go to the real name servers as they are. Without it nothing is
+    answered; the DNS is asked for peers all the same, if `naming.order` has it.
     """
 
     intercept: Switch = Field(
@@ -49,10 +49,10 @@ class DnsConfig(Table):
     )
     resolver: ResolverIntegration = Field(
         default=ResolverIntegration.AUTO,
-        description="How the machine's programs get to ask here. `systemd-resolved`: it sends names "
-        "of the suffix, and no others. `resolv.conf`: the address goes in front of the name servers "
-        "in /etc/resolv.conf, and is taken out again when hipgw ends, however it ends. `auto`: the "
-        "first if it is what resolv.conf leads to, else the second. `off`: not at all.",
+        description="How the machine's programs get to ask here. `systemd-resolved`: it sends "
+        "names of the suffix, and no others. `resolv.conf`: the address goes in front of the name "
+        "servers in /etc/resolv.conf, and is taken out again when hipgw ends, however it ends. "
+        "`auto`: the first if it is what resolv.conf leads to, else the second. `off`: not at all.",
     )
     servers: Annotated[tuple[NameServerAddress, ...], NoRepeats] = Field(
         default=(),
@@ -69,10 +69,10 @@ class DnsConfig(Table):
     )
     dnssec: DnssecName = Field(
         default=DnssecName.AUTO,
-        description="Whether the servers' word is believed that they have validated an answer (the "
-        "AD bit). `auto`: if they are on this machine, or /etc/resolv.conf says `trust-ad`. `trust`: "
-        "yes. `require`: yes, and HIP records that they have not validated are not used. `ignore`: "
-        "no.",
+        description="Whether the servers' word is believed that they have validated an answer "
+        "(the AD bit). `auto`: if they are on this machine, or /etc/resolv.conf says `trust-ad`. "
+        "`trust`: yes. `require`: yes, and HIP records that they have not validated are not used. "
+        "`ignore`: no.",
     )
     ttl_s: Integer = Field(
         default=60,

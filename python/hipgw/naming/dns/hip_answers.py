@@ -12,9 +12,6 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
-from dns.rdtypes.ANY.SOA import SOA
-from dns.rdtypes.IN.A import A
-from dns.rdtypes.IN.AAAA import AAAA
 
 from hipgw.errors import NamingError
 
@@ -96,16 +93,13 @@ class HipAnswers:
         ttl = int(min(self._ttl_s, found.ttl_s))
         kind = question.rdtype
         if found.lsi is not None and kind in (dns.rdatatype.A, dns.rdatatype.ANY):
-            a = A(dns.rdataclass.IN, dns.rdatatype.A, str(found.lsi))
-            response.answer.append(dns.rrset.from_rdata(question.name, ttl, a))
+            a = dns.rrset.from_text(question.name, ttl, "IN", "A", str(found.lsi))
+            response.answer.append(a)
         if found.hit is not None and kind in (dns.rdatatype.AAAA, dns.rdatatype.ANY):
-            aaaa = AAAA(dns.rdataclass.IN, dns.rdatatype.AAAA, str(found.hit))
-            response.answer.append(dns.rrset.from_rdata(question.name, ttl, aaaa))
+            aaaa = dns.rrset.from_text(question.name, ttl, "IN", "AAAA", str(found.hit))
+            response.answer.append(aaaa)
 
     def _absence(self) -> dns.rrset.RRset:
         """The record by which absence is remembered for a time (RFC 2308 §3)."""
-        soa = SOA(
-            *(dns.rdataclass.IN, dns.rdatatype.SOA, self._apex, self._apex),
-            *(1, 3600, 600, 86400, _ABSENCE_TTL_S),
-        )
-        return dns.rrset.from_rdata(self._apex, _ABSENCE_TTL_S, soa)
+        soa = f"{self._apex} {self._apex} 1 3600 600 86400 {_ABSENCE_TTL_S}"
+        return dns.rrset.from_text(self._apex, _ABSENCE_TTL_S, "IN", "SOA", soa)

@@ -4,12 +4,14 @@ It numbers keys as IPSECKEY does, not as HOST_ID, and carries them as the DNS do
 DSA by RFC 2536, ECDSA as the bare coordinates of RFC 6605 §4, Ed25519 as in RFC 8080 §3.
 """
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 import dns.exception
 import dns.name
+import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 from dns.rdtypes.ANY.HIP import HIP
@@ -53,20 +55,17 @@ class HipRecord:
 
 def make_rdata(identity: HostIdentity, rendezvous: Sequence[str] = ()) -> HIP:
     """The record of an identity; NamingError for a rendezvous server that is no domain name."""
-    servers = []
+    key = _dns_key(identity)
+    header = struct.pack("!BBH", _HIT_LENGTH, _PK_ALGORITHMS[identity.algorithm], len(key))
+    wire = header + identity.hit.packed + key
     for name in rendezvous:
         try:
-            servers.append(dns.name.from_text(name))
+            wire += dns.name.from_text(name).to_wire() or b""
         except (dns.exception.DNSException, UnicodeError) as error:
             raise NamingError(f"{name!r} is no domain name: {error}") from None
-    return HIP(
-        dns.rdataclass.IN,
-        dns.rdatatype.HIP,
-        identity.hit.packed,
-        _PK_ALGORITHMS[identity.algorithm],
-        _dns_key(identity),
-        servers,
-    )
+    rdata = dns.rdata.from_wire(dns.rdataclass.IN, dns.rdatatype.HIP, wire, 0, len(wire))
+    assert isinstance(rdata, HIP)
+    return rdata
 
 
 def read_rdata(rdata: HIP) -> HipRecord:

@@ -120,7 +120,9 @@ class DnsSource:
             )
         found = []
         for record in _readable(records.rrset, candidate):
-            rendezvous, ttl_s = await self._rendezvous(record, servers)
+            # A host that names itself has none (RFC 8005 §4.1).
+            named = [server for server in record.rendezvous if server != candidate]
+            rendezvous, ttl_s = await self._rendezvous(named, servers)
             found.append(
                 Found(
                     hit=record.hit,
@@ -137,16 +139,16 @@ class DnsSource:
         return sorted(found, key=lambda one: -hit_version(one.hit))
 
     async def _rendezvous(
-        self, record: HipRecord, servers: NameServers
+        self, names: Sequence[dns.name.Name], servers: NameServers
     ) -> tuple[tuple[Rendezvous, ...], list[float]]:
         """Those that can be found, in the record's order, and how long they are good for."""
 
         found = await asyncio.gather(
-            *(self._addresses_if_any(name, servers) for name in record.rendezvous)
+            *(self._addresses_if_any(name, servers) for name in names)
         )
         known = [
             (Rendezvous(addresses, name.to_text(omit_final_dot=True)), ttl_s)
-            for name, (addresses, ttl_s) in zip(record.rendezvous, found, strict=True)
+            for name, (addresses, ttl_s) in zip(names, found, strict=True)
             if addresses
         ]
         return tuple(server for server, _ in known), [ttl_s for _, ttl_s in known]
