@@ -148,6 +148,17 @@ def test_registrations(ask: Run, ask_json: Callable[..., Any], daemon: ServedDae
     assert "nat.relays" in ask("registrations").stdout
 
 
+def test_resolve(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) -> None:
+    text = ask("resolve", "plant-b.example").stdout
+    for part in ("1.0.0.2", HIT_B, "rvs.example (198.51.100.1)", "dnssec", "12.0 ms", "5m"):
+        assert part in text
+    assert "no answer within 3 s" in text
+    answer = ask_json("resolve", "plant-b.example")
+    assert [source["source"] for source in answer["sources"]] == ["configured", "dns", "dht"]
+    daemon.api.established = False
+    assert "nobody" in ask("resolve", "plant-b.example").stdout
+
+
 def test_addresses(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) -> None:
     text = ask("addresses").stdout
     for part in ("192.0.2.1", "2001:db8::1", "[2001:db8::2]:10500", "198.51.100.1:4711"):

@@ -15,6 +15,7 @@ from hipgw.cli import (
     lab,
     queries,
     registrations,
+    resolve,
 )
 from hipgw.cli.openhip import tools as openhip_tools
 from hipgw.cli.openhip import transfer
@@ -39,6 +40,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         queries.counters,
         addresses.addresses,
         registrations.registrations,
+        resolve.resolve,
         events.events,
     ),
     "Act": (contact.ping, contact.connect, contact.close, contact.rekey),

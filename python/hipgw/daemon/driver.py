@@ -35,6 +35,9 @@ from hipgw.wire.icmp import TooBig
 
 _log = logging.getLogger(__name__)
 
+IMPATIENCE_S = 2.0
+"""How long a peer may be silent that is called, until it is looked up."""
+
 
 class HipDriver:
     """Joins the sans-IO machine with the sockets, the data plane and the clock.
@@ -69,6 +72,8 @@ class HipDriver:
         self._retries: dict[IPv6Address, asyncio.TimerHandle] = {}
         self._waiting: dict[IPv6Address, Peer] = {}
         """Those that `_retries` is about."""
+        self._impatient: set[IPv6Address] = set()
+        """Peers that are looked up if they do not answer soon."""
 
     # -- inputs ------------------------------------------------------------------------------
 
@@ -111,7 +116,8 @@ class HipDriver:
         if (peer := self._directory.by_hit(hit)) is not None:
             self._finder.failed(peer)
 
-    def _connect_by(self, peer: Peer, hit: IPv6Address) -> None:
+    def _paths(self, peer: Peer, hit: IPv6Address) -> list[Path]:
+        """Where a peer is called, in order; empty without a route to anywhere."""
         compat = PROFILES[peer.compat(hit)]
 
         def transport(address: IPAddress) -> Transport:
@@ -127,6 +133,10 @@ class HipDriver:
             for address, port in peer.relays
             if (local := self._transport.source_address(address)) is not None
         ]
+        return paths
+
+    def _connect_by(self, peer: Peer, hit: IPv6Address) -> None:
+        paths = self._paths(peer, hit)
         if not paths:
             # No network yet, or the route is gone: the same as silence, so it is tried again.
             reason = "there is no route to it" if peer.located else "nobody knows its address"
@@ -137,6 +147,24 @@ class HipDriver:
             self.perform(self.machine.connect(hit, paths, time.monotonic()))
         except LocalProtocolError as error:
             self._failed(Failed(self.machine.local_hit, hit, str(error)))
+            return
+        if not self._finder.is_fresh(peer):
+            self._impatient.add(peer.hit)
+            self._loop.call_later(IMPATIENCE_S, self._unanswered, peer.hit, hit)
+
+    def _unanswered(self, primary: IPv6Address, hit: IPv6Address) -> None:
+        """A peer does not answer: while it is being called on, see whether it is elsewhere."""
+        if primary not in self._impatient:
+            return
+        self._impatient.discard(primary)
+        peer = self._directory.by_hit(primary)
+        if peer is not None and not self.is_up(hit) and self._finder.failed(peer):
+            self._finder.refresh(peer, lambda found: self._call_elsewhere(found, hit))
+
+    def _call_elsewhere(self, peer: Peer | None, hit: IPv6Address) -> None:
+        if peer is not None and not self.is_up(hit):
+            paths = self._paths(peer, hit)
+            self.perform(self.machine.found_at(hit, paths, time.monotonic()))
 
     def _failed(self, effect: Failed) -> None:
         """An exchange has failed: go on with another version of HIP, if there is one."""
@@ -158,10 +186,13 @@ class HipDriver:
 
     def _look_elsewhere(self, effect: Failed, before: Peer, found: Peer | None) -> None:
         """An exchange has failed, and the peer was looked up: is there another place to try?"""
-        if found is None or self.is_up(found.hit):
+        if found is not None and self.is_up(found.hit):
             return
-        if (found.rendezvous, found.addresses) == (before.rendezvous, before.addresses):
-            self._finder.failed(found)
+        if found is None or (found.rendezvous, found.addresses) == (
+            before.rendezvous,
+            before.addresses,
+        ):
+            self._finder.failed(before)
             self._listener(effect)
             return
         _log.info("a peer is called where it was found", extra={"peer": found.name})
@@ -170,6 +201,7 @@ class HipDriver:
     def _established(self, effect: Established) -> None:
         """Of several versions of HIP, the one that is preferred stays."""
         hit = effect.peer_hit
+        self._impatient.discard(self._directory.primary(hit))
         self._versions.established(hit)
         self._listener(effect)
         peer = self._directory.by_hit(hit)

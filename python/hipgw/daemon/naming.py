@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
+from pathlib import Path as FilePath
 
 from hipgw.config.names import HipVersionName, SourceName
 from hipgw.config.schema import Config
@@ -14,11 +14,11 @@ from hipgw.identity.host_identity import LocalIdentity
 from hipgw.naming.configured import ConfiguredSource
 from hipgw.naming.finder import PeerDefaults, PeerFinder
 from hipgw.naming.last_known import LastKnown
-from hipgw.naming.peers import PeerDirectory
+from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.naming.resolver import Resolver, ResolverSettings
 from hipgw.platform.journal import Journal
-from hipgw.protocol.effects import Effect, Established
-from hipgw.protocol.path import Transport
+from hipgw.protocol.effects import Effect, Established, PathChanged
+from hipgw.protocol.path import Path, Transport
 from hipgw.roles.role import Role
 
 IPAddress = IPv4Address | IPv6Address
@@ -62,7 +62,7 @@ class Surroundings:
     """What the parts are built of."""
 
     config: Config
-    config_file: Path
+    config_file: FilePath
     identities: Sequence[LocalIdentity]
     """One for each version of HIP that is spoken, the preferred one first."""
     directory: PeerDirectory
@@ -135,6 +135,7 @@ class NamingServices:
     async def start(self, driver: HipDriver) -> None:
         """Start all parts. One that cannot is logged, and the others go on."""
         self.driver = driver
+        self.finder.in_use = lambda hit: bool(driver.machine.associations(hit))
         self._started = True
         for part in self._parts:
             try:
@@ -161,29 +162,49 @@ class NamingServices:
         except Exception as error:
             _log.error("%s does not stop: %s", part.name, error or type(error).__name__)
 
+    # -- questions ---------------------------------------------------------------------------
+
+    @property
+    def suffix(self) -> str:
+        """What the names of peers end in where programs ask for them."""
+        return ".hip"
+
+    async def look_up(self, text: str) -> Peer | None:
+        """The peer that a person means by a name or a HIT, looked up if need be."""
+        try:
+            return await self.finder.by_hit(IPv6Address(text))
+        except ValueError:
+            return await self.finder.by_name(text.rstrip(".").removesuffix(self.suffix))
+
     # -- news --------------------------------------------------------------------------------
 
     def addresses_changed(self, addresses: Sequence[IPAddress]) -> None:
         """All usable own addresses are these now, the best first."""
         self.resolver.clear()  # what could not be reached may be now, and by other answers
-        for part in self._parts:
+        for part in self._parts if self._started else ():
             part.addresses_changed(addresses)
 
     def handle_event(self, event: Effect) -> None:
         """Something happened to an association or a registration."""
         if isinstance(event, Established):
             self.finder.reached(event.peer_hit)
-            peer = self.around.directory.by_hit(event.peer_hit)
-            if self._last_known is not None and peer is not None:
-                direct = event.path.relay_to is None and event.path.remote_port == peer.port
-                if direct or event.path.transport is Transport.RAW:
-                    self._last_known.note(peer, event.path.remote)
-        for part in self._parts:
+            self._note_place(event.peer_hit, event.path)
+        if isinstance(event, PathChanged):
+            self._note_place(event.peer_hit, event.new)
+        for part in self._parts if self._started else ():
             part.handle_event(event)
 
+    def _note_place(self, hit: IPv6Address, path: Path) -> None:
+        peer = self.around.directory.by_hit(hit)
+        if self._last_known is None or peer is None:
+            return
+        # A port that a NAT or a relay has lent is another's tomorrow.
+        lasting = path.relay_to is None and path.remote_port == peer.port
+        if lasting or path.transport is Transport.RAW:
+            self._last_known.note(peer, path.remote)
+
     def _expire(self) -> None:
-        if self.driver is not None:
-            self.finder.expire({info.peer_hit for info in self.driver.machine.associations()})
+        self.finder.expire()
         if self._last_known is not None:
             self._last_known.save()
         self._expiry = asyncio.get_running_loop().call_later(EXPIRE_S, self._expire)

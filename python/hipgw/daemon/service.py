@@ -219,6 +219,7 @@ class Service:
             dataplane,
             directory,
             self._watch,
+            self._naming,
             self._stop.set,
         )
         self._server = ControlServer(
@@ -253,7 +254,7 @@ class Service:
         _log.info(
             "hipgw is running", extra={"hit": str(identity.hit), "roles": ",".join(config.roles)}
         )
-        if self._call and (peer := directory.find(self._call)) is not None:
+        if self._call and (peer := await self._naming.look_up(self._call)) is not None:
             driver.connect(peer)
 
     def _open_sockets(self, dataplane: DataPlane) -> ControlTransport:

@@ -1,6 +1,7 @@
 """Makes peers of what the sources of names answer, and forgets them when nobody needs them."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
-from hipgw.errors import IdentityError, NamingError
+from hipgw.errors import HipgwError
 from hipgw.identity.hit import hit_version, is_hit
 from hipgw.naming.peers import CONFIGURED, FLEET, Peer, PeerDirectory
 from hipgw.naming.resolver import Resolver
@@ -86,6 +87,8 @@ class PeerFinder:
         self._waiting: dict[IPv6Address, list[Then]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._changing = False
+        self.in_use: Callable[[IPv6Address], bool] = lambda _hit: False
+        """Whether a peer has an association, so that it has to stay."""
         directory.subscribe(self._changed)
 
     # -- questions ---------------------------------------------------------------------------
@@ -113,9 +116,11 @@ class PeerFinder:
         known = self._directory.by_hit(hit)
         if known is not None and not self._outdated(known):
             return known
+        if known is not None:
+            return await self._refresh(known)
         resolution = await self._resolver.resolve(hit, enough=_any_located)
         found = [one for one in self._usable(resolution.found) if hit in (one.hit, *one.other_hits)]
-        return self._take(found) if found else known
+        return self._take(found) if found else None
 
     def find(self, hit: IPv6Address, then: Then) -> None:
         """Look up a HIT and call *then* with what came out.
@@ -144,6 +149,10 @@ class PeerFinder:
             return False
         return peer.hit in self._stale or not peer.located or self._outdated(peer)
 
+    def is_fresh(self, peer: Peer) -> bool:
+        """Whether a peer was looked up just now, so that doing it again tells nothing new."""
+        return peer.hit in self._tried
+
     def failed(self, peer: Peer) -> bool:
         """A peer could not be reached, or is not heard any more: ask anew before the next call.
 
@@ -168,17 +177,19 @@ class PeerFinder:
             waiting.append(then)
             return
         self._waiting[peer.hit] = [then]
-        self._spawn(self._answer(peer.hit, self._refresh(peer)))
+        self._spawn(self._answer(peer.hit, self._refresh(peer), peer))
 
     # -- house-keeping -----------------------------------------------------------------------
 
-    def expire(self, in_use: Collection[IPv6Address]) -> None:
-        """Forget the found peers whose time is over, those *in_use* excepted."""
+    def expire(self) -> None:
+        """Forget the found peers whose time is over, those in use excepted."""
         now = self._clock()
-        for hit in in_use:
-            self.keep(hit, self._keep_s)
         for hit in [hit for hit, lease in self._leases.items() if lease.kept_until <= now]:
-            self._directory.remove(hit)
+            peer = self._directory.by_hit(hit)
+            if peer is not None and any(map(self.in_use, peer.hits)):
+                self.keep(hit, self._keep_s)
+            else:
+                self._directory.remove(hit)
 
     async def stop(self) -> None:
         """End what is under way."""
@@ -253,6 +264,8 @@ class PeerFinder:
         found = [one for one in found if set(_hits(one)) & set(_hits(first))]
         hits = self._hits_of(found)
         known = next((peer for hit in hits if (peer := self._directory.by_hit(hit))), None)
+        if known is not None:
+            hits = known.hits
         if known is not None and known.hit not in self._leases:
             return known
         if known is None and not self._make_room():
@@ -265,20 +278,24 @@ class PeerFinder:
         try:
             peer = Peer(
                 name=_named(found, name) or str(hits[0]),
-                hit=hits[0] if known is None else known.hit,
-                other_hits=hits[1:] if known is None else known.other_hits,
+                hit=hits[0],
+                other_hits=hits[1:],
                 compats=tuple(compats.get(hit_version(hit), "none") for hit in hits),
                 addresses=addresses[:ADDRESSES_MAX],
                 rendezvous=rendezvous[:RENDEZVOUS_MAX],
                 udp=self._defaults.udp if told is None else bool(told.udp),
                 port=port,
-                lsi=self._directory.lsi_for(hits[0] if known is None else known.hit),
+                lsi=self._directory.lsi_for(hits[0]),
                 source=first.source,
                 sought=True,
             )
             self._put(peer)
-        except (NamingError, IdentityError) as error:
+        except HipgwError as error:
             _log.warning("a peer cannot be taken in: %s", error)
+            if known is None:
+                with contextlib.suppress(HipgwError):
+                    self._directory.remove(hits[0])
+                self._directory.forget(hits[0])
             return None
         now = self._clock()
         good_until = now + min(one.ttl_s for one in found)
@@ -306,7 +323,7 @@ class PeerFinder:
     def _make_room(self) -> bool:
         if len(self._leases) < self._found_max:
             return True
-        self.expire(())
+        self.expire()
         return len(self._leases) < self._found_max
 
     def _put(self, peer: Peer) -> None:
@@ -327,10 +344,15 @@ class PeerFinder:
             marks.discard(old.hit)
         self._asked.pop(old.hit, None)
 
-    async def _answer(self, hit: IPv6Address, question: Coroutine[None, None, Peer | None]) -> None:
-        peer = None
+    async def _answer(
+        self,
+        hit: IPv6Address,
+        question: Coroutine[None, None, Peer | None],
+        known: Peer | None = None,
+    ) -> None:
+        peer = known
         try:
-            peer = await question
+            peer = await question or known
         except Exception:
             _log.exception("look-up of a peer", extra={"peer_hit": str(hit)})
         finally:

@@ -35,7 +35,9 @@ class ResolverSettings:
     cache_max: int = 10000
     """Answers; one for each source and question."""
     concurrent_max: int = 256
-    """Questions under way; more wait."""
+    """Questions that are asked at the same time; more wait."""
+    waiting_max: int = 4096
+    """Questions under way, those that wait included; more are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,8 @@ class Resolver:
             return replace(kept.answer, found=rest, duration_s=0.0, age_s=age_s)
         task = self._asking.get(key)
         if task is None:
+            if len(self._asking) >= self._settings.waiting_max:
+                return SourceAnswer(name, error="too many questions are under way")
             task = asyncio.get_running_loop().create_task(self._really_ask(name, key[1]))
             self._asking[key] = task
             task.add_done_callback(lambda _: self._asking.pop(key, None))

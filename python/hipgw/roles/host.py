@@ -65,7 +65,8 @@ class HostRole:
 
     def acquire(self, destination: IPv4Address | IPv6Address) -> bool:
         peer = self._directory.by_destination(destination)
-        if peer is not None and peer.reachable:
+        if peer is not None:
+            # Also one of which no place is known: it is looked up.
             self._associations.connect(peer)
         elif peer is None and self._finder is not None and isinstance(destination, IPv6Address):
             self._finder.find(destination, lambda found: self._found(destination, found))

@@ -1,9 +1,10 @@
 """`[naming]`: looking peers up."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from hipgw.config.consistency import check_naming
 from hipgw.config.fields import Integer, NoRepeats, Number, Switch
 from hipgw.config.names import SourceName
 from hipgw.config.tables.base import SECONDS, Table
@@ -72,3 +73,8 @@ class NamingConfig(Table):
         description="Look up where a HIT is that programs on this machine send packets to and that "
         "is no peer's. Off: only peers, and names, are looked up.",
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_naming(self)
+        return self
