@@ -108,6 +108,7 @@ negative_ttl_s = 10
 cache_max = 100
 found_max = 50
 keep_s = 60
+unknown = false
 [dns]
 intercept = true
 suffix = "Hosts.Example."
@@ -119,7 +120,6 @@ search = ["example.com"]
 dnssec = "require"
 ttl_s = 10
 cache_max = 0
-unknown = false
 [nat]
 modes = ["ICE-HIP-UDP"]
 relays = ["relay"]

@@ -56,7 +56,7 @@ class Records:
                     name = rrset[0].target
         if self.validated:
             response.flags |= dns.flags.AD
-        limit = 65535 if tcp or query.edns >= 0 and query.payload > 512 else 512
+        limit = 65535 if tcp or (query.edns >= 0 and query.payload > 512) else 512
         try:
             wire = response.to_wire(max_size=limit if tcp else min(limit, 1232))
         except dns.exception.TooBig:
@@ -95,9 +95,7 @@ async def name_server(records: Records) -> AsyncIterator[NameServer]:
     loop = asyncio.get_running_loop()
     server = await asyncio.start_server(serve, ADDRESS, 0)
     port = server.sockets[0].getsockname()[1]
-    udp, _ = await loop.create_datagram_endpoint(
-        lambda: _Udp(records), local_addr=(ADDRESS, port)
-    )
+    udp, _ = await loop.create_datagram_endpoint(lambda: _Udp(records), local_addr=(ADDRESS, port))
     try:
         yield NameServer(IPv4Address(ADDRESS), port)
     finally:
@@ -140,5 +138,3 @@ async def ask_tcp(queries: list[bytes], server: NameServer) -> list[bytes]:
         answers.append(await reader.readexactly(length))
     writer.close()
     return answers
-
-

@@ -1,4 +1,4 @@
-"""HIP resource records (RFC 8005 §5), for all kinds of keys, and as another implementation has them."""
+"""HIP resource records (RFC 8005 §5), for all kinds of keys."""
 
 from ipaddress import IPv6Address
 

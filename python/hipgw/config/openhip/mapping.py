@@ -113,7 +113,9 @@ TAGS: dict[str, Tag] = {
         "dns.servers",
         lambda address: None if address is None else [str(NameServerPlace(address, DNS_PORT))],
         lambda servers: parse_name_server(servers[0]).address if servers else None,
-        lambda address: "" if address is None else "is asked for all names then, not for peers only",
+        lambda address: (
+            "" if address is None else "is asked for all names then, not for peers only"
+        ),
     ),
     "endbox_hello_time": Tag("endbox.hello_s", _within(0, 3600), int, _clipped(0, 3600, " s")),
     "endbox_heartbeat_time": Tag(

@@ -143,9 +143,7 @@ class DnsSource:
     ) -> tuple[tuple[Rendezvous, ...], list[float]]:
         """Those that can be found, in the record's order, and how long they are good for."""
 
-        found = await asyncio.gather(
-            *(self._addresses_if_any(name, servers) for name in names)
-        )
+        found = await asyncio.gather(*(self._addresses_if_any(name, servers) for name in names))
         known = [
             (Rendezvous(addresses, name.to_text(omit_final_dot=True)), ttl_s)
             for name, (addresses, ttl_s) in zip(names, found, strict=True)
