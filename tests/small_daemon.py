@@ -73,6 +73,7 @@ class SmallDaemon:
             "port": 10500,
             "counts": {
                 "peers": 1,
+                "found": 2,
                 "established": int(self.established),
                 "associations": 1,
                 "security_associations": 2,

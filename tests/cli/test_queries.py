@@ -17,7 +17,7 @@ def test_status_shows_what_matters(ask: Run) -> None:
     for part in ("1.2.3", "1d 2h", "4711", "host, endbox", HIT_A, "ECDSA P-256", "1.0.0.1"):
         assert part in result.stdout
     assert "UDP, port 10500" in result.stdout
-    assert "1 established, 1 configured" in result.stdout
+    assert "1 established, 1 configured, 2 looked up" in result.stdout
     assert "All is well." in result.stdout
 
 

@@ -49,7 +49,9 @@ class StatusCounts(TypedDict):
     """How many of each there are."""
 
     peers: int
-    """Those that are configured or were looked up."""
+    """Configured ones, and those of the fleet's directory."""
+    found: int
+    """Peers that were looked up."""
     established: int
     """Associations that carry data."""
     associations: int

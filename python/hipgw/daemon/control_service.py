@@ -160,6 +160,7 @@ class ControlService:
     def status(self) -> StatusAnswer:
         config = self._config
         infos = self._driver.machine.associations()
+        found = sum(1 for peer in self._directory if peer.was_found)
         has_lsi = config.host is not None and config.esp.backend is EspBackend.ENGINE
         lsi = str(self._own_lsi()) if has_lsi else None
         identities: list[LocalHitAnswer] = [
@@ -181,7 +182,8 @@ class ControlService:
             "transport": config.hip.transport.value,
             "port": config.hip.port,
             "counts": {
-                "peers": len(self._directory),
+                "peers": len(self._directory) - found,
+                "found": found,
                 "established": sum(1 for info in infos if info.state in UP_STATES),
                 "associations": len(infos),
                 "security_associations": len(self._dataplane.security_associations()),

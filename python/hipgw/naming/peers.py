@@ -61,6 +61,11 @@ class Peer:
         return self.located or self.sought
 
     @property
+    def was_found(self) -> bool:
+        """Whether it is a peer only because it was looked up."""
+        return self.rank == _FOUND_RANK
+
+    @property
     def rank(self) -> int:
         """How its source stands to those of others: the lower one decides about a name."""
         return _RANKS.get(self.source, _FOUND_RANK)
