@@ -149,13 +149,12 @@ def main() -> None:
                 runs.append((run, (cpu_s(daemon) - before) / options.seconds))
             daemon.stop()
     base = statistics.median(run.median for run, _ in runs if run.what == "direct")
-    print(
-        f"{'way':<12}{'queries/s':>12}{'lost':>8}{'median':>12}{'99 %':>12}{'more':>12}{'cpu':>8}"
-    )
+    headings = ("queries/s", "lost", "median", "99 %", "more", "cpu")
+    print(f"{'way':<12}" + "".join(f"{heading:>12}" for heading in headings))
     for run, cpu in runs:
         print(
-            f"{run.what:<12}{run.rate:>12.0f}{run.lost:>8}{run.median * 1e6:>9.0f} µs"
-            f"{run.percentile(0.99) * 1e6:>9.0f} µs{(run.median - base) * 1e6:>9.0f} µs{cpu:>7.0%}"
+            f"{run.what:<12}{run.rate:>12.0f}{run.lost:>12}{run.median * 1e6:>9.0f} µs"
+            f"{run.percentile(0.99) * 1e6:>9.0f} µs{(run.median - base) * 1e6:>9.0f} µs{cpu:>12.0%}"
         )
 
 
