@@ -90,7 +90,8 @@ def test_with_a_zone_alone(lab: Lab) -> None:
     assert one.run(["getent", "hosts", "nobody.hip"], check=False).returncode == 2
     for options in ((), ("-4",), ("-6",)):
         one.run(["ping", *options, "-c1", "-W5", "b.hip"])
-    server = two.popen([sys.executable, "-u", "-m", "http.server", "80", "--bind", "::"], name="http")
+    command = [sys.executable, "-u", "-m", "http.server", "80", "--bind", "::"]
+    server = two.popen(command, name="http")
     wait_until(lambda: "Serving" in server.output(), what="the server")
     for options in ((), ("-4",), ("-6",)):
         page = one.run(["curl", "-sS", "--noproxy", "*", *options, "http://b.hip/"])
