@@ -22,6 +22,7 @@ from hipgw.control.api import (
     PingReplyAnswer,
     RegistrationAnswer,
     RekeyAnswer,
+    ResolveAnswer,
     SaAnswer,
     StatusAnswer,
 )
@@ -72,6 +73,7 @@ class SmallDaemon:
             "port": 10500,
             "counts": {
                 "peers": 1,
+                "found": 2,
                 "established": int(self.established),
                 "associations": 1,
                 "security_associations": 2,
@@ -91,6 +93,8 @@ class SmallDaemon:
                 "compat": "none",
                 "addresses": ["192.0.2.2", "2001:db8::2"],
                 "relays": ["hub"],
+                "rendezvous": [],
+                "source": "configured",
                 "transport": "udp",
                 "roles": ["endbox"],
                 "state": "ESTABLISHED" if self.established else "I1-SENT",
@@ -276,6 +280,52 @@ class SmallDaemon:
                 }
         finally:
             self.cancelled.set()
+
+    async def resolve(self, query: str) -> ResolveAnswer:
+        known = self.established
+        return {
+            "query": query,
+            "name": "plant-b" if known else None,
+            "hit": HIT_B if known else None,
+            "lsi": "1.0.0.2" if known else None,
+            "sources": [
+                {
+                    "source": "configured",
+                    "asked": query,
+                    "duration_s": 0.00001,
+                    "error": None,
+                    "found": [],
+                },
+                {
+                    "source": "dns",
+                    "asked": query,
+                    "duration_s": 0.012,
+                    "error": None,
+                    "found": [
+                        {
+                            "hit": HIT_B,
+                            "other_hits": [],
+                            "name": query,
+                            "addresses": ["192.0.2.2"],
+                            "rendezvous": ["rvs.example (198.51.100.1)"],
+                            "transport": None,
+                            "port": None,
+                            "provenance": "dnssec",
+                            "ttl_s": 300.0,
+                        }
+                    ]
+                    if known
+                    else [],
+                },
+                {
+                    "source": "dht",
+                    "asked": HIT_B,
+                    "duration_s": 3.0,
+                    "error": "no answer within 3 s",
+                    "found": [],
+                },
+            ],
+        }
 
     async def connect(self, peer: str, *, timeout_s: float) -> ConnectAnswer:
         name, hit = self.identify(peer)

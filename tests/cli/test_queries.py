@@ -17,7 +17,7 @@ def test_status_shows_what_matters(ask: Run) -> None:
     for part in ("1.2.3", "1d 2h", "4711", "host, endbox", HIT_A, "ECDSA P-256", "1.0.0.1"):
         assert part in result.stdout
     assert "UDP, port 10500" in result.stdout
-    assert "1 established, 1 configured" in result.stdout
+    assert "1 established, 1 configured, 2 looked up" in result.stdout
     assert "All is well." in result.stdout
 
 
@@ -146,6 +146,17 @@ def test_registrations(ask: Run, ask_json: Callable[..., Any], daemon: ServedDae
     assert ask_json("registrations")[0]["lifetime_s"] == 120.0
     daemon.api.established = False
     assert "nat.relays" in ask("registrations").stdout
+
+
+def test_resolve(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) -> None:
+    text = ask("resolve", "plant-b.example").stdout
+    for part in ("1.0.0.2", HIT_B, "rvs.example (198.51.100.1)", "dnssec", "12.0 ms", "5m"):
+        assert part in text
+    assert "no answer within 3 s" in text
+    answer = ask_json("resolve", "plant-b.example")
+    assert [source["source"] for source in answer["sources"]] == ["configured", "dns", "dht"]
+    daemon.api.established = False
+    assert "nobody" in ask("resolve", "plant-b.example").stdout
 
 
 def test_addresses(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) -> None:

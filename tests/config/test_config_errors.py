@@ -134,6 +134,14 @@ MISTAKES = [
         "less than min_lifetime_s (60)",
         "60 or more",
     ),
+    (
+        HOST + "[naming]\nttl_min_s = 60\nttl_max_s = 20\n",
+        "naming.ttl_max_s",
+        "less than ttl_min_s (60)",
+        "60 or more",
+    ),
+    (HOST + '[naming]\norder = ["dns", "dns"]\n', "naming.order", "dns", ""),
+    (HOST + '[naming]\norder = ["hosts"]\n', "naming.order[0]", "last-known", ""),
     ("[relay]\nfirst_port = 65500\nports = 64\n", "relay.ports", "more than there are", "36"),
     (
         '[relay]\naddresses = ["192.0.2.1", "192.0.2.2"]\n',

@@ -99,6 +99,16 @@ name = "relay"
 hit = "2001:21::2"
 addresses = ["192.0.2.9"]
 transport = "udp"
+[naming]
+order = ["dns", "configured"]
+timeout_s = 2
+ttl_min_s = 1
+ttl_max_s = 600
+negative_ttl_s = 10
+cache_max = 100
+found_max = 50
+keep_s = 60
+unknown = false
 [nat]
 modes = ["ICE-HIP-UDP"]
 relays = ["relay"]

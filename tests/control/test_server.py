@@ -403,6 +403,15 @@ def test_endbox(daemon: ServedDaemon) -> None:
         assert client.endbox() is None
 
 
+def test_resolve(daemon: ServedDaemon) -> None:
+    with ControlClient(daemon.path) as client:
+        answer = client.resolve("plant-b.example")
+        assert (answer["query"], answer["hit"]) == ("plant-b.example", HIT_B)
+        assert [source["source"] for source in answer["sources"]] == ["configured", "dns", "dht"]
+        with pytest.raises(RequestError, match="elements"):
+            client.resolve("x" * 256)
+
+
 def test_every_method_is_tested_here() -> None:
     """A new method needs a test above; this one only reminds of it."""
     assert set(METHODS) == {
@@ -412,6 +421,7 @@ def test_every_method_is_tested_here() -> None:
             "registrations",
             "endbox",
             "ping",
+            "resolve",
             "connect",
             "close",
             "rekey",

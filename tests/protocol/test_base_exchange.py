@@ -2,6 +2,8 @@
 
 import itertools
 from collections import Counter
+from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
@@ -102,6 +104,24 @@ def test_a_second_connect_does_nothing() -> None:
     network.connect(a, b)
     network.run(3)
     assert Counter(kind for name, kind in network.sent if name == "a")[PacketType.I1] == 1
+
+
+def test_a_peer_that_is_found_elsewhere_meanwhile_is_called_there_as_well() -> None:
+    network = Network()
+    a, b = pair(network)
+    here = network.path(a, b)
+    gone = replace(here, remote=ip_address("192.0.2.77"))
+    network.perform(a, a.machine.connect(b.hit, [gone], network.now))
+    network.run(2)
+    assert a.state(b) is State.I1_SENT
+    network.perform(a, a.machine.found_at(b.hit, [here, gone], network.now))
+    network.run(3)
+    assert_joined(a, b)
+    # Nothing comes of it when there is nobody to be found any more.
+    before = len(network.sent)
+    network.perform(a, a.machine.found_at(b.hit, [gone], network.now))
+    network.perform(a, a.machine.found_at(a.hit, [gone], network.now))
+    assert len(network.sent) == before
 
 
 @pytest.mark.parametrize("packet", [PacketType.I1, PacketType.R1, PacketType.I2, PacketType.R2])

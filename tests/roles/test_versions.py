@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hipgw.naming.peers import Peer
+from hipgw.identity.lsi import LsiTable
+from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.roles.versions import VersionPolicy
 
 NEW, OLD = IPv6Address("2001:20::1"), IPv6Address("2001:10::1")
@@ -17,7 +18,7 @@ def peer(*hits: IPv6Address) -> Peer:
 
 def policy(folder: Path, *hits: IPv6Address) -> tuple[VersionPolicy, Peer]:
     one = peer(*hits)
-    return VersionPolicy([one], folder / "heard.json"), one
+    return VersionPolicy(PeerDirectory([one], LsiTable()), folder / "heard.json"), one
 
 
 def test_after_a_failure_the_other_version_is_tried(tmp_path: Path) -> None:

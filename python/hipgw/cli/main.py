@@ -14,6 +14,7 @@ from hipgw.cli import (
     lab,
     queries,
     registrations,
+    resolve,
 )
 from hipgw.cli.openhip import tools as openhip_tools
 from hipgw.cli.openhip import transfer
@@ -32,6 +33,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         queries.counters,
         addresses.addresses,
         registrations.registrations,
+        resolve.resolve,
         events.events,
     ),
     "Act": (contact.ping, contact.connect, contact.close, contact.rekey),

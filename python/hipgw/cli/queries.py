@@ -98,6 +98,8 @@ def _print_status(answer: "StatusAnswer") -> None:
         else "raw, IP protocols 139 and 50"
     )
     pairs["peers"] = f"{counts['established']} established, {counts['peers']} configured"
+    if counts["found"]:
+        pairs["peers"] = f"{pairs['peers']}, {counts['found']} looked up"
     if answer["profiles"]:
         named = (f"{count} {name}" for name, count in answer["profiles"].items())
         pairs["deviating"] = f"{', '.join(named)} (see docs/compat.md)"

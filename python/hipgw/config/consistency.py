@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         EspConfig,
         HipConfig,
         HipV1Config,
+        NamingConfig,
         PeerConfig,
         RelayConfig,
         RvsConfig,
@@ -102,6 +103,17 @@ def check_endbox(endbox: "EndboxConfig") -> None:
     problems += static_problems(endbox)
     if problems:
         raise InconsistentError(problems)
+
+
+def check_naming(naming: "NamingConfig") -> None:
+    """Raise InconsistentError for times that contradict each other."""
+    if naming.ttl_max_s < naming.ttl_min_s:
+        problem = Problem(
+            "ttl_max_s",
+            f"is {naming.ttl_max_s:g}, less than ttl_min_s ({naming.ttl_min_s:g})",
+            f"write {naming.ttl_min_s:g} or more",
+        )
+        raise InconsistentError([problem])
 
 
 def check_relay(relay: "RelayConfig") -> None:

@@ -158,3 +158,13 @@ class ElectionExtent(StrEnum):
 
     MULTICAST = "multicast"
     EVERYTHING = "everything"
+
+
+class SourceName(StrEnum):
+    """Where peers are looked up."""
+
+    CONFIGURED = "configured"
+    FLEET = "fleet"
+    DNS = "dns"
+    DHT = "dht"
+    LAST_KNOWN = "last-known"

@@ -17,6 +17,7 @@ from hipgw.config.tables.esp import EspConfig
 from hipgw.config.tables.hip import HipConfig, HipV1Config, IdentityConfig
 from hipgw.config.tables.host import HostConfig
 from hipgw.config.tables.mobility import MobilityConfig
+from hipgw.config.tables.naming import NamingConfig
 from hipgw.config.tables.nat import NatConfig, RelayConfig
 from hipgw.config.tables.openhip import OpenHipConfig, OpenHipHostConfig
 from hipgw.config.tables.peer import PeerConfig
@@ -33,6 +34,7 @@ __all__ = [
     "HostConfig",
     "IdentityConfig",
     "MobilityConfig",
+    "NamingConfig",
     "NatConfig",
     "OpenHipConfig",
     "OpenHipHostConfig",
@@ -50,6 +52,7 @@ class Config(Table):
     esp: EspConfig = Field(default_factory=EspConfig)
     mobility: MobilityConfig = Field(default_factory=MobilityConfig)
     peers: tuple[PeerConfig, ...] = Field(default=(), alias="peer", max_length=65536)
+    naming: NamingConfig = Field(default_factory=NamingConfig)
     nat: NatConfig = Field(default_factory=NatConfig)
     host: HostConfig | None = None
     endbox: EndboxConfig | None = None

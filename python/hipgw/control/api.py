@@ -49,7 +49,9 @@ class StatusCounts(TypedDict):
     """How many of each there are."""
 
     peers: int
-    """Configured ones."""
+    """Configured ones, and those of the fleet's directory."""
+    found: int
+    """Peers that were looked up."""
     established: int
     """Associations that carry data."""
     associations: int
@@ -77,7 +79,7 @@ class StatusAnswer(TypedDict):
 
 
 class PeerAnswer(TypedDict):
-    """A configured peer, or a stranger while it is associated."""
+    """A peer that is configured or was looked up, or a stranger while it is associated."""
 
     name: str | None
     """Null for a stranger."""
@@ -90,6 +92,10 @@ class PeerAnswer(TypedDict):
     addresses: list[str]
     relays: list[str]
     """Names of the relays that it is called by, besides its addresses."""
+    rendezvous: list[str]
+    """Rendezvous servers that it is called by, before its addresses."""
+    source: str | None
+    """Who said that there is such a peer: `configured`, or a source of `naming.order`."""
     transport: Literal["udp", "raw"]
     roles: list[str]
     """The roles that it takes part in."""
@@ -310,6 +316,50 @@ class RegistrationAnswer(TypedDict):
     """Addresses that a data relay keeps for its client."""
 
 
+class FoundAnswer(TypedDict):
+    """What one source of names knows of one peer."""
+
+    hit: str
+    other_hits: list[str]
+    """HITs of the same peer in other versions of HIP."""
+    name: str | None
+    addresses: list[str]
+    rendezvous: list[str]
+    """Rendezvous servers, in order: their names with addresses in brackets, or addresses alone."""
+    transport: Literal["udp", "raw"] | None
+    """Null if the source does not tell, as is `port`."""
+    port: int | None
+    provenance: str
+    """How far it can be trusted: `configured`, `operator-signed`, `self-signed`, `dnssec` or
+    `unsigned`."""
+    ttl_s: float
+
+
+class SourceAnswer(TypedDict):
+    """What one source of names said, and how long it took."""
+
+    source: str
+    """As in `naming.order`."""
+    asked: str
+    """The name or HIT that it was asked for."""
+    duration_s: float
+    error: str | None
+    """Why it could not be asked."""
+    found: list[FoundAnswer]
+
+
+class ResolveAnswer(TypedDict):
+    """Who a name, HIT or LSI stands for, and what each source of names says."""
+
+    query: str
+    name: str | None
+    """The peer that packets go to now, as far as one is known: null for one that is only found."""
+    hit: str | None
+    lsi: str | None
+    sources: list[SourceAnswer]
+    """In the order in which they are believed; asked for the name first, then for its HIT."""
+
+
 class EndboxPeerAnswer(TypedDict):
     """A peer that shares the endbox's LAN, or may not."""
 
@@ -454,6 +504,10 @@ class ControlApi(Protocol):
 
     def identify(self, peer: str) -> tuple[str, str]:
         """Name and HIT of a peer given by name, HIT or LSI. Raises UnknownPeerError."""
+        ...
+
+    async def resolve(self, query: str) -> ResolveAnswer:
+        """Ask all sources of names for a name, HIT or LSI, whatever is remembered."""
         ...
 
     async def connect(self, peer: str, *, timeout_s: float) -> ConnectAnswer:

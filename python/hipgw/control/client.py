@@ -23,6 +23,7 @@ from hipgw.control.api import (
     PingSummary,
     RegistrationAnswer,
     RekeyAnswer,
+    ResolveAnswer,
     SaAnswer,
     StatusAnswer,
 )
@@ -35,6 +36,9 @@ SOCKET_VARIABLE = "HIPGW_SOCKET"
 """The environment variable that names another socket."""
 
 TIMEOUT_S = 10.0
+
+LOOK_UP_LIMIT_S = 130.0
+"""Longest that a look-up may take: two questions, each within the longest `naming.timeout_s`."""
 
 ANSWER_LIMIT_BYTES = 1024 * 1024 * 1024
 """Longest answer that is read: the security associations of a million peers fit."""
@@ -128,6 +132,12 @@ class ControlClient:
     def endbox(self) -> EndboxAnswer | None:
         """The LAN that an endbox shares with its peers; None without the role."""
         return cast(EndboxAnswer | None, self.request("endbox"))
+
+    def resolve(self, query: str) -> ResolveAnswer:
+        """What each source of names says about a name, HIT or LSI."""
+        request_id = self._send("resolve", {"query": query})
+        answer = self._answer(request_id, silence_s=self._timeout_s + LOOK_UP_LIMIT_S)
+        return cast(ResolveAnswer, answer.get("result"))
 
     def connect(self, peer: str, *, timeout_s: float = 15.0) -> ConnectAnswer:
         """Make an association and wait for it."""

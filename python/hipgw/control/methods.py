@@ -134,6 +134,21 @@ METHODS: dict[str, Method] = {
             ),
         ),
         Method(
+            "resolve",
+            "Ask all sources of names, and tell what each says.",
+            "ResolveAnswer",
+            (
+                Parameter(
+                    "query",
+                    str,
+                    "A name (with or without `.hip`), HIT or LSI.",
+                    required=True,
+                    minimum=1,
+                    maximum=PEER_LIMIT,
+                ),
+            ),
+        ),
+        Method(
             "connect",
             "Make an association and wait for it.",
             "ConnectAnswer",

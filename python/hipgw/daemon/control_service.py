@@ -35,6 +35,7 @@ from hipgw.control.api import (
     PingReplyAnswer,
     RegistrationAnswer,
     RekeyAnswer,
+    ResolveAnswer,
     SaAnswer,
     StatusAnswer,
 )
@@ -45,7 +46,9 @@ from hipgw.daemon.endbox import allowed_peers
 from hipgw.daemon.endbox_answers import election_answer, endbox_answer, multicast_answer
 from hipgw.daemon.events import event_answer, path_answer
 from hipgw.daemon.health import Health
+from hipgw.daemon.naming import NamingServices
 from hipgw.daemon.registration_answers import registration_answers
+from hipgw.daemon.resolve_answers import rendezvous_text, resolve_answer
 from hipgw.dataplane.backend import DataPlane, SecurityAssociation
 from hipgw.errors import LocalProtocolError
 from hipgw.identity.hit import hit_version
@@ -84,6 +87,7 @@ class ControlService:
         dataplane: DataPlane,
         directory: PeerDirectory,
         watch: AddressWatch,
+        naming: NamingServices,
         request_stop: Callable[[], None],
     ) -> None:
         self._config = config
@@ -94,6 +98,7 @@ class ControlService:
         self._dataplane = dataplane
         self._directory = directory
         self._watch = watch
+        self._naming = naming
         self._request_stop = request_stop
         allowed = allowed_peers(config, [identity.hit for identity in identities])
         self._health = Health(config, directory, endboxes=allowed)
@@ -112,8 +117,16 @@ class ControlService:
         """Set once there is one on the LAN."""
         self.multicast: MulticastGroup | None = None
         """Set once there is one."""
+        directory.subscribe(self._peer_changed)
 
     # -- news --------------------------------------------------------------------------------
+
+    def _peer_changed(self, old: Peer | None, new: Peer | None) -> None:
+        """Who was taken out of the directory leaves nothing behind."""
+        if old is not None and new is None:
+            self._rtts.pop(old.hit, None)
+            self._attempts.pop(old.hit, None)
+            self._failures.pop(old.hit, None)
 
     def handle_event(self, event: Effect) -> None:
         """Take note of what happened, and wake those who wait for it."""
@@ -151,6 +164,7 @@ class ControlService:
         infos = self._driver.machine.associations()
         # Clients of the rendezvous server that are silent: nothing is up with them but that.
         resting = self._driver.machine.resting_count
+        found = sum(1 for peer in self._directory if peer.was_found)
         has_lsi = config.host is not None and config.esp.backend is EspBackend.ENGINE
         lsi = str(self._own_lsi()) if has_lsi else None
         identities: list[LocalHitAnswer] = [
@@ -172,7 +186,8 @@ class ControlService:
             "transport": config.hip.transport.value,
             "port": config.hip.port,
             "counts": {
-                "peers": len(self._directory),
+                "peers": len(self._directory) - found,
+                "found": found,
                 "established": resting + sum(1 for info in infos if info.state in UP_STATES),
                 "associations": resting + len(infos),
                 "security_associations": len(self._dataplane.security_associations()),
@@ -293,7 +308,14 @@ class ControlService:
             if sequence < count:
                 await asyncio.sleep(max(0.0, began + interval_s - time.monotonic()))
 
+    async def resolve(self, query: str) -> ResolveAnswer:
+        return await resolve_answer(
+            query, self._naming.resolver, self._directory, self._naming.suffix
+        )
+
     async def connect(self, peer: str, *, timeout_s: float) -> ConnectAnswer:
+        if self._directory.find(peer) is None:
+            await self._naming.look_up(peer)
         hit = self._hit(peer)
         known = self._directory.by_hit(hit)
         duration_s: float | None = None
@@ -395,6 +417,8 @@ class ControlService:
         answer["name"] = peer.name
         answer["addresses"] = [str(address) for address in peer.addresses]
         answer["relays"] = self._relay_names.get(peer.name, [])
+        answer["rendezvous"] = [rendezvous_text(server) for server in peer.rendezvous]
+        answer["source"] = peer.source
         answer["transport"] = "udp" if peer.udp else "raw"
         if info is None:
             answer["version"] = hit_version(peer.hit)
@@ -419,6 +443,8 @@ class ControlService:
             "compat": info.compat if info else "none",
             "addresses": [],
             "relays": [],
+            "rendezvous": [],
+            "source": None,
             "transport": Transport.UDP.value,
             "roles": [],
             "state": info.state.value if info else State.UNASSOCIATED.value,

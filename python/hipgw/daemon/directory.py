@@ -2,6 +2,7 @@
 
 from ipaddress import IPv6Address
 
+from hipgw.config.names import SourceName
 from hipgw.config.schema import Config, PeerConfig
 from hipgw.identity.lsi import LsiTable
 from hipgw.naming.peers import Peer, PeerDirectory
@@ -30,6 +31,7 @@ def make_directory(config: Config) -> tuple[PeerDirectory, LsiTable]:
                 for relay in config.relays_of(entry)
                 for address in relay.addresses
             ),
+            sought=is_sought(config, entry),
         )
         for entry in config.peers
     ]
@@ -39,3 +41,8 @@ def make_directory(config: Config) -> tuple[PeerDirectory, LsiTable]:
 def hits_of(config: Config, entry: PeerConfig) -> tuple[IPv6Address, ...]:
     """The HITs that a peer is talked to by, the preferred one first."""
     return tuple(entry.hits[version] for version in config.versions_of(entry))
+
+
+def is_sought(config: Config, entry: PeerConfig) -> bool:
+    """Whether it is worth calling a peer without addresses, because somebody may know one."""
+    return SourceName.DNS in config.naming.order and "." in entry.name

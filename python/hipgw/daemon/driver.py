@@ -10,6 +10,7 @@ from hipgw.daemon.puzzles import PuzzleRunner
 from hipgw.daemon.transport import ControlTransport
 from hipgw.errors import HipgwError, LocalProtocolError
 from hipgw.identity.hit import hit_version
+from hipgw.naming.finder import PeerFinder
 from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.protocol.compat import PROFILES
 from hipgw.protocol.effects import (
@@ -35,6 +36,9 @@ from hipgw.wire.icmp import TooBig
 
 _log = logging.getLogger(__name__)
 
+IMPATIENCE_S = 2.0
+"""How long a peer may be silent that is called, until it is looked up."""
+
 
 class HipDriver:
     """Joins the sans-IO machine with the sockets, the data plane and the clock.
@@ -52,6 +56,7 @@ class HipDriver:
         directory: PeerDirectory,
         listener: Callable[[Effect], None],
         versions: VersionPolicy,
+        finder: PeerFinder,
     ) -> None:
         self.machine = machine
         self._transport = transport
@@ -59,6 +64,7 @@ class HipDriver:
         self._directory = directory
         self._listener = listener
         self._versions = versions
+        self._finder = finder
         self._loop = asyncio.get_running_loop()
         self._puzzles = PuzzleRunner(self._loop, self._puzzle_solved)
         self._timer: asyncio.TimerHandle | None = None
@@ -67,6 +73,8 @@ class HipDriver:
         self._retries: dict[IPv6Address, asyncio.TimerHandle] = {}
         self._waiting: dict[IPv6Address, Peer] = {}
         """Those that `_retries` is about."""
+        self._impatient: set[IPv6Address] = set()
+        """Peers that are looked up if they do not answer soon."""
 
     # -- inputs ------------------------------------------------------------------------------
 
@@ -88,12 +96,29 @@ class HipDriver:
     def connect(self, peer: Peer) -> None:
         """Begin a base exchange with a peer, unless one is under way or done.
 
-        If it fails and the peer may be talked to in another version of HIP, that is tried.
+        If it fails and the peer may be talked to in another version of HIP, that is tried. A peer
+        that was not reached where it was thought to be, or of which nothing is known, is looked up
+        first.
         """
-        if not self.is_up(peer.hit):
+        if self.is_up(peer.hit):
+            return
+        peer = self._directory.by_hit(peer.hit) or peer
+        if self._finder.wanted(peer):
+            self._finder.refresh(peer, self._connect_found)
+        else:
             self._connect_by(peer, peer.hit)
 
-    def _connect_by(self, peer: Peer, hit: IPv6Address) -> None:
+    def _connect_found(self, peer: Peer | None) -> None:
+        if peer is not None and not self.is_up(peer.hit):
+            self._connect_by(peer, peer.hit)
+
+    def lost(self, hit: IPv6Address) -> None:
+        """A peer is not heard any more: before it is called again, it is looked up."""
+        if (peer := self._directory.by_hit(hit)) is not None:
+            self._finder.failed(peer)
+
+    def _paths(self, peer: Peer, hit: IPv6Address) -> list[Path]:
+        """Where a peer is called, in order; empty without a route to anywhere."""
         compat = PROFILES[peer.compat(hit)]
 
         def transport(address: IPAddress) -> Transport:
@@ -109,15 +134,38 @@ class HipDriver:
             for address, port in peer.relays
             if (local := self._transport.source_address(address)) is not None
         ]
+        return paths
+
+    def _connect_by(self, peer: Peer, hit: IPv6Address) -> None:
+        paths = self._paths(peer, hit)
         if not paths:
             # No network yet, or the route is gone: the same as silence, so it is tried again.
-            failed = Failed(self.machine.local_hit, peer.hit, "there is no route to it")
-            self._listener(failed)
+            reason = "there is no route to it" if peer.located else "nobody knows its address"
+            self._finder.failed(peer)
+            self._listener(Failed(self.machine.local_hit, peer.hit, reason))
             return
         try:
             self.perform(self.machine.connect(hit, paths, time.monotonic()))
         except LocalProtocolError as error:
             self._failed(Failed(self.machine.local_hit, hit, str(error)))
+            return
+        if not self._finder.is_fresh(peer):
+            self._impatient.add(peer.hit)
+            self._loop.call_later(IMPATIENCE_S, self._unanswered, peer.hit, hit)
+
+    def _unanswered(self, primary: IPv6Address, hit: IPv6Address) -> None:
+        """A peer does not answer: while it is being called on, see whether it is elsewhere."""
+        if primary not in self._impatient:
+            return
+        self._impatient.discard(primary)
+        peer = self._directory.by_hit(primary)
+        if peer is not None and not self.is_up(hit) and self._finder.failed(peer):
+            self._finder.refresh(peer, lambda found: self._call_elsewhere(found, hit))
+
+    def _call_elsewhere(self, peer: Peer | None, hit: IPv6Address) -> None:
+        if peer is not None and not self.is_up(hit):
+            paths = self._paths(peer, hit)
+            self.perform(self.machine.found_at(hit, paths, time.monotonic()))
 
     def _failed(self, effect: Failed) -> None:
         """An exchange has failed: go on with another version of HIP, if there is one."""
@@ -132,11 +180,29 @@ class HipDriver:
                 )
                 self._loop.call_soon(self._connect_by, peer, other)
                 return
+            if self._finder.failed(peer):
+                self._finder.refresh(peer, lambda found: self._look_elsewhere(effect, peer, found))
+                return
         self._listener(effect)
+
+    def _look_elsewhere(self, effect: Failed, before: Peer, found: Peer | None) -> None:
+        """An exchange has failed, and the peer was looked up: is there another place to try?"""
+        if found is not None and self.is_up(found.hit):
+            return
+        if found is None or (found.rendezvous, found.addresses) == (
+            before.rendezvous,
+            before.addresses,
+        ):
+            self._finder.failed(before)
+            self._listener(effect)
+            return
+        _log.info("a peer is called where it was found", extra={"peer": found.name})
+        self._connect_by(found, found.hit)
 
     def _established(self, effect: Established) -> None:
         """Of several versions of HIP, the one that is preferred stays."""
         hit = effect.peer_hit
+        self._impatient.discard(self._directory.primary(hit))
         self._versions.established(hit)
         self._listener(effect)
         peer = self._directory.by_hit(hit)

@@ -19,6 +19,8 @@ from hipgw.daemon.control_service import ControlService
 from hipgw.daemon.directory import make_directory
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.machine_settings import machine_config
+from hipgw.daemon.naming import NamingServices, Surroundings
+from hipgw.daemon.naming_parts import build
 from hipgw.daemon.stun import StunRunner
 from hipgw.daemon.transport import ControlTransport
 from hipgw.dataplane.backend import (
@@ -107,7 +109,6 @@ class Service:
         self._stun: StunRunner | None = None
         self._multicast: MulticastGroup | None = None
         self._limits = Limits(config.esp.rekey_packets, config.esp.rekey_bytes)
-        self._names = {str(hit): peer.name for peer in config.peers for hit in peer.hits.values()}
         own = [identity.hit for identity in identities]
         self._allowed = endbox.allowed_peers(config, own)
 
@@ -173,6 +174,21 @@ class Service:
             self._multicast, membership = group
             stack.callback(membership.close)
 
+        self._naming = NamingServices(
+            Surroundings(
+                config,
+                self._config_file,
+                self._identities,
+                directory,
+                own_lsi,
+                journal,
+                self._roles,
+                lambda: self._watch.addresses,
+            )
+        )
+        stack.push_async_callback(self._naming.stop)
+        build(self._naming)
+
         server_slot = contextlib.AsyncExitStack()
         await stack.enter_async_context(server_slot)
         self._versions = VersionPolicy(directory, config.daemon.state_dir / "heard-in-v2.json")
@@ -184,6 +200,7 @@ class Service:
             directory,
             self._handle_event,
             self._versions,
+            self._naming.finder,
         )
         stack.callback(driver.stop)
         if config.nat.stun_servers:
@@ -197,6 +214,7 @@ class Service:
             dataplane,
             directory,
             self._watch,
+            self._naming,
             self._stop.set,
         )
         self._server = ControlServer(
@@ -205,6 +223,7 @@ class Service:
         await self._server.start()
         server_slot.push_async_callback(self._server.stop)
 
+        await self._naming.prepare()
         self._drop_privileges(journal)
         dataplane.start(busy_poll_us=config.esp.busy_poll_us, realtime=config.esp.realtime)
         stack.callback(dataplane.stop)
@@ -226,10 +245,11 @@ class Service:
             self._control.election = timers.election
             self._control.multicast = self._multicast
         self._start_roles(directory)
+        await self._naming.start(driver)
         _log.info(
             "hipgw is running", extra={"hit": str(identity.hit), "roles": ",".join(config.roles)}
         )
-        if self._call and (peer := directory.find(self._call)) is not None:
+        if self._call and (peer := await self._naming.look_up(self._call)) is not None:
             driver.connect(peer)
 
     def _security_associations(self, dataplane: DataPlane) -> SecurityAssociations | WithoutData:
@@ -306,7 +326,14 @@ class Service:
     def _start_roles(self, directory: PeerDirectory) -> None:
         config = self._config
         if config.host is not None:
-            self._roles.append(HostRole(directory, self._dataplane, self._driver))
+            self._roles.append(
+                HostRole(
+                    directory,
+                    self._dataplane,
+                    self._driver,
+                    self._naming.finder if config.naming.unknown else None,
+                )
+            )
         if config.endbox is not None:
             members = {entry.name for entry in self._allowed}
             peers = [peer for peer in directory if peer.name in members]
@@ -350,6 +377,7 @@ class Service:
             self._stun.addresses_changed(addresses)
         if self._multicast is not None:
             self._multicast.addresses_changed(addresses)
+        self._naming.addresses_changed(addresses)
 
     def _dataplane_readable(self) -> None:
         for event in self._dataplane.drain_events():
@@ -417,6 +445,7 @@ class Service:
         self._control.handle_event(event)
         if isinstance(event, PingReply | PathChanged):
             self._dead_peers.answered(event.peer_hit, time.monotonic())
+        self._naming.handle_event(event)
         for role in self._roles:
             role.handle_event(event)
         match event:
@@ -497,8 +526,8 @@ class Service:
 
     def _named(self, hit: IPv6Address | None) -> dict[str, str]:
         """A peer in a log record: its HIT, and its name if it is configured."""
-        name = self._names.get(str(hit))
-        return {"peer_hit": str(hit), **({"peer": name} if name else {})}
+        peer = self._directory.by_hit(hit) if hit is not None else None
+        return {"peer_hit": str(hit), **({"peer": peer.name} if peer else {})}
 
     async def _look_at_traffic(self) -> None:
         interval_s = LOOK_S
@@ -535,6 +564,7 @@ class Service:
             for hit in found.ask:
                 self._driver.ping(hit)
             for hit in found.dead:
+                self._driver.lost(hit)
                 self._driver.close(hit, "it does not answer any more")
 
     def _renew_worn(self, associations: list[SecurityAssociation]) -> None:

@@ -111,6 +111,24 @@ def begin(
         core.send(i1, path, peer_hit)
 
 
+def widen(core: Core, association: Association, paths: Sequence[Path], now: float) -> None:
+    """Call a peer that has not answered yet at more places, before the others (§6.6)."""
+    exchange = association.initiating
+    if exchange is None or association.state is not State.I1_SENT:
+        return
+    new = tuple(path for path in paths if path not in exchange.paths)
+    if not new:
+        return
+    exchange.paths = (*new, *exchange.paths)
+    exchange.next_path = 0
+    # The new places get as many chances as the old ones had.
+    exchange.retransmission = core.retransmission(now)
+    association.mobility.home = exchange.paths
+    core.arm(association)
+    for path in new[:FIRST_PATHS_MAX]:
+        core.send(exchange.i1, path, association.peer_hit)
+
+
 def handle_r1(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     """Check an R1 and have its puzzle solved (§6.8). Raises Dropped."""
     local = receiver(core, packet)

@@ -125,6 +125,12 @@ class HipMachine:
             raise LocalProtocolError("too many associations are being made") from None
         return self._drain()
 
+    def found_at(self, peer_hit: IPv6Address, paths: Sequence[Path], now: float) -> list[Effect]:
+        """A peer that is being called and has not answered may be here as well; else nothing."""
+        for association in self._core.with_peer(peer_hit):
+            initiator.widen(self._core, association, paths, now)
+        return self._drain()
+
     def datagram_received(self, data: bytes, path: Path, now: float) -> list[Effect]:
         """Process one HIP packet, without any UDP marker; never raises."""
         core = self._core

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 
 from hipgw.dataplane.backend import DataPlane
-from hipgw.naming.peers import PeerDirectory
+from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.protocol.effects import Closed, Effect, Established, Failed
-from hipgw.roles.role import Associations
+from hipgw.roles.role import Associations, Finder
 
 _log = logging.getLogger(__name__)
 
@@ -18,15 +18,28 @@ class HostRole:
     name = "host"
 
     def __init__(
-        self, directory: PeerDirectory, dataplane: DataPlane, associations: Associations
+        self,
+        directory: PeerDirectory,
+        dataplane: DataPlane,
+        associations: Associations,
+        finder: Finder | None = None,
     ) -> None:
+        """*finder* looks up HITs that are no peer's; without it, packets to them are dropped."""
         self._directory = directory
         self._dataplane = dataplane
         self._associations = associations
+        self._finder = finder
 
     def start(self) -> None:
+        self._directory.subscribe(self._peer_changed)
         for peer in self._directory:
             self._dataplane.set_lsi(peer.lsi, peer.hit)
+
+    def _peer_changed(self, old: Peer | None, new: Peer | None) -> None:
+        if old is not None and (new is None or new.lsi != old.lsi):
+            self._dataplane.remove_lsi(old.lsi)
+        if new is not None and (old is None or new.lsi != old.lsi):
+            self._dataplane.set_lsi(new.lsi, new.hit)
 
     def handle_event(self, event: Effect) -> None:
         match event:
@@ -52,15 +65,26 @@ class HostRole:
 
     def acquire(self, destination: IPv4Address | IPv6Address) -> bool:
         peer = self._directory.by_destination(destination)
-        if peer is None or not peer.reachable:
-            _log.warning(
-                "packet for a peer without a known address",
-                extra={"destination": str(destination)},
-            )
-            self._dataplane.drop_held(destination)
-            return True
-        self._associations.connect(peer)
+        if peer is not None:
+            # Also one of which no place is known: it is looked up.
+            self._associations.connect(peer)
+        elif peer is None and self._finder is not None and isinstance(destination, IPv6Address):
+            self._finder.find(destination, lambda found: self._found(destination, found))
+        else:
+            self._unknown(destination)
         return True
+
+    def _found(self, destination: IPv6Address, peer: Peer | None) -> None:
+        if peer is not None and peer.located:
+            self._associations.connect(peer)
+        else:
+            self._unknown(destination)
+
+    def _unknown(self, destination: IPv4Address | IPv6Address) -> None:
+        _log.warning(
+            "packet for a peer without a known address", extra={"destination": str(destination)}
+        )
+        self._dataplane.drop_held(destination)
 
     def _drop_held(self, hit: IPv6Address) -> None:
         """Nobody answers: what waits for this peer will never be of use."""

@@ -1,6 +1,6 @@
 """What every role offers the daemon, and what the daemon offers every role."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
@@ -19,6 +19,13 @@ class Associations(Protocol):
 
     def is_up(self, hit: IPv6Address) -> bool:
         """Whether data can flow to this peer now."""
+
+
+class Finder(Protocol):
+    """How a role has a HIT looked up that is no peer's."""
+
+    def find(self, hit: IPv6Address, then: Callable[[Peer | None], None]) -> None:
+        """Call *then* with the peer when it was found, or with None."""
 
 
 class Role(Protocol):

@@ -2,12 +2,11 @@
 
 import json
 import logging
-from collections.abc import Iterable
 from ipaddress import IPv6Address
 from pathlib import Path
 
 from hipgw.identity.hit import hit_version, is_hit
-from hipgw.naming.peers import Peer
+from hipgw.naming.peers import Peer, PeerDirectory
 
 REMEMBERED_MAX = 65536
 """Peers; one for each that may be configured."""
@@ -24,15 +23,16 @@ class VersionPolicy:
     concerned: that is their policy.
     """
 
-    def __init__(self, peers: Iterable[Peer], file: Path) -> None:
+    def __init__(self, directory: PeerDirectory, file: Path) -> None:
         """Read what is known from *file*; one that cannot be used counts as empty."""
-        self._peers = {hit: peer for peer in peers for hit in peer.hits}
+        self._directory = directory
         self._file = file
-        self._modern = {hit for hit in _read(file) if hit in self._peers}
+        # Also those that are no peers now: they may be found again.
+        self._modern = set(_read(file))
 
     def allows(self, hit: IPv6Address) -> bool:
         """Whether a peer may be talked to by this one of its HITs."""
-        peer = self._peers.get(hit)
+        peer = self._directory.by_hit(hit)
         if peer is None or hit == peer.hit or hit_version(hit) > 1:
             return True
         return peer.hit not in self._modern
@@ -44,11 +44,16 @@ class VersionPolicy:
 
     def established(self, hit: IPv6Address) -> None:
         """An association was made: take note of a peer that speaks HIPv2 after all."""
-        peer = self._peers.get(hit)
+        peer = self._directory.by_hit(hit)
         if peer is None or len(peer.hits) < 2 or hit_version(hit) < 2 or hit in self._modern:
             return
         if peer.hit != hit:
             return  # its policy prefers HIPv1
+        if len(self._modern) >= REMEMBERED_MAX:
+            _log.warning(
+                "no more peers can be remembered to speak HIPv2", extra={"peer": peer.name}
+            )
+            return
         self._modern.add(hit)
         try:
             text = json.dumps(sorted(map(str, self._modern)))

@@ -1,0 +1,14 @@
+"""What of naming is built for a configuration: one function for each subject."""
+
+from collections.abc import Callable
+
+from hipgw.daemon.naming import NamingServices
+
+PARTS: tuple[Callable[[NamingServices], None], ...] = ()
+"""Called in this order, while the daemon is root; what is not configured adds nothing."""
+
+
+def build(services: NamingServices) -> None:
+    """Add all sources and parts. Raises HipgwError for what cannot be used."""
+    for part in PARTS:
+        part(services)

@@ -1,0 +1,77 @@
+"""Peers are found by what their configuration does not say."""
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from hipgw.lab import Lab, wait_until
+from hipgw.lab.topologies import GatewayNetwork, Site, host_pair
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab("naming") as lab:
+        yield lab
+
+
+def without(site: Site, key: str) -> None:
+    """Take a key out of all peers of a configuration."""
+    file = site.daemon.config_file
+    kept = (line for line in file.read_text().splitlines() if not line.startswith(f"{key} = "))
+    file.write_text("\n".join(kept) + "\n")
+
+
+def resolve(site: Site, query: str) -> Any:
+    """What `hipgw resolve --json` says."""
+    done = site.gateway.run(
+        [
+            *(sys.executable, "-m", "hipgw.cli.main", "resolve", query, "--json"),
+            *("--socket", site.daemon.control_socket),
+        ],
+        check=False,
+    )
+    return json.loads(done.stdout)
+
+
+def started(network: GatewayNetwork) -> tuple[Site, Site]:
+    network.start()
+    one, two = network.sites
+    return one, two
+
+
+def test_who_is_not_where_it_is_configured_is_found_where_it_was_last(lab: Lab) -> None:
+    """The configuration of each has another mistake: a wrong address, and none."""
+    network = host_pair(lab)
+    one, two = network.sites
+    text = one.daemon.config_file.read_text()
+    one.daemon.config_file.write_text(text.replace("192.168.102.1", "192.168.102.77"))
+    one, two = started(network)
+    hits = [str(site.daemon.hit) for site in network.sites]
+    assert two.gateway.ping(hits[0], timeout_s=5), "the one that knows begins"
+    for site in network.sites:
+        site.daemon.stop()
+    without(two, "addresses")
+    for site in network.sites:
+        site.daemon.start()
+    found = {source["source"]: source["found"] for source in resolve(one, hits[1])["sources"]}
+    assert found["last-known"][0]["addresses"] == ["192.168.102.1"]
+    assert found["configured"][0]["addresses"] == ["192.168.102.77"]
+    assert wait_until(
+        lambda: one.gateway.ping(hits[1], timeout_s=5), 20.0, what="the one with a wrong address"
+    )
+    one.daemon.request("close", peer="g2", timeout_s=3.0)
+    assert wait_until(lambda: two.gateway.ping(hits[0], timeout_s=5), 20.0, what="that without one")
+
+
+def test_a_hit_that_nobody_knows_costs_nothing_but_patience(lab: Lab) -> None:
+    one, two = started(host_pair(lab))
+    assert not one.gateway.ping("2001:20::dead:beef", timeout_s=1)
+    answer = resolve(one, "2001:20::dead:beef")
+    assert answer["hit"] is None
+    assert {source["source"] for source in answer["sources"]} >= {"configured", "last-known"}
+    assert one.gateway.ping(str(two.daemon.hit), timeout_s=5)
