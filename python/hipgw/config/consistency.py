@@ -5,7 +5,13 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from hipgw.config.endbox_consistency import ownership_problems, static_problems
-from hipgw.config.names import CompatName, EspBackend, HipVersionName, NatModeName
+from hipgw.config.names import (
+    CompatName,
+    EspBackend,
+    HipVersionName,
+    NatModeName,
+    ResolverIntegration,
+)
 from hipgw.config.problems import InconsistentError, Problem, did_you_mean
 from hipgw.identity.hit import hit_version
 from hipgw.identity.lsi import LSI_PREFIX
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
         NamingConfig,
         PeerConfig,
         RelayConfig,
+        RvsConfig,
     )
 
 _LEAST_LIFETIMES = {
@@ -31,6 +38,7 @@ _LEAST_LIFETIMES = {
 }
 """More often would be all that a machine does."""
 _PORTS = 65536
+_DNS_PORT = 53
 _LEAST_PATH_MTU = 576
 """What every IPv4 host has to accept (RFC 791 §3.1)."""
 
@@ -117,15 +125,7 @@ def check_naming(naming: "NamingConfig") -> None:
 
 def check_relay(relay: "RelayConfig") -> None:
     """Raise InconsistentError for a relay whose figures contradict each other."""
-    problems = []
-    if relay.max_lifetime_s < relay.min_lifetime_s:
-        problems.append(
-            Problem(
-                "max_lifetime_s",
-                f"is {relay.max_lifetime_s:g}, less than min_lifetime_s ({relay.min_lifetime_s:g})",
-                f"write {relay.min_lifetime_s:g} or more",
-            )
-        )
+    problems = _lifetimes(relay)
     if relay.first_port + relay.ports > _PORTS:
         problems.append(
             Problem(
@@ -141,6 +141,20 @@ def check_relay(relay: "RelayConfig") -> None:
         )
     if problems:
         raise InconsistentError(problems)
+
+
+def check_lifetime_range(service: "RvsConfig") -> None:
+    """Raise InconsistentError for lifetimes that contradict each other."""
+    if problems := _lifetimes(service):
+        raise InconsistentError(problems)
+
+
+def _lifetimes(service: "RelayConfig | RvsConfig") -> list[Problem]:
+    longest, shortest = service.max_lifetime_s, service.min_lifetime_s
+    if longest >= shortest:
+        return []
+    what = f"is {longest:g}, less than min_lifetime_s ({shortest:g})"
+    return [Problem("max_lifetime_s", what, f"write {shortest:g} or more")]
 
 
 def check_hip(hip: "HipConfig", esp: "EspConfig") -> None:
@@ -192,9 +206,11 @@ def check_config(config: "Config") -> None:
         *ownership_problems(config),
         *_host(config),
         *_relays(config),
+        *_rendezvous(config),
         *_backend(config),
         *_stun(config),
         *_versions(config),
+        *_dns(config),
     ]
     if problems:
         raise InconsistentError(problems)
@@ -213,6 +229,21 @@ def _backend(config: "Config") -> list[Problem]:
         for table, what in lacking.items()
         if getattr(config, table) is not None
     ]
+
+
+def _dns(config: "Config") -> list[Problem]:
+    """Names are answered with HITs and LSIs, which only the host role makes reachable."""
+    dns = config.dns
+    if dns is None:
+        return []
+    problems = []
+    if config.host is None and dns.intercept and "intercept" in dns.model_fields_set:
+        what = "is true, but nothing reaches HITs and LSIs without [host]"
+        problems.append(Problem("dns.intercept", what, "add [host], or leave it out"))
+    if dns.port != _DNS_PORT and dns.resolver is not ResolverIntegration.OFF:
+        what = f"is {dns.port}, but the resolvers of programs ask at {_DNS_PORT} only"
+        problems.append(Problem("dns.port", what, 'leave it out, or write dns.resolver = "off"'))
+    return problems
 
 
 def _versions(config: "Config") -> list[Problem]:
@@ -275,7 +306,7 @@ def _roles(config: "Config") -> list[Problem]:
             Problem(
                 "",
                 "turns no role on",
-                "add a [host], an [endbox] or a [relay] table",
+                "add a [host], an [endbox], a [relay] or an [rvs] table",
             )
         ]
     if config.endbox is None:
@@ -347,6 +378,15 @@ def _relays(config: "Config") -> list[Problem]:
     ]
     problems = [
         Problem(
+            f"rvs.clients[{index}]",
+            f"no [[peer]] is named {name!r}",
+            did_you_mean(name, by_name) or "add a [[peer]] table for it",
+        )
+        for index, name in enumerate((config.rvs.clients if config.rvs is not None else ()) or ())
+        if name not in by_name and config.fleet is None
+    ]
+    problems += [
+        Problem(
             f"peer[{number}].relays[{peer.relays.index(peer.name)}]",
             "is the peer itself",
             "name the relay that it is registered with, or leave it out",
@@ -385,4 +425,44 @@ def _relays(config: "Config") -> list[Problem]:
                 "relay.first_port", f"the ports that are lent include hip.port {config.hip.port}"
             )
         )
+    return problems
+
+
+def _rendezvous(config: "Config") -> list[Problem]:
+    """Servers that are named have to be there, and are relays to nobody who registers there."""
+    by_name = {peer.name: peer for peer in config.peers}
+    named = [
+        (f"rendezvous.servers[{index}]", name)
+        for index, name in enumerate(config.rendezvous.servers)
+    ]
+    problems = [
+        Problem(
+            key,
+            f"{name} is one of nat.relays as well",
+            "a machine is a client of a relay or of a rendezvous server (RFC 9028 §7.8): leave one "
+            "of both out",
+        )
+        for key, name in named
+        if name in config.nat.relays
+    ]
+    called = [
+        (f"peer[{number}].rvs[{index}]", server, peer)
+        for number, peer in enumerate(config.peers)
+        for index, server in enumerate(peer.rvs)
+        if isinstance(server, str)
+    ]
+    problems += [
+        Problem(key, "is the peer itself", "name the server that it is registered with")
+        for key, name, peer in called
+        if name == peer.name
+    ]
+    problems += [
+        Problem(key, f"{name} has no addresses", "write addresses of the server here instead")
+        for key, name, peer in called
+        if name != peer.name and name in by_name and not by_name[name].addresses
+    ]
+    for key, name in (*named, *((key, name) for key, name, _ in called)):
+        if name not in by_name:
+            hint = did_you_mean(name, by_name) or "add a [[peer]] table for it"
+            problems.append(Problem(key, f"no [[peer]] is named {name!r}", hint))
     return problems

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from enum import Enum
+from ipaddress import IPv4Address
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -39,8 +40,8 @@ A small one that joins two LANs; everything else has a default:
 ```toml
 {EXAMPLE}```
 
-At least one role has to be turned on, by `[host]`, `[endbox]` or `[relay]`. Relative paths start
-from the folder of the file. The daemon reads it once, at its start.
+At least one role has to be turned on, by `[host]`, `[endbox]`, `[relay]` or `[rvs]`. Relative paths
+start from the folder of the file. The daemon reads it once, at its start.
 """
 
 
@@ -146,6 +147,6 @@ def _quoted(value: Any) -> str:
         return "[" + ", ".join(_quoted(item) for item in value) + "]"
     if isinstance(value, Enum):
         value = value.value
-    if isinstance(value, str | Path):
+    if isinstance(value, str | Path | IPv4Address):
         return f'"{value}"'
     return str(value).removesuffix(".0")

@@ -104,11 +104,15 @@ class FleetPart(NamingPart):
     def _wanted(self, merged: Merged) -> dict[object, Peer]:
         wanted: dict[object, Peer] = {}
         directory = self._around.directory
+        # Those that others name are looked up for each of these; they are few.
+        named = {one for peer in merged.config.peers for one in (*peer.relays, *peer.rvs)}
+        helpers = tuple(peer for peer in merged.config.peers if peer.name in named)
+        config = merged.config.model_copy(update={"peers": helpers})
         for entry in merged.config.peers:
             if entry.name not in merged.fleet:
                 continue
             try:
-                peer = peer_of(merged.config, entry, directory.lsi_for, source=FLEET)
+                peer = peer_of(config, entry, directory.lsi_for, source=FLEET)
             except HipgwError as error:
                 _log.warning(
                     "a peer of the fleet cannot be taken in: %s", error, extra={"peer": entry.name}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from hipgw.daemon.dns import add_dns
 from hipgw.daemon.naming import NamingServices
 
 
@@ -13,7 +14,7 @@ def _add_fleet(services: NamingServices) -> None:
         add_fleet(services)
 
 
-PARTS: tuple[Callable[[NamingServices], None], ...] = (_add_fleet,)
+PARTS: tuple[Callable[[NamingServices], None], ...] = (_add_fleet, add_dns)
 """Called in this order, while the daemon is root; what is not configured adds nothing."""
 
 

@@ -201,7 +201,7 @@ class EtcdClient:
             headers={"Authorization": self._token} if self._token else {},
             timeout=aiohttp.ClientTimeout(total=total_s, sock_connect=TIMEOUT_S),
             allow_redirects=False,
-            **({"ssl": self._tls} if self._tls is not None else {}),
+            ssl=True if self._tls is None else self._tls,
         )
         if response.status != 200:
             try:

@@ -55,4 +55,9 @@ class FleetSource:
             return Rendezvous((ip_address(text),))
         except ValueError:
             server = self._valid().get(text)
-        return None if server is None or not server.addresses else Rendezvous(server.addresses)
+        if server is None or not server.addresses:
+            return None
+        port = server.table.get("port")
+        if port is None:
+            return Rendezvous(server.addresses, server.name)
+        return Rendezvous(server.addresses, server.name, port)
