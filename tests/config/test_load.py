@@ -118,6 +118,17 @@ cache_max = 100
 found_max = 50
 keep_s = 60
 unknown = false
+[dns]
+intercept = true
+suffix = "Hosts.Example."
+listen = "127.0.0.9"
+port = 5353
+resolver = "off"
+servers = ["192.0.2.53", "192.0.2.53:5353", "2001:db8::53", "[2001:db8::53]:5353"]
+search = ["example.com"]
+dnssec = "require"
+ttl_s = 10
+cache_max = 0
 [nat]
 modes = ["ICE-HIP-UDP"]
 relays = ["relay"]
@@ -258,6 +269,11 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
     assert endbox.wire_multicast_spi == 0x34120000
     assert endbox.heartbeat_dir == tmp_path / "beats"
     assert endbox.multicast_key == tmp_path / "group.key"
+    assert config.dns is not None
+    assert config.dns.suffix == "hosts.example"
+    assert [str(server) for server in config.dns.servers] == [
+        *("192.0.2.53:53", "192.0.2.53:5353", "[2001:db8::53]:53", "[2001:db8::53]:5353"),
+    ]
     # No key of the schema is forgotten above: all were given, none has its default.
     for name in Config.model_fields:
         table = getattr(config, name)

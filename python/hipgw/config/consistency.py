@@ -5,7 +5,13 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from hipgw.config.endbox_consistency import ownership_problems, static_problems
-from hipgw.config.names import CompatName, EspBackend, HipVersionName, NatModeName
+from hipgw.config.names import (
+    CompatName,
+    EspBackend,
+    HipVersionName,
+    NatModeName,
+    ResolverIntegration,
+)
 from hipgw.config.problems import InconsistentError, Problem, did_you_mean
 from hipgw.identity.hit import hit_version
 from hipgw.identity.lsi import LSI_PREFIX
@@ -32,6 +38,7 @@ _LEAST_LIFETIMES = {
 }
 """More often would be all that a machine does."""
 _PORTS = 65536
+_DNS_PORT = 53
 _LEAST_PATH_MTU = 576
 """What every IPv4 host has to accept (RFC 791 §3.1)."""
 
@@ -203,6 +210,7 @@ def check_config(config: "Config") -> None:
         *_backend(config),
         *_stun(config),
         *_versions(config),
+        *_dns(config),
     ]
     if problems:
         raise InconsistentError(problems)
@@ -221,6 +229,21 @@ def _backend(config: "Config") -> list[Problem]:
         for table, what in lacking.items()
         if getattr(config, table) is not None
     ]
+
+
+def _dns(config: "Config") -> list[Problem]:
+    """Names are answered with HITs and LSIs, which only the host role makes reachable."""
+    dns = config.dns
+    if dns is None:
+        return []
+    problems = []
+    if config.host is None and dns.intercept and "intercept" in dns.model_fields_set:
+        what = "is true, but nothing reaches HITs and LSIs without [host]"
+        problems.append(Problem("dns.intercept", what, "add [host], or leave it out"))
+    if dns.port != _DNS_PORT and dns.resolver is not ResolverIntegration.OFF:
+        what = f"is {dns.port}, but the resolvers of programs ask at {_DNS_PORT} only"
+        problems.append(Problem("dns.port", what, 'leave it out, or write dns.resolver = "off"'))
+    return problems
 
 
 def _versions(config: "Config") -> list[Problem]:

@@ -12,6 +12,7 @@ from hipgw.config.consistency import check_config, check_hip, check_lifetimes
 from hipgw.config.names import CompatName, HipVersionName
 from hipgw.config.tables.base import Table
 from hipgw.config.tables.daemon import DaemonConfig
+from hipgw.config.tables.dns import DnsConfig
 from hipgw.config.tables.endbox import EndboxConfig
 from hipgw.config.tables.esp import EspConfig
 from hipgw.config.tables.hip import HipConfig, HipV1Config, IdentityConfig
@@ -28,6 +29,7 @@ from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Transport
 __all__ = [
     "Config",
     "DaemonConfig",
+    "DnsConfig",
     "EndboxConfig",
     "EspConfig",
     "HipConfig",
@@ -61,6 +63,7 @@ class Config(Table):
     endbox: EndboxConfig | None = None
     relay: RelayConfig | None = None
     rvs: RvsConfig | None = None
+    dns: DnsConfig | None = None
     daemon: DaemonConfig = Field(default_factory=DaemonConfig)
     openhip: OpenHipConfig | None = None
 

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
-from hipgw.config.names import HipVersionName
+from hipgw.config.names import HipVersionName, SourceName
 from hipgw.config.openhip.conf import HipConf, conf_of, default_of, tags
 from hipgw.config.openhip.hosts import Host, Hosts
 from hipgw.config.openhip.importing import SELF, master_interfaces
@@ -218,6 +218,7 @@ def _conf(
     renamed = bool(conf.preferred_hi) and all(host.name != conf.preferred_hi for host in mine)
     if chosen.hit != own_hit or renamed:
         changed["preferred_hi"] = next(host.name for host in mine if host.hit == own_hit)
+    changed |= _naming_tags(config, conf)
     if config.endbox is not None:
         changed |= _endbox_tags(config, config.endbox, conf)
     if multicast_key:
@@ -232,6 +233,15 @@ def _conf(
         **{tag: default_of(tag) for tag in absent},
         given=tuple(tag for tag in given if tag not in absent),
     )
+
+
+def _naming_tags(config: Config, conf: HipConf) -> dict[str, bool]:
+    """Whether names are answered, and looked up in the DNS."""
+    wanted = {"disable_dns_lookups": SourceName.DNS not in config.naming.order}
+    if config.host is not None:
+        answered = config.dns is not None and config.dns.intercept
+        wanted["disable_dns_thread"] = not answered
+    return {tag: value for tag, value in wanted.items() if getattr(conf, tag) != value}
 
 
 def _endbox_tags(config: Config, endbox: EndboxConfig, conf: HipConf) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 
 from hipgw.config.fields import InvalidValueError, parse_address
+from hipgw.config.names import SourceName
 from hipgw.config.openhip import conf as hip_conf
 from hipgw.config.openhip.conf import HipConf
 from hipgw.config.openhip.hosts import Host, Hosts
@@ -101,6 +102,7 @@ def translate(
     is_endbox = known.is_endbox or bool(conf.cfg_library)
     own = _identities(run)
     _conf_tags(run, is_endbox=is_endbox)
+    _names(run, is_endbox=is_endbox)
     _peers(run, is_endbox=is_endbox)
     if is_endbox:
         _endbox(run, own, list(ports))
@@ -210,6 +212,19 @@ def _conf_tags(run: _Import, *, is_endbox: bool) -> None:
             f"{conf.cfg_library} takes the peers from elsewhere than from "
             "known_host_identities.xml; export them into that file first",
         )
+
+
+def _names(run: _Import, *, is_endbox: bool) -> None:
+    """What OpenHIP's thread for DNS answers, and whether it looks up addresses of peers."""
+    conf = run.conf
+    if conf.disable_dns_lookups:
+        run.set("naming.order", [name.value for name in SourceName if name is not SourceName.DNS])
+    if is_endbox:
+        if not conf.disable_dns_thread:
+            run.note("disable_dns_thread", "nobody asks an endbox for names", kept=True)
+    elif "dns" in run.table or "disable_dns_thread" in conf.given:
+        # Of itself, OpenHIP answers no names, and hipgw does with the table [dns].
+        run.set("dns.intercept", not conf.disable_dns_thread)
 
 
 def master_interfaces(conf: HipConf) -> list[str]:
