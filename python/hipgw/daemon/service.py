@@ -276,6 +276,11 @@ class Service:
         # Only the engine relays; a configuration that wants another backend to is refused.
         engine = dataplane if isinstance(dataplane, EspCoreDataPlane) else None
         relay = self._config.relay if engine is not None else None
+        rvs = self._config.rvs
+        if rvs is not None and engine is not None:
+            engine.set_rendezvous(
+                per_source=rvs.packets_per_source, per_client=rvs.packets_per_client
+            )
         discovers = self._config.esp.discovers_path_mtu
         for version in (4, 6) if sockets.ipv6_there() else (4,):
             udp[version] = sockets.open_udp(version, self._config.hip.port, dont_fragment=discovers)
@@ -339,7 +344,8 @@ class Service:
         if config.relay is not None and isinstance(self._dataplane, EspCoreDataPlane):
             self._roles.append(RelayRole(self._dataplane))
         if config.rvs is not None:
-            self._roles.append(RvsRole())
+            engine = self._dataplane if isinstance(self._dataplane, EspCoreDataPlane) else None
+            self._roles.append(RvsRole(engine, time.monotonic))
         if config.nat.relays:
             names = set(config.nat.relays)
             self._roles.append(

@@ -6,7 +6,7 @@ from ipaddress import IPv6Address
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from hipgw.protocol.effects import Closed, RegistrationChanged
+from hipgw.protocol.effects import ClientRests, ClientWakes, Closed, RegistrationChanged
 from hipgw.protocol.path import IPAddress
 from hipgw.protocol.registration import Grant, RegistrationInfo, ServiceType
 from hipgw.protocol.rendezvous import compact
@@ -100,6 +100,7 @@ class RendezvousClients:
         record = self._resting.pop(hit, None)
         if record is None:
             return
+        core.effects.append(ClientWakes(peer_hit))
         association = compact.unpack(record, peer_hit, self._shapes)
         core.associations[association.local_hit, peer_hit] = association
         if association.session is not None:
@@ -200,6 +201,12 @@ class RendezvousClients:
         association.session, association.state = None, State.UNASSOCIATED
         association.rest_at = None
         self._file(hit, grant)
+        head = compact.front(record, self._shapes)
+        shape = head.shape
+        ports = shape.compat.rendezvous_ports
+        core.effects.append(
+            ClientRests(peer_hit, head.path, shape.rhash.name, head.key, ports, head.expires)
+        )
         return True
 
     def _file(self, hit: bytes, grant: Grant) -> None:
@@ -217,6 +224,7 @@ class RendezvousClients:
         local_hit, peer_hit = head.shape.local.hit, IPv6Address(hit)
         reason = "expired"
         core.effects += [
+            ClientWakes(peer_hit),
             RegistrationChanged(local_hit, peer_hit, True, head.shape.reg_type, 0.0, reason, None),
             Closed(local_hit, peer_hit, "its registration has expired"),
         ]
