@@ -26,7 +26,9 @@ class NamedNetwork(RendezvousNetwork):
     """The caller knows a name server, and nothing of the mobile host but its name."""
 
     def __init__(self, lab: Lab, family: Family) -> None:
-        super().__init__(lab, families=(family,), nat=NatKind.SYMMETRIC)
+        super().__init__(lab, nat=NatKind.SYMMETRIC)
+        for one in (self.mobile, self.caller):
+            one.go("wan0", family)
         places = [f"10.200.{n}.1" if family == 4 else f"fd00:200:{n}::1" for n in (1, 2)]
         kind = "A" if family == 4 else "AAAA"
         records = [f"rvs{number} 60 IN {kind} {place}" for number, place in enumerate(places, 1)]
@@ -82,14 +84,14 @@ def test_by_its_name_alone_wherever_it_goes(lab: Lab, family: Family) -> None:
     assert network.reached()
 
     network.close()
-    network.mobile.go("nat0" if family == 4 else "wwan0", network.families)
+    network.mobile.go("nat0" if family == 4 else "wwan0", family)
     assert network.reached()
 
     # Its server is gone, and the record, of which the caller has an older one, names another.
     network.close()
     network.servers[0].kill()
     network.publish("rvs2")
-    network.mobile.go("wwan0" if family == 4 else "wan0", network.families)
+    network.mobile.go("wwan0" if family == 4 else "wan0", family)
     assert network.reached()
     found = network.caller.daemon.request("peers")[0]
     assert found["source"] == "dns"
