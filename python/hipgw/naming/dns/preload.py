@@ -3,16 +3,15 @@
 import encodings.idna  # noqa: F401 - what getaddrinfo of asyncio encodes names with
 
 import dns.asyncbackend
-import dns.rdata
-import dns.rdataclass
-import dns.rdatatype
-
-_KINDS = ("A", "AAAA", "CNAME", "DNAME", "HIP", "OPT", "SOA")
-"""The types whose records are read. Others may stay octets."""
+import dns.rdtypes.ANY.CNAME
+import dns.rdtypes.ANY.DNAME
+import dns.rdtypes.ANY.HIP
+import dns.rdtypes.ANY.OPT
+import dns.rdtypes.ANY.SOA
+import dns.rdtypes.IN.A
+import dns.rdtypes.IN.AAAA
 
 
 def preload() -> None:
     """Call this before privileges are dropped."""
     dns.asyncbackend.set_default_backend("asyncio")
-    for kind in _KINDS:
-        dns.rdata.get_rdata_class(dns.rdataclass.IN, dns.rdatatype.from_text(kind))
