@@ -190,6 +190,22 @@ class Engine:
     def election(self, segment: int) -> Election: ...
     def pulse(self) -> tuple[bool, bool]:
         """Whether the sending and the receiving direction took a turn since the last call."""
+    def set_rendezvous(self, *, per_source: int, per_client: int) -> None:
+        """Be a rendezvous server that passes so many packets a second on."""
+    def add_rendezvous_client(
+        self,
+        *,
+        hit: bytes,
+        local: bytes,
+        local_port: int,
+        remote: bytes,
+        remote_port: int,
+        mac: str,
+        key: bytes,
+        tells_ports: bool,
+        remaining_ms: int,
+    ) -> None: ...
+    def remove_rendezvous_client(self, hit: bytes) -> None: ...
     def add_relay_socket(self, fd: int) -> None:
         """Have a UDP socket whose port may be lent to a client of the data relay."""
     def open_relay_port(self, *, v6: bool, port: int, octets_per_s: int = 0) -> None: ...

@@ -249,15 +249,23 @@ def test_files_of_the_current_folder_come_first(
     assert started[0][0].peers
 
 
-@pytest.mark.parametrize(
-    ("flag", "what"), [("-rvs", "rendezvous server"), ("-mr", "mobile router")]
-)
-def test_roles_that_are_not_there_are_named(
-    run: Run, openhip: Path, started: list[object], flag: str, what: str
+def test_a_rendezvous_server(
+    run: Run, openhip: Path, started: list[tuple[Config, str | None, bool]]
 ) -> None:
-    result = hip(run, openhip, "-v", flag)
+    conf = "<min_reg_lifetime>100</min_reg_lifetime><max_reg_lifetime>144</max_reg_lifetime>"
+    (openhip / "hip.conf").write_text(f"<hip_configuration>{conf}</hip_configuration>")
+    result = hip(run, openhip, "-v", "-rvs")
+    assert result.exit_code == 0, result.stderr
+    rvs = started[0][0].rvs
+    assert rvs is not None
+    assert (rvs.min_lifetime_s, rvs.max_lifetime_s) == (22.6, 1024)
+    assert started[0][0].roles == ("host", "rvs")
+
+
+def test_a_role_that_is_not_there_is_named(run: Run, openhip: Path, started: list[object]) -> None:
+    result = hip(run, openhip, "-v", "-mr")
     assert result.exit_code == Exit.CONFIG
-    assert f"{flag}: hipgw is no {what}" in result.stderr
+    assert "-mr: hipgw is no mobile router" in result.stderr
     assert "leave OpenHIP running" in result.stderr
     assert not started
 

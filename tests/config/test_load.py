@@ -88,6 +88,7 @@ addresses = ["192.0.2.2", "2001:db8::2"]
 transport = "udp"
 port = 4500
 relays = ["relay"]
+rvs = ["home", "192.0.2.10", "2001:db8::10"]
 lsi = "1.0.0.7"
 legacy_nodes = ["192.168.1.2", "192.168.1.3"]
 default_endbox = false
@@ -99,6 +100,14 @@ name = "relay"
 hit = "2001:21::2"
 addresses = ["192.0.2.9"]
 transport = "udp"
+[[peer]]
+name = "home"
+hit = "2001:21::3"
+addresses = ["192.0.2.11"]
+[rendezvous]
+servers = ["home"]
+lifetime_s = 60
+automatic = false
 [naming]
 order = ["dns", "configured"]
 timeout_s = 2
@@ -139,6 +148,13 @@ ports = 10
 ports_per_client = 1
 permissions_per_client = 8
 bytes_per_s = 1000000
+packets_per_source = 10
+packets_per_client = 100
+[rvs]
+clients = ["plant-b"]
+min_lifetime_s = 20
+max_lifetime_s = 300
+clients_max = 200000
 packets_per_source = 10
 packets_per_client = 100
 [host]
@@ -227,17 +243,23 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
     ]
     assert config.daemon.state_dir == tmp_path / "state"
     assert config.daemon.control_socket == Path("/run/x.sock")
-    plant_b, plant_c, relay = config.peers
+    plant_b, plant_c, relay, home = config.peers
     assert plant_b.hit == IPv6Address("2001:22:5c2a:9d1e:47b0:9e6c:1f2d:3a4b")
     assert plant_b.addresses == (IPv4Address("192.0.2.2"), IPv6Address("2001:db8::2"))
     assert plant_b.lsi == IPv4Address("1.0.0.7")
     assert config.transport_of(plant_b) is Transport.UDP
     assert config.relays_of(plant_b) == (relay,)
     assert config.nat.relays == (relay.name,)
+    assert config.rendezvous.servers == (home.name,)
+    assert config.rendezvous_of(plant_b) == (
+        (home.addresses, 10500, "home"),
+        ((IPv4Address("192.0.2.10"),), 10500, ""),
+        ((IPv6Address("2001:db8::10"),), 10500, ""),
+    )
     assert config.relay is not None
     assert config.relay.port_range == range(40000, 40010)
     assert config.transport_of(plant_c) is Transport.RAW
-    assert config.roles == ("host", "endbox", "relay")
+    assert config.roles == ("host", "endbox", "relay", "rvs")
     assert config.endbox_peers == (plant_b,)
     assert plant_b.nodes == (IPv4Address("192.168.1.2"), IPv4Address("192.168.1.3"))
     endbox = config.endbox

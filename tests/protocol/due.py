@@ -26,12 +26,14 @@ def expire(machine: HipMachine, now: float) -> list[Effect]:
     """Call `timer_expired`: it must act on the associations that are due, and on no other."""
     before = {known: _looks(known) for known in _all(machine)}
     due = {known for known, when in _times(machine).items() if when <= now}
+    resting = machine.resting_count
     effects = machine.timer_expired(now)
     changed = {known for known, looks in before.items() if _looks(known) != looks}
     assert due <= changed
     # What goes by a relay is asked for at the relay.
     assert all(known.registrations.held.grants for known in changed - due)
-    assert due or not effects
+    # Those at rest have a time in common.
+    assert due or not effects or machine.resting_count < resting
     assert all(when > now for when in _times(machine).values())
     assert_in_time(machine)
     return effects
@@ -52,6 +54,8 @@ def _times(machine: HipMachine) -> dict[Association, float]:
             times.append(known.closing.retransmission.when)
         if known.deadline is not None:
             times.append(known.deadline)
+        if known.rest_at is not None:
+            times.append(known.rest_at)
         if known.state is State.ESTABLISHED:
             grants = _grants(known)
             unused = known.last_traffic + machine._core.config.ual_s
@@ -107,6 +111,7 @@ def _looks(known: Association) -> tuple[object, ...]:
         exchange and exchange.retransmission.when,
         leaving and leaving.retransmission.when,
         known.deadline,
+        known.rest_at,
         known.last_traffic,
         known.path_mtu and known.path_mtu.when,
         [(task.update_id, task.retransmission.when) for task in known.updates.values()],

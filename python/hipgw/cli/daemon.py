@@ -23,9 +23,14 @@ LOG_FORMATS = ("auto", "human", "text", "json")
     "--config",
     "config_file",
     type=click.Path(path_type=Path, readable=False),
-    required=True,
     metavar="FILE",
-    help="The configuration, hipgw.toml.",
+    help="The configuration, hipgw.toml; needed without --rvs.",
+)
+@click.option(
+    "--rvs",
+    is_flag=True,
+    help="Be a rendezvous server, too. Without a configuration, or one that is not there yet, a "
+    "key and a configuration that take every client are made.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Log everything, each packet included.")
 @click.option(
@@ -34,15 +39,27 @@ LOG_FORMATS = ("auto", "human", "text", "json")
     help="How to log; overrides daemon.log_format.",
 )
 @click.pass_context
-def run(ctx: click.Context, config_file: Path, verbose: bool, log_format: str | None) -> None:
+def run(
+    ctx: click.Context,
+    config_file: Path | None,
+    rvs: bool,
+    verbose: bool,
+    log_format: str | None,
+) -> None:
     """Run the daemon in the foreground, until SIGTERM or Ctrl-C.
 
     Needs root to begin with; see daemon.user.
     """
+    if rvs:
+        from hipgw.cli.rvs import at_hand
+
+        config_file = at_hand(config_file)
+    if config_file is None:
+        raise click.UsageError("Missing option '--config'.", ctx)
     from hipgw.config.load import load
     from hipgw.config.names import LogFormat, LogLevel
 
-    config = load(config_file)
+    config = load(config_file, add=("rvs",) if rvs else ())
     logging_choices: dict[str, object] = {}
     if verbose:
         logging_choices["log_level"] = LogLevel.DEBUG
@@ -145,8 +162,12 @@ def _print_good(config_file: Path, config: "Config", identity: "LocalIdentity") 
         lent = f", ports {first_last} for data" if lent_ports else ""
         services = " and ".join(name.value for name in config.relay.services)
         pairs["relay"] = f"{services}{lent}"
+    if config.rvs is not None:
+        pairs["rvs"] = f"for {config.rvs.clients_max} clients"
     if config.nat.relays:
         pairs["relays"] = f"registers with {', '.join(config.nat.relays)}"
+    if config.rendezvous.servers:
+        pairs["rendezvous"] = f"registers with {', '.join(config.rendezvous.servers)}"
     output.print_pairs(pairs)
     if not config.peers:
         return
@@ -158,7 +179,13 @@ def _print_good(config_file: Path, config: "Config", identity: "LocalIdentity") 
             (
                 peer.name,
                 str(peer.hit),
-                ", ".join([*map(str, peer.addresses), *(f"by {name}" for name in peer.relays)])
+                ", ".join(
+                    [
+                        *(f"by {server}" for server in peer.rvs),
+                        *map(str, peer.addresses),
+                        *(f"by {name}" for name in peer.relays),
+                    ]
+                )
                 or "waits to be called",
                 config.transport_of(peer).value,
                 "yes" if peer.name in sharing else None,

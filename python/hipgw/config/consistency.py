@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         NamingConfig,
         PeerConfig,
         RelayConfig,
+        RvsConfig,
     )
 
 _LEAST_LIFETIMES = {
@@ -124,15 +125,7 @@ def check_naming(naming: "NamingConfig") -> None:
 
 def check_relay(relay: "RelayConfig") -> None:
     """Raise InconsistentError for a relay whose figures contradict each other."""
-    problems = []
-    if relay.max_lifetime_s < relay.min_lifetime_s:
-        problems.append(
-            Problem(
-                "max_lifetime_s",
-                f"is {relay.max_lifetime_s:g}, less than min_lifetime_s ({relay.min_lifetime_s:g})",
-                f"write {relay.min_lifetime_s:g} or more",
-            )
-        )
+    problems = _lifetimes(relay)
     if relay.first_port + relay.ports > _PORTS:
         problems.append(
             Problem(
@@ -148,6 +141,20 @@ def check_relay(relay: "RelayConfig") -> None:
         )
     if problems:
         raise InconsistentError(problems)
+
+
+def check_lifetime_range(service: "RvsConfig") -> None:
+    """Raise InconsistentError for lifetimes that contradict each other."""
+    if problems := _lifetimes(service):
+        raise InconsistentError(problems)
+
+
+def _lifetimes(service: "RelayConfig | RvsConfig") -> list[Problem]:
+    longest, shortest = service.max_lifetime_s, service.min_lifetime_s
+    if longest >= shortest:
+        return []
+    what = f"is {longest:g}, less than min_lifetime_s ({shortest:g})"
+    return [Problem("max_lifetime_s", what, f"write {shortest:g} or more")]
 
 
 def check_hip(hip: "HipConfig", esp: "EspConfig") -> None:
@@ -199,6 +206,7 @@ def check_config(config: "Config") -> None:
         *ownership_problems(config),
         *_host(config),
         *_relays(config),
+        *_rendezvous(config),
         *_backend(config),
         *_stun(config),
         *_versions(config),
@@ -298,7 +306,7 @@ def _roles(config: "Config") -> list[Problem]:
             Problem(
                 "",
                 "turns no role on",
-                "add a [host], an [endbox] or a [relay] table",
+                "add a [host], an [endbox], a [relay] or an [rvs] table",
             )
         ]
     if config.endbox is None:
@@ -369,6 +377,15 @@ def _relays(config: "Config") -> list[Problem]:
     ]
     problems = [
         Problem(
+            f"rvs.clients[{index}]",
+            f"no [[peer]] is named {name!r}",
+            did_you_mean(name, by_name) or "add a [[peer]] table for it",
+        )
+        for index, name in enumerate((config.rvs.clients if config.rvs is not None else ()) or ())
+        if name not in by_name
+    ]
+    problems += [
+        Problem(
             f"peer[{number}].relays[{peer.relays.index(peer.name)}]",
             "is the peer itself",
             "name the relay that it is registered with, or leave it out",
@@ -407,4 +424,44 @@ def _relays(config: "Config") -> list[Problem]:
                 "relay.first_port", f"the ports that are lent include hip.port {config.hip.port}"
             )
         )
+    return problems
+
+
+def _rendezvous(config: "Config") -> list[Problem]:
+    """Servers that are named have to be there, and are relays to nobody who registers there."""
+    by_name = {peer.name: peer for peer in config.peers}
+    named = [
+        (f"rendezvous.servers[{index}]", name)
+        for index, name in enumerate(config.rendezvous.servers)
+    ]
+    problems = [
+        Problem(
+            key,
+            f"{name} is one of nat.relays as well",
+            "a machine is a client of a relay or of a rendezvous server (RFC 9028 §7.8): leave one "
+            "of both out",
+        )
+        for key, name in named
+        if name in config.nat.relays
+    ]
+    called = [
+        (f"peer[{number}].rvs[{index}]", server, peer)
+        for number, peer in enumerate(config.peers)
+        for index, server in enumerate(peer.rvs)
+        if isinstance(server, str)
+    ]
+    problems += [
+        Problem(key, "is the peer itself", "name the server that it is registered with")
+        for key, name, peer in called
+        if name == peer.name
+    ]
+    problems += [
+        Problem(key, f"{name} has no addresses", "write addresses of the server here instead")
+        for key, name, peer in called
+        if name != peer.name and name in by_name and not by_name[name].addresses
+    ]
+    for key, name in (*named, *((key, name) for key, name, _ in called)):
+        if name not in by_name:
+            hint = did_you_mean(name, by_name) or "add a [[peer]] table for it"
+            problems.append(Problem(key, f"no [[peer]] is named {name!r}", hint))
     return problems

@@ -189,6 +189,14 @@ def _peer_name(text: str) -> str:
     )
 
 
+def parse_server(value: object) -> IPAddress | str:
+    """Parse the name of a peer that is a server, or the address of a server."""
+    text = _text(value)
+    if ":" in text or re.fullmatch(r"[\d.]+", text):
+        return parse_address(text)
+    return _peer_name(text)
+
+
 def _no_repeats(values: tuple[object, ...]) -> tuple[object, ...]:
     seen = set()
     for value in values:
@@ -357,6 +365,7 @@ Lsi = Annotated[IPv4Address, BeforeValidator(parse_lsi)]
 LegacyNode = Annotated[IPv4Address, BeforeValidator(parse_legacy_node)]
 MulticastGroup = Annotated[IPv4Address, BeforeValidator(parse_multicast_group)]
 MachinePair = Annotated[tuple[str, str], BeforeValidator(parse_pair)]
+Server = Annotated[IPAddress | str, BeforeValidator(parse_server)]
 Network = Annotated[IPNetwork, BeforeValidator(parse_network)]
 InterfacePattern = Annotated[str, AfterValidator(_interface_pattern)]
 InterfaceName = Annotated[str, AfterValidator(_interface_name)]

@@ -4,6 +4,7 @@ import grp
 import os
 import pwd
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,18 @@ def _line(path: Path, problem: Problem) -> str:
     return ": ".join(part for part in (str(path), problem.key, problem.what) if part)
 
 
-def load(path: Path | str) -> Config:
+def load(path: Path | str, *, add: Iterable[str] = ()) -> Config:
     """Read and check a configuration file. Raises ConfigError.
+
+    *add* are tables that are taken to be there, if only empty: roles to be turned on.
 
     Relative paths in it start from its folder. The key file, the user and the group that it
     names have to exist; nothing else of the system is looked at.
     """
     path = Path(path)
     table = _parse(path, _read(path))
+    for name in add:
+        table.setdefault(name, {})
     # Resolved, because the daemon may change its working directory.
     context = {BASE_DIRECTORY: path.absolute().parent}
     try:

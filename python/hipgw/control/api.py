@@ -184,7 +184,8 @@ class CountersAnswer(TypedDict):
     """Everything that is counted since the start."""
 
     control: dict[str, int]
-    """HIP packets in and out, by type."""
+    """HIP packets in and out, by type; those relayed to clients of the rendezvous server are among
+    both. `rendezvous_clients` is how many clients there are."""
     control_drops: dict[str, int]
     """HIP packets not acted on, by reason."""
     dataplane: dict[str, int]
@@ -299,7 +300,7 @@ class AddressesAnswer(TypedDict):
 
 
 class RegistrationAnswer(TypedDict):
-    """A registration in force (RFC 8003)."""
+    """A registration in force (RFC 8003); of very many, the first thousand are answered."""
 
     peer: str | None
     peer_hit: str

@@ -67,6 +67,8 @@ from hipgw.roles.multicast_group import MulticastGroup
 VERSION = version("hipgw")
 """Read here, because the files it stands in may be out of reach once privileges are dropped."""
 
+REGISTRATIONS_SHOWN = 1000
+"""Most registrations in one answer: a rendezvous server may have a hundred times as many."""
 UP_STATES = frozenset({State.ESTABLISHED, State.R2_SENT})
 
 
@@ -160,6 +162,8 @@ class ControlService:
     def status(self) -> StatusAnswer:
         config = self._config
         infos = self._driver.machine.associations()
+        # Clients of the rendezvous server that are silent: nothing is up with them but that.
+        resting = self._driver.machine.resting_count
         found = sum(1 for peer in self._directory if peer.was_found)
         has_lsi = config.host is not None and config.esp.backend is EspBackend.ENGINE
         lsi = str(self._own_lsi()) if has_lsi else None
@@ -184,8 +188,8 @@ class ControlService:
             "counts": {
                 "peers": len(self._directory) - found,
                 "found": found,
-                "established": sum(1 for info in infos if info.state in UP_STATES),
-                "associations": len(infos),
+                "established": resting + sum(1 for info in infos if info.state in UP_STATES),
+                "associations": resting + len(infos),
                 "security_associations": len(self._dataplane.security_associations()),
                 "macs": len(self._macs()),
             },
@@ -243,7 +247,7 @@ class ControlService:
         return addresses_answer(self._watch, infos, self._directory, seen)
 
     def registrations(self) -> list[RegistrationAnswer]:
-        infos = self._driver.machine.registrations()
+        infos = self._driver.machine.registrations(most=REGISTRATIONS_SHOWN)
         return registration_answers(infos, self._directory, time.monotonic())
 
     def endbox(self) -> EndboxAnswer | None:
@@ -265,6 +269,8 @@ class ControlService:
         data = self._dataplane.statistics()
         packets = {f"sent_{name}": count for name, count in control["sent"].items()}
         packets |= {f"received_{name}": count for name, count in control["received"].items()}
+        packets |= {f"relayed_{name}": count for name, count in control["relayed"].items()}
+        packets["rendezvous_clients"] = self._driver.machine.rendezvous_count
         packets["puzzle_difficulty"] = self._driver.machine.puzzle_difficulty(time.monotonic())
         packets["send_errors"] = self._driver.send_errors
         return {
@@ -496,7 +502,7 @@ class ControlService:
         return self._health.warnings(
             (self._directory.primary(one.peer_hit) for one in infos if one.state in UP_STATES),
             has_address=bool(self._watch.addresses),
-            registrations=self._driver.machine.registrations(),
+            registrations=self._driver.machine.held_registrations(),
             failures=self._failures,
         )
 

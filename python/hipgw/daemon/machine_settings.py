@@ -1,18 +1,20 @@
 """The HIP machine and its registrar as this machine's configuration wants them."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from hipgw.config.names import Accept, Announce, EspSuiteName
 from hipgw.config.schema import Config, PeerConfig
 from hipgw.identity.hit import hit_version, is_hit
-from hipgw.naming.peers import PeerDirectory
+from hipgw.naming.peers import CONFIGURED, FLEET, PeerDirectory
 from hipgw.platform import sockets
 from hipgw.protocol.compat import PROFILES, RFC, Compat
 from hipgw.protocol.config import MachineConfig, V1Config
 from hipgw.protocol.nat.config import NatConfig, RegistrarConfig
 from hipgw.protocol.path import IPAddress
+from hipgw.protocol.registration import ServiceType, Wanted
+from hipgw.protocol.rendezvous.config import RendezvousConfig
 from hipgw.roles.versions import VersionPolicy
 
 ANY_V4, ANY_V6 = IPv4Address(0), IPv6Address(0)
@@ -35,7 +37,7 @@ def machine_config(
     # Who may exchange no frames is answered only for what else this machine is to it.
     denied = {peer.name for peer in config.endbox_peers}
     denied -= {peer.name for peer in allowed}
-    if {"host", "relay"} & set(config.roles):
+    if {"host", "relay", "rvs"} & set(config.roles):
         denied = set()
 
     def accept(hit: IPv6Address) -> bool:
@@ -50,6 +52,18 @@ def machine_config(
             return PROFILES[peer.compat(hit)]
         old = is_hit(hit) and hit_version(hit) == 1
         return PROFILES[hip.v1.compat.value] if old else RFC
+
+    def rendezvous_of(hit: IPv6Address) -> list[tuple[IPAddress, int]]:
+        peer = directory.by_hit(hit)
+        servers = peer.rendezvous if peer is not None else ()
+        return [(address, server.port) for server in servers for address in server.addresses]
+
+    def automatic(hit: IPv6Address) -> Wanted | None:
+        # Whom a name has led to need not know where this machine goes from now on.
+        peer = directory.by_hit(hit) if config.rendezvous.automatic else None
+        if peer is None or peer.source not in (CONFIGURED, FLEET):
+            return None
+        return Wanted(reg_types=(ServiceType.RENDEZVOUS,), lifetime_s=config.rendezvous.lifetime_s)
 
     return MachineConfig(
         dh_groups=tuple(name.wire_id for name in hip.dh_groups),
@@ -70,7 +84,8 @@ def machine_config(
         retries=hip.retries,
         ual_s=hip.idle_close_s,
         keepalive_s=hip.keepalive_s,
-        rekey_s=esp.rekey_s,
+        # Keys that nothing is sent with need no renewal by this host.
+        rekey_s=esp.rekey_s if config.carries_data else 0.0,
         rekey_octets=esp.rekey_bytes,
         rekey_packets=esp.rekey_packets,
         rekey_dh=esp.rekey_dh,
@@ -79,6 +94,8 @@ def machine_config(
             pacing_s=config.nat.pacing_s,
         ),
         registrar=registrar_config(config, directory),
+        rendezvous_of=rendezvous_of,
+        automatic=automatic,
         announce_all=config.mobility.announce is Announce.ALL,
         # Greater than in any run before, whatever was kept of those (RFC 7401 §4.1.4).
         r1_counter_start=int(time.time()),
@@ -88,21 +105,21 @@ def machine_config(
 def registrar_config(config: Config, directory: PeerDirectory) -> RegistrarConfig | None:
     """What this machine offers to registered clients; None without such a role."""
     relay = config.relay
+    rendezvous = rendezvous_config(config, directory)
     if relay is None:
-        return None
-    names = relay.clients
-
-    def allow(hit: IPv6Address) -> bool:
-        peer = directory.by_hit(hit)
-        return names is None or (peer is not None and peer.name in names)
-
+        if rendezvous is None:
+            return None
+        return RegistrarConfig(services=(ServiceType.RENDEZVOUS,), rendezvous=rendezvous)
+    services = [name.wire_id for name in relay.services]
+    if rendezvous is not None:
+        services.append(ServiceType.RENDEZVOUS)
     # Without an address of its own, each client is told the one that it has reached.
     told: dict[int, IPAddress] = {4: ANY_V4, 6: ANY_V6}
     told.update({address.version: address for address in relay.addresses})
     versions = (4, 6) if sockets.ipv6_there() else (4,)
     return RegistrarConfig(
-        services=tuple(name.wire_id for name in relay.services),
-        allow=allow,
+        services=tuple(services),
+        allow=_listed(relay.clients, directory),
         min_lifetime_s=relay.min_lifetime_s,
         max_lifetime_s=relay.max_lifetime_s,
         clients_max=relay.clients_max,
@@ -112,4 +129,34 @@ def registrar_config(config: Config, directory: PeerDirectory) -> RegistrarConfi
         ports_per_client=relay.ports_per_client,
         permissions_per_client=relay.permissions_per_client,
         octets_per_s=relay.bytes_per_s,
+        rendezvous=rendezvous,
     )
+
+
+def rendezvous_config(config: Config, directory: PeerDirectory) -> RendezvousConfig | None:
+    """On what terms this machine is a rendezvous server; None if it is none."""
+    rvs = config.rvs
+    if rvs is None:
+        return None
+    return RendezvousConfig(
+        allow=_listed(rvs.clients, directory),
+        min_lifetime_s=rvs.min_lifetime_s,
+        max_lifetime_s=rvs.max_lifetime_s,
+        clients_max=rvs.clients_max,
+        packets_per_source=rvs.packets_per_source,
+        packets_per_client=rvs.packets_per_client,
+        # Whoever carries data has security associations to look after.
+        compact=not config.carries_data,
+    )
+
+
+def _listed(
+    names: Collection[str] | None, directory: PeerDirectory
+) -> Callable[[IPv6Address], bool]:
+    """Whether a HIT is that of a peer with one of these names; of anybody's without any."""
+
+    def allow(hit: IPv6Address) -> bool:
+        peer = directory.by_hit(hit)
+        return names is None or (peer is not None and peer.name in names)
+
+    return allow

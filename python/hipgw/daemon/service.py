@@ -60,6 +60,7 @@ from hipgw.protocol.machine import HipMachine
 from hipgw.protocol.nat.stun_client import StunClient
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.path_mtu import MtuSource
+from hipgw.protocol.registration import ServiceType
 from hipgw.roles.dead_peers import LOOK_S, DeadPeerDetection, look_interval
 from hipgw.roles.endbox import EndboxRole
 from hipgw.roles.host import HostRole
@@ -67,9 +68,12 @@ from hipgw.roles.lifetimes import Limits, worn
 from hipgw.roles.multicast_group import MulticastGroup
 from hipgw.roles.relay import RelayRole
 from hipgw.roles.relay_client import RelayClientRole
+from hipgw.roles.rendezvous_client import RendezvousClientRole
 from hipgw.roles.role import Role
+from hipgw.roles.rvs import RvsRole
 from hipgw.roles.security_associations import SecurityAssociations, traffic
 from hipgw.roles.versions import VersionPolicy
+from hipgw.roles.without_data import WithoutData
 
 STUN_REFRESH_S = 20.0
 """How often STUN servers are asked if there are no keepalives."""
@@ -194,14 +198,7 @@ class Service:
         self._driver = driver = HipDriver(
             HipMachine(settings, self._identities, os.urandom, time.monotonic()),
             transport,
-            SecurityAssociations(
-                dataplane,
-                replay_window=config.esp.replay_window,
-                segment_of=self._segment_of,
-                path_mtu=lambda remote: interfaces.path_mtu_to(config, remote),
-                interface_of=self._watch.interface_of,
-                mtu_source=MtuSource.CONFIG if config.esp.path_mtu else MtuSource.ROUTE,
-            ),
+            self._security_associations(dataplane),
             directory,
             self._handle_event,
             self._versions,
@@ -257,6 +254,19 @@ class Service:
         if self._call and (peer := await self._naming.look_up(self._call)) is not None:
             driver.connect(peer)
 
+    def _security_associations(self, dataplane: DataPlane) -> SecurityAssociations | WithoutData:
+        config = self._config
+        if config.rvs is not None and not config.carries_data:
+            return WithoutData()
+        return SecurityAssociations(
+            dataplane,
+            replay_window=config.esp.replay_window,
+            segment_of=self._segment_of,
+            path_mtu=lambda remote: interfaces.path_mtu_to(config, remote),
+            interface_of=self._watch.interface_of,
+            mtu_source=MtuSource.CONFIG if config.esp.path_mtu else MtuSource.ROUTE,
+        )
+
     def _open_sockets(self, dataplane: DataPlane) -> ControlTransport:
         """All sockets, IPv4 and IPv6, UDP and raw: who calls chooses how (RFC 9028 §4.5)."""
         udp: dict[int, socket.socket] = {}
@@ -266,6 +276,11 @@ class Service:
         # Only the engine relays; a configuration that wants another backend to is refused.
         engine = dataplane if isinstance(dataplane, EspCoreDataPlane) else None
         relay = self._config.relay if engine is not None else None
+        rvs = self._config.rvs
+        if rvs is not None and engine is not None:
+            engine.set_rendezvous(
+                per_source=rvs.packets_per_source, per_client=rvs.packets_per_client
+            )
         discovers = self._config.esp.discovers_path_mtu
         for version in (4, 6) if sockets.ipv6_there() else (4,):
             udp[version] = sockets.open_udp(version, self._config.hip.port, dont_fragment=discovers)
@@ -328,6 +343,9 @@ class Service:
             self._roles.append(self._endbox)
         if config.relay is not None and isinstance(self._dataplane, EspCoreDataPlane):
             self._roles.append(RelayRole(self._dataplane))
+        if config.rvs is not None:
+            engine = self._dataplane if isinstance(self._dataplane, EspCoreDataPlane) else None
+            self._roles.append(RvsRole(engine, time.monotonic))
         if config.nat.relays:
             names = set(config.nat.relays)
             self._roles.append(
@@ -337,6 +355,17 @@ class Service:
                     os.urandom,
                     services=[name.wire_id for name in config.nat.services],
                     lifetime_s=config.nat.lifetime_s,
+                )
+            )
+        if config.rendezvous.servers:
+            names = set(config.rendezvous.servers)
+            self._roles.append(
+                RendezvousClientRole(
+                    [peer for peer in directory if peer.name in names],
+                    self._driver,
+                    os.urandom,
+                    services=[ServiceType.RENDEZVOUS],
+                    lifetime_s=config.rendezvous.lifetime_s,
                 )
             )
         for role in self._roles:

@@ -149,6 +149,37 @@ class EspCoreDataPlane:
     def close_relay_port(self, *, version: int, port: int) -> None:
         self._engine.close_relay_port(v6=version == 6, port=port)
 
+    def set_rendezvous(self, *, per_source: int, per_client: int) -> None:
+        self._engine.set_rendezvous(per_source=per_source, per_client=per_client)
+
+    def add_rendezvous_client(
+        self,
+        *,
+        hit: IPv6Address,
+        local: IPAddress,
+        local_port: int,
+        remote: IPAddress,
+        remote_port: int,
+        mac: str,
+        key: bytes,
+        tells_ports: bool,
+        remaining_s: float,
+    ) -> None:
+        self._engine.add_rendezvous_client(
+            hit=hit.packed,
+            local=local.packed,
+            local_port=local_port,
+            remote=remote.packed,
+            remote_port=remote_port,
+            mac=mac,
+            key=key,
+            tells_ports=tells_ports,
+            remaining_ms=int(1000 * max(remaining_s, 0.0)),
+        )
+
+    def remove_rendezvous_client(self, hit: IPv6Address) -> None:
+        self._engine.remove_rendezvous_client(hit.packed)
+
     def permit_peer(
         self,
         *,

@@ -113,8 +113,36 @@ class DhKeyPair(ABC):
         Raises IdentityError for a public value that is out of range or not in the group.
         """
 
+    @property
+    def private(self) -> bytes:
+        """What `generate` makes this key pair of, if its `random` yields it."""
+        raise NotImplementedError
+
     def __repr__(self) -> str:
         return f"<DhKeyPair {self.group.label}>"
+
+
+class StoredKeyPair(DhKeyPair):
+    """A key pair kept as octets, and made anew if it is used: that costs what making one costs."""
+
+    def __init__(self, group: int, private: bytes, public_value: bytes) -> None:
+        """*private*: as `DhKeyPair.private` has it."""
+        self.group = DhGroup(group)
+        self.public_value = public_value
+        self._private = private
+
+    @classmethod
+    def of(cls, pair: DhKeyPair) -> "StoredKeyPair":
+        """The octets of a key pair."""
+        return cls(pair.group, pair.private, pair.public_value)
+
+    @property
+    def private(self) -> bytes:
+        return self._private
+
+    def shared_secret(self, peer_public: bytes) -> bytes:
+        pair = DhKeyPair.generate(self.group, lambda _length: self._private)
+        return pair.shared_secret(peer_public)
 
 
 class _ModpKeyPair(DhKeyPair):
@@ -138,6 +166,11 @@ class _ModpKeyPair(DhKeyPair):
             self._private = Integer(value | 1 << bits - 1)
         public = pow(Integer(parameters.generator), self._private, self._prime)
         self.public_value = public.to_bytes(self._length)
+        self._bits = bits
+
+    @property
+    def private(self) -> bytes:
+        return self._private.to_bytes(self._bits // 8)
 
     def shared_secret(self, peer_public: bytes) -> bytes:
         # Some stacks strip leading zeros from their value; it still names one number.
@@ -173,6 +206,11 @@ class _EcdhKeyPair(DhKeyPair):
         self.public_value = numbers.x.to_bytes(self._coordinate_length, "big") + numbers.y.to_bytes(
             self._coordinate_length, "big"
         )
+
+    @property
+    def private(self) -> bytes:
+        value = self._private.private_numbers().private_value - 1
+        return value.to_bytes(self._coordinate_length + 8, "big")
 
     def shared_secret(self, peer_public: bytes) -> bytes:
         if len(peer_public) != 2 * self._coordinate_length:

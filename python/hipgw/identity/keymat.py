@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
+from typing import Self
 
 from hipgw.errors import IdentityError
 from hipgw.identity.ciphers import HipCipher, hip_cipher
@@ -52,6 +53,15 @@ class AnyKeymat(ABC):
             self._material = self._expand(wanted)
         return self._material[index:end]
 
+    @property
+    def secret(self) -> bytes:
+        """What everything is expanded from, to be kept as carefully as the keys."""
+        raise NotImplementedError
+
+    def resumed(self, secret: bytes, index: int) -> Self:
+        """Make it the keying material of a `secret` that was kept; returns itself."""
+        raise NotImplementedError
+
     @abstractmethod
     def _expand(self, length: int) -> bytes:
         """Return at least the first `length` octets."""
@@ -81,6 +91,14 @@ class Keymat(AnyKeymat):
         self._pseudorandom_key = rhash.hkdf_extract(i + j, shared_secret)
         self._info = b"".join(hit.packed for hit in sorted((hit_a, hit_b)))
 
+    @property
+    def secret(self) -> bytes:
+        return self._pseudorandom_key
+
+    def resumed(self, secret: bytes, index: int) -> Self:
+        self._pseudorandom_key, self._material, self.index = secret, b"", index
+        return self
+
     def _expand(self, length: int) -> bytes:
         return self._rhash.hkdf_expand(self._pseudorandom_key, self._info, length)
 
@@ -108,6 +126,14 @@ class KeymatV1(AnyKeymat):
         super().__init__(rhash, limit)
         self._shared_secret = shared_secret
         self._first = b"".join(hit.packed for hit in sorted((hit_a, hit_b))) + i + j
+
+    @property
+    def secret(self) -> bytes:
+        return self._shared_secret
+
+    def resumed(self, secret: bytes, index: int) -> Self:
+        self._shared_secret, self._material, self.index = secret, b"", index
+        return self
 
     def _expand(self, length: int) -> bytes:
         size = self._rhash.digest_size

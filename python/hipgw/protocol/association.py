@@ -193,6 +193,8 @@ class Mobility:
     """The peer's."""
     home: tuple[Path, ...] = ()
     """Where the peer was called first: tried when all else fails."""
+    rendezvous: tuple[Path, ...] = ()
+    """Where it was called that it is not: rendezvous servers, which pass UPDATEs on as well."""
     verified: bool = True
     """Whether the current path's remote address is; else data is bound by credit (§5.6)."""
     preferred: IPAddress | None = None
@@ -279,6 +281,8 @@ class Association:
     registrations: Registrations = field(default_factory=Registrations)
     path_mtu: PathMtuSearch | None = None
     """Of the current path; None while nobody asked for it."""
+    rest_at: float | None = None
+    """When this client of a rendezvous server may be put into compact form; None for never."""
     deadline: float | None = None
     """When R2-SENT is complete, a closed association is forgotten, or E-FAILED ends."""
     last_traffic: float = 0.0
@@ -299,6 +303,8 @@ class Association:
             times.append(self.closing.retransmission.when)
         if self.deadline is not None:
             times.append(self.deadline)
+        if self.rest_at is not None:
+            times.append(self.rest_at)
         if self.state is State.ESTABLISHED:
             times.append(max(self.last_traffic + ual_s, self.registrations.needed_until))
         if self.state in {State.R2_SENT, State.ESTABLISHED}:

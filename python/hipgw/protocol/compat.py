@@ -99,6 +99,10 @@ class Compat:
     """No registration is renewed, so the longest lifetime is asked for: OpenHIP's registrar takes
     no second request (read); its client asks for the longest one (recorded)."""
 
+    rendezvous_ports: bool = True
+    """Whether a rendezvous server may add RELAY_FROM to FROM, for transport and port: OpenHIP knows
+    FROM alone (recorded)."""
+
     # -- underlay ----------------------------------------------------------------------------
     udp_over_ipv6: bool = True
     """Whether there can be UDP between IPv6 addresses: OpenHIP has it for IPv4 alone (read, and
@@ -157,6 +161,7 @@ OPENHIP = Compat(
     probes=False,
     foreign_services=frozenset({3}),
     registers_once=True,
+    rendezvous_ports=False,
     udp_over_ipv6=False,
     begins_by_lsi=True,
     bare_frames=True,

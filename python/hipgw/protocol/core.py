@@ -32,6 +32,7 @@ from hipgw.protocol.r1_pool import R1Pool
 from hipgw.protocol.rate_limit import RateLimit
 from hipgw.protocol.registrar import Registrar
 from hipgw.protocol.registration import Wanted
+from hipgw.protocol.rendezvous.clients import RendezvousClients
 from hipgw.protocol.retransmission import Retransmission
 from hipgw.protocol.states import State
 from hipgw.protocol.timers import Timers
@@ -39,7 +40,7 @@ from hipgw.protocol.transitions import TRANSITIONS, Trigger
 from hipgw.wire.checksum import PseudoHeader
 from hipgw.wire.insertion import with_parameters
 from hipgw.wire.packet import HipPacket, PacketType, set_checksum
-from hipgw.wire.parameters import Parameter, RelayTo
+from hipgw.wire.parameters import Parameter, RelayTo, ViaRvs
 
 Required = TypeVar("Required", bound=Parameter)
 
@@ -72,6 +73,7 @@ class Core:
             raise LocalProtocolError("a HIP machine needs a Host Identity of its own")
         self.config = config
         self.identities = {identity.hit: identity for identity in identities}
+        self._own_hits = frozenset(identity.hit.packed for identity in identities)
         self.versions = frozenset(identity.version for identity in identities)
         """Of HIP, those that this host speaks."""
         self.random = random
@@ -98,8 +100,15 @@ class Core:
         self.reflexive = ReflexiveAddresses()
         """As STUN servers see them."""
         self.registrar = Registrar(config.registrar, random) if config.registrar else None
+        rendezvous = config.registrar.rendezvous if config.registrar else None
+        self.rendezvous = RendezvousClients(rendezvous) if rendezvous else None
+        """Who is registered for rendezvous."""
+        self.now = now
+        """As of the last input that told."""
         self.wanted: dict[IPv6Address, Wanted] = {}
         """Services that this host wants, by the registrar's HIT."""
+        self.rendezvous_servers: dict[IPv6Address, Association] = {}
+        """Those where this host is registered, by HIT."""
         self.drops: Counter[DropReason] = Counter()
         self.sent: Counter[str] = Counter()
         self.received: Counter[str] = Counter()
@@ -124,10 +133,15 @@ class Core:
         """
         name = PacketType(data[2] & 0x7F).name
         self.sent[name] += 1
+        told: Parameter | None = None
         if path.relay_to is not None:
             # Tells the relay where to (RFC 9028 §4.8).
+            told = RelayTo(*path.relay_to)
+        elif path.via is not None:
+            told = ViaRvs((path.via,))
+        if told is not None:
             try:
-                data = with_parameters(data, [RelayTo(*path.relay_to)])
+                data = with_parameters(data, [told])
             except WireError:
                 self.drops[DropReason.MALFORMED] += 1
                 return
@@ -246,12 +260,21 @@ class Core:
 
     # -- associations ------------------------------------------------------------------------
 
+    def is_for_nobody(self, data: bytes) -> bool:
+        """Whether the octets of a packet name a receiver that is none of the own HITs."""
+        hit = data[24:40]
+        return len(hit) == 16 and hit not in self._own_hits and any(hit)
+
     def find(self, local_hit: IPv6Address, peer_hit: IPv6Address) -> Association | None:
         """The association of a pair of HITs."""
+        if self.rendezvous is not None:
+            self.rendezvous.wake(self, peer_hit)
         return self.associations.get((local_hit, peer_hit))
 
     def with_peer(self, peer_hit: IPv6Address) -> list[Association]:
         """The associations with a peer, at most one for each of the own identities."""
+        if self.rendezvous is not None:
+            self.rendezvous.wake(self, peer_hit)
         found = (self.associations.get((hit, peer_hit)) for hit in self.identities)
         return [association for association in found if association is not None]
 
@@ -337,7 +360,9 @@ class Core:
         association.updates.clear()
         association.path_mtu = None
         association.last_traffic = now
-        association.mobility = mobility = Mobility(home=association.mobility.home)
+        association.mobility = mobility = Mobility(
+            home=association.mobility.home, rendezvous=association.mobility.rendezvous
+        )
         mobility.locators.begin(path.remote, path.locator_port)
         mobility.family = path.remote.version
         mobility.preferred = path.local

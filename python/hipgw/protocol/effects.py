@@ -227,6 +227,31 @@ class RegistrationChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientRests:
+    """A client of the rendezvous server has nothing under way: who can, relays to it by itself.
+
+    Until `ClientWakes` nothing of this changes.
+    """
+
+    hit: IPv6Address
+    path: Path
+    mac: str
+    """Hash of the HMAC."""
+    key: bytes = field(repr=False)
+    tells_ports: bool
+    """Whether it knows RELAY_FROM, not FROM alone."""
+    expires: float
+    """When its registration ends, on the machine's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientWakes:
+    """From now on the machine relays to a client, or nobody does."""
+
+    hit: IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
 class OpenRelayedPort:
     """A port of the data relay is lent to a client: take in what comes to it."""
 
@@ -295,6 +320,8 @@ Effect = (
     | Failed
     | PingReply
     | RegistrationChanged
+    | ClientRests
+    | ClientWakes
     | OpenRelayedPort
     | CloseRelayedPort
     | PermitPeer

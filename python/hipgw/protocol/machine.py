@@ -1,8 +1,10 @@
 """The HIP machine: bytes and the time go in, effects come out (RFC 7401, RFC 7402)."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv6Address
+from itertools import islice
 
 from hipgw.errors import LocalProtocolError, WireError
 from hipgw.identity.hit import hit_version, is_hit
@@ -14,6 +16,7 @@ from hipgw.protocol import (
     notifying,
     probing,
     reachability,
+    registration_infos,
     rekeying,
     requester,
     responder,
@@ -29,7 +32,8 @@ from hipgw.protocol.nat import checking, relayed, restart
 from hipgw.protocol.nat.control_relay import ControlRelay
 from hipgw.protocol.nat.reflexive import Reflexive
 from hipgw.protocol.path import IPAddress, Path, Transport
-from hipgw.protocol.registration import Grant, RegistrationInfo
+from hipgw.protocol.registration import RegistrationInfo, ServiceType
+from hipgw.protocol.rendezvous.server import RendezvousServer
 from hipgw.protocol.states import State
 from hipgw.protocol.transitions import Trigger
 from hipgw.wire.checksum import PseudoHeader
@@ -41,7 +45,7 @@ from hipgw.wire.errors import (
     UnsupportedVersionError,
 )
 from hipgw.wire.icmp import TooBig
-from hipgw.wire.packet import HipPacket, PacketType
+from hipgw.wire.packet import HipPacket, PacketType, name_of_type
 
 _REASONS = {
     ChecksumError: DropReason.CHECKSUM,
@@ -50,7 +54,7 @@ _REASONS = {
     UnknownCriticalParameterError: DropReason.UNKNOWN_CRITICAL,
 }
 """Format errors that are counted by themselves; all others are MALFORMED."""
-_Place = tuple[IPAddress, int]
+_RELAYS = frozenset({ServiceType.RELAY_UDP_HIP, ServiceType.RELAY_UDP_ESP})
 _NO_NEW_EXCHANGE = UP | {State.I1_SENT, State.I2_SENT}
 
 
@@ -74,7 +78,14 @@ class HipMachine:
         self._core = Core(config, identities, random, now)
         self._preferred = identities[0]
         registrar = config.registrar
-        self._control_relay = ControlRelay(registrar, random) if registrar is not None else None
+        relays = registrar is not None and (
+            registrar.rendezvous is None or bool(_RELAYS & set(registrar.services))
+        )
+        self._control_relay = ControlRelay(registrar, random) if registrar and relays else None
+        clients = self._core.rendezvous
+        self._rendezvous = (
+            RendezvousServer(clients.config, clients, random) if clients is not None else None
+        )
 
     # -- inputs ------------------------------------------------------------------------------
 
@@ -123,6 +134,9 @@ class HipMachine:
     def datagram_received(self, data: bytes, path: Path, now: float) -> list[Effect]:
         """Process one HIP packet, without any UDP marker; never raises."""
         core = self._core
+        core.now = now
+        if self._rendezvous is not None and self._is_met(self._rendezvous, data, path, now):
+            return self._drain()
         name, peer_hit = "?", None
         try:
             packet = self._parse(data, path)
@@ -153,6 +167,9 @@ class HipMachine:
     def timer_expired(self, now: float) -> list[Effect]:
         """Do whatever is due."""
         core = self._core
+        core.now = now
+        if core.rendezvous is not None:
+            core.rendezvous.expire(core, now)
         associations = core.timers.expired(now)
         try:
             for association in associations:
@@ -211,6 +228,10 @@ class HipMachine:
         Without any, associations wait for one.
         """
         self._core.reflexive.keep_only(addresses)
+        if self._core.rendezvous is not None:
+            # Whom this host cannot write to any more has to be told where it is.
+            for hit in self._core.rendezvous.displaced(addresses):
+                self._core.rendezvous.wake(self._core, hit)
         mobility.addresses_changed(self._core, addresses, now)
         for association in list(self._core.associations.values()):
             restart.moved(self._core, association, now)
@@ -297,7 +318,13 @@ class HipMachine:
         return self._drain()
 
     def close_all(self, now: float, *, reason: str = "shutting down") -> list[Effect]:
-        """Close every association."""
+        """Close every association.
+
+        Of those in compact form a bounded number: each CLOSE is signed. The others find out when
+        they renew their registration.
+        """
+        if self._core.rendezvous is not None:
+            self._core.rendezvous.wake_some(self._core)
         for association in list(self._core.associations.values()):
             closing.begin(self._core, association, reason, now)
         return self._drain()
@@ -333,7 +360,10 @@ class HipMachine:
 
         There may turn out to be nothing to do then.
         """
-        return self._core.timers.next()
+        when, rendezvous = self._core.timers.next(), self._core.rendezvous
+        if rendezvous is not None and (expiry := rendezvous.next_timer()) < math.inf:
+            return expiry if when is None else min(when, expiry)
+        return when
 
     def associations(self, peer_hit: IPv6Address | None = None) -> list[AssociationInfo]:
         """Every association, or those with one peer, as others may see them."""
@@ -341,32 +371,13 @@ class HipMachine:
         known = core.associations.values() if peer_hit is None else core.with_peer(peer_hit)
         return [self._info(association) for association in known]
 
-    def registrations(self) -> list[RegistrationInfo]:
-        """Every registration in force, of this host and with it."""
-        found = []
-        for one in self._core.associations.values():
-            granted, held = one.registrations.granted, one.registrations.held
-            path = one.path
-            seen = (path.remote, path.remote_port) if path is not None else None
-            lent = tuple(port.relayed for port in granted.ports)
-            sides: tuple[tuple[bool, dict[int, Grant], _Place | None, tuple[_Place, ...]], ...] = (
-                (True, granted.grants, seen, lent),
-                (False, held.grants, held.mapped, tuple(held.relayed)),
-            )
-            found += [
-                RegistrationInfo(
-                    peer_hit=one.peer_hit,
-                    registrar=registrar,
-                    reg_type=grant.reg_type,
-                    lifetime_s=grant.lifetime_s,
-                    expires=grant.expires,
-                    mapped=mapped,
-                    relayed=ports,
-                )
-                for registrar, grants, mapped, ports in sides
-                for grant in grants.values()
-            ]
-        return found
+    def held_registrations(self) -> list[RegistrationInfo]:
+        """Those of this host with others."""
+        return [one for one in registration_infos.awake(self._core) if not one.registrar]
+
+    def registrations(self, *, most: int | None = None) -> list[RegistrationInfo]:
+        """Every registration in force, of this host and with it, or the first *most* of them."""
+        return list(islice(registration_infos.everybody(self._core), most))
 
     def reflexive_addresses(self, now: float) -> list[Reflexive]:
         """Own transport addresses as STUN servers see them, the newest first."""
@@ -375,18 +386,33 @@ class HipMachine:
     @property
     def association_count(self) -> int:
         """How many associations there are, in whatever state."""
-        return len(self._core.associations)
+        return len(self._core.associations) + self.resting_count
+
+    @property
+    def resting_count(self) -> int:
+        """How many of these are kept in compact form, as clients of the rendezvous server."""
+        rendezvous = self._core.rendezvous
+        return rendezvous.resting_count if rendezvous is not None else 0
+
+    @property
+    def rendezvous_count(self) -> int:
+        """How many clients are registered for rendezvous here."""
+        return len(self._core.rendezvous) if self._core.rendezvous is not None else 0
 
     def is_up(self, peer_hit: IPv6Address) -> bool:
         """Whether data can flow to a peer now."""
+        rendezvous = self._core.rendezvous
+        if rendezvous is not None and rendezvous.is_resting(peer_hit):
+            return True
         return any(association.state in UP for association in self._core.with_peer(peer_hit))
 
     def statistics(self) -> dict[str, dict[str, int]]:
-        """Packets by type, sent and received, and drops by reason."""
+        """Packets by type, sent, received, and relayed by rendezvous, and drops by reason."""
         core = self._core
         return {
             "sent": dict(core.sent),
             "received": dict(core.received),
+            "relayed": dict(self._rendezvous.relayed) if self._rendezvous is not None else {},
             "drops": {reason.value: core.drops[reason] for reason in DropReason},
         }
 
@@ -418,6 +444,27 @@ class HipMachine:
             f"this host has no Host Identity of HIP version {version}, and {peer_hit} is of that",
             hint="set identity.key_file_v1 to an RSA or DSA key" if version == 1 else "",
         )
+
+    def _is_met(self, rendezvous: RendezvousServer, data: bytes, path: Path, now: float) -> bool:
+        """Whether a datagram was one for the rendezvous server, which has done what it can."""
+        core = self._core
+        reason = ""
+        before = len(core.effects)
+        try:
+            if rendezvous.takes(data):
+                rendezvous.forward(core, data, path, now)
+            elif self._control_relay is None and core.is_for_nobody(data):
+                # Before any object is made of it: there may be very many.
+                raise Dropped(DropReason.NOT_OUR_HIT)
+            else:
+                return rendezvous.is_idle_talk(core, data, path)
+        except Dropped as dropped:
+            core.drops[dropped.reason] += 1
+            reason = dropped.reason.value
+        name, sender = name_of_type(data[2]), IPv6Address(data[8:24])
+        trace = PacketTrace(Direction.INBOUND, name, sender, path, len(data), reason)
+        core.effects.insert(before, trace)
+        return True
 
     def _parse(self, data: bytes, path: Path) -> HipPacket:
         pseudo = None
@@ -501,6 +548,8 @@ class HipMachine:
                 closing.begin(core, association, "the registrar does not answer", now)
         if association.state in UP and core.registrar is not None:
             core.registrar.timer_expired(core, association, now)
+        if core.rendezvous is not None:
+            core.rendezvous.timer_expired(core, association, now)
         if (
             association.state is State.ESTABLISHED
             and association.last_traffic + core.config.ual_s <= now

@@ -18,6 +18,7 @@ from hipgw.protocol.registration import (
     lifetime_code,
     lifetime_s,
 )
+from hipgw.protocol.rendezvous.config import RendezvousConfig
 from hipgw.wire.packet import HipPacket
 from hipgw.wire.parameters import (
     LocatorSet,
@@ -39,8 +40,14 @@ TYPES_MAX = 16
 _UDP = 17
 _EXCLUSIVE = frozenset({ServiceType.RENDEZVOUS, ServiceType.RELAY_UDP_HIP})
 _TELL_WHERE_FROM = frozenset(
-    {ServiceType.RELAY_UDP_HIP, ServiceType.RELAY_UDP_ESP, ServiceType.CANDIDATE_DISCOVERY}
+    {
+        ServiceType.RENDEZVOUS,
+        ServiceType.RELAY_UDP_HIP,
+        ServiceType.RELAY_UDP_ESP,
+        ServiceType.CANDIDATE_DISCOVERY,
+    }
 )
+"""No RFC says so of rendezvous, but a client of it may be behind a NAT as well."""
 _UDP_ONLY = frozenset({ServiceType.RELAY_UDP_HIP, ServiceType.RELAY_UDP_ESP})
 
 
@@ -56,10 +63,11 @@ class Registrar:
     @staticmethod
     def offer(config: RegistrarConfig, compat: Compat = RFC) -> RegInfo:
         """What R1 says of the services (RFC 8003 §4.2)."""
+        # All services share one range; what is granted is within that of each.
+        terms = [_terms(config, kind) for kind in config.services] or [config]
         return RegInfo(
-            # Not less than what is meant: codes are rounded down.
-            min(lifetime_code(config.min_lifetime_s) + 1, 255),
-            lifetime_code(config.max_lifetime_s),
+            _least_code(min(one.min_lifetime_s for one in terms)),
+            lifetime_code(max(one.max_lifetime_s for one in terms)),
             compat.shared_services(tuple(config.services)),
         )
 
@@ -98,7 +106,7 @@ class Registrar:
                 failures.setdefault(failure, []).append(reg_type)
                 self._tell(core, association, reg_type, 0.0, "refused", failure)
             elif reg_type != ServiceType.CANDIDATE_DISCOVERY:
-                code = self._within_bounds(wanted)
+                code = self._within_bounds(reg_type, wanted)
                 self._grant(core, association, reg_type, lifetime_s(code), now)
                 lifetimes.append((code, reg_type))
         if lifetimes:
@@ -107,7 +115,10 @@ class Registrar:
             types = tuple(reg_type for given, reg_type in lifetimes if bool(given) == bool(code))
             answer.append(RegResponse(code, types))
         answer += [RegFailed(kind, tuple(types)) for kind, types in sorted(failures.items())]
-        if path.transport is Transport.UDP and _TELL_WHERE_FROM & {*asked, *granted.grants}:
+        concerned = {*asked, *granted.grants}
+        if not core.config.compat(association.peer_hit).rendezvous_ports:
+            concerned.discard(ServiceType.RENDEZVOUS)
+        if path.transport is Transport.UDP and _TELL_WHERE_FROM & concerned:
             answer.append(RegFrom(path.remote, path.remote_port, _UDP))
         core.arm(association)
         return answer
@@ -153,19 +164,28 @@ class Registrar:
         )
         if not offered or (reg_type in _UDP_ONLY and path.transport is not Transport.UDP):
             return FailureType.UNAVAILABLE
-        if not config.allow(association.peer_hit):
+        if not _terms(config, reg_type).allow(association.peer_hit):
             return FailureType.CREDENTIALS_REQUIRED
         if reg_type in _EXCLUSIVE and not _may_join(granted, reg_type, asked):
             return FailureType.SIMULTANEOUS_REGISTRATION
-        known = association.peer_hit in self.clients
-        if not known and not discovery and len(self.clients) >= config.clients_max:
+        if not discovery and self._is_full(core, association, reg_type):
             return FailureType.INSUFFICIENT_RESOURCES
         return None
 
-    def _within_bounds(self, code: int) -> int:
+    def _is_full(self, core: "Core", association: "Association", reg_type: int) -> bool:
+        """Whether one client more would be too many."""
+        config, rendezvous = self.config, core.rendezvous
+        if reg_type == ServiceType.RENDEZVOUS and rendezvous is not None:
+            known = reg_type in association.registrations.granted.grants
+            return not known and len(rendezvous) >= rendezvous.config.clients_max
+        own = len(self.clients) - (rendezvous.awake_count if rendezvous is not None else 0)
+        return association.peer_hit not in self.clients and own >= config.clients_max
+
+    def _within_bounds(self, reg_type: int, code: int) -> int:
         """A lifetime that is too short or too long becomes the nearest one offered (§4.3)."""
-        offer = self.offer(self.config)
-        return min(max(code, offer.min_lifetime), offer.max_lifetime)
+        terms = _terms(self.config, reg_type)
+        least, longest = _least_code(terms.min_lifetime_s), lifetime_code(terms.max_lifetime_s)
+        return min(max(code, least), longest)
 
     def _grant(
         self, core: "Core", association: "Association", reg_type: int, length_s: float, now: float
@@ -176,6 +196,8 @@ class Registrar:
         if reg_type in _EXCLUSIVE:
             granted.exclusive = reg_type
         self.clients[association.peer_hit] = association
+        if reg_type == ServiceType.RENDEZVOUS and core.rendezvous is not None:
+            core.rendezvous.granted(core, association, now)
         self._tell(core, association, reg_type, length_s, "granted" if first else "renewed")
 
     def _cancel(
@@ -199,6 +221,8 @@ class Registrar:
                 self.data_relay.close(core, granted)
             if reg_type == ServiceType.RELAY_UDP_HIP:
                 granted.flows.clear()
+            if reg_type == ServiceType.RENDEZVOUS and core.rendezvous is not None:
+                core.rendezvous.ended(association)
             self._tell(core, association, reg_type, 0.0, reason)
         if not granted.grants and self.clients.get(association.peer_hit) is association:
             del self.clients[association.peer_hit]
@@ -225,6 +249,18 @@ class Registrar:
                 failure,
             )
         )
+
+
+def _terms(config: RegistrarConfig, reg_type: int) -> RegistrarConfig | RendezvousConfig:
+    """On what terms a service is granted."""
+    if reg_type == ServiceType.RENDEZVOUS and config.rendezvous is not None:
+        return config.rendezvous
+    return config
+
+
+def _least_code(seconds: float) -> int:
+    """The code of a shortest lifetime. Not less than what is meant: codes are rounded down."""
+    return min(lifetime_code(seconds) + 1, 255)
 
 
 def _may_join(granted: Granted, reg_type: int, asked: Iterable[int]) -> bool:

@@ -13,7 +13,7 @@ from hipgw.protocol.effects import (
     RegistrationChanged,
     RevokePeer,
 )
-from hipgw.protocol.registration import service_name
+from hipgw.protocol.registration import ServiceType, service_name
 
 _log = logging.getLogger(__name__)
 
@@ -59,12 +59,14 @@ class RelayRole:
                     outbound_spi=event.outbound_spi,
                     inbound_spi=event.inbound_spi,
                 )
-            case RegistrationChanged(registrar=True, reason=reason) if reason != "renewed":
+            case RegistrationChanged(registrar=True, reg_type=reg_type, reason=reason) if (
+                reg_type != ServiceType.RENDEZVOUS and reason != "renewed"
+            ):
                 _log.info(
                     "registration of a client",
                     extra={
                         "peer_hit": str(event.peer_hit),
-                        "service": service_name(event.reg_type),
+                        "service": service_name(reg_type),
                         "reason": reason,
                     },
                 )

@@ -157,6 +157,12 @@ class HipPacket:
         return [parameter for parameter in self.parameters if isinstance(parameter, kind)]
 
 
+def name_of_type(octet: int) -> str:
+    """The name of a packet type, by the third octet of a header; "?" if it has none."""
+    kind = _PACKET_TYPES.get(octet & 0x7F)
+    return kind.name if kind is not None else "?"
+
+
 def set_checksum(packet: bytes, pseudo: PseudoHeader) -> bytes:
     """A finished packet with its checksum for other addresses (RFC 7401 §5.1.1)."""
     blank = bytearray(packet)

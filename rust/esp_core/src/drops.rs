@@ -123,6 +123,8 @@ named! {
         NotPermitted = "relay_not_permitted",
         /// More than the data relay carries for one client.
         RelayQuota = "relay_quota",
+        /// For a client of the rendezvous server: more than are passed on for one source or client.
+        RendezvousLimit = "rendezvous_limit",
     }
 }
 

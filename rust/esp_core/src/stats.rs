@@ -52,6 +52,8 @@ named! {
         /// ESP packets between clients of the data relay and their peers.
         RelayedPackets = "relayed_packets",
         RelayedBytes = "relayed_bytes",
+        /// HIP packets passed on to clients of the rendezvous server by the engine.
+        RendezvousPackets = "rendezvous_packets",
         /// Trains of equal-sized datagrams that went out in one piece (UDP_SEGMENT).
         GsoTrains = "gso_trains",
         /// Trains that the kernel refused and that went out one by one.

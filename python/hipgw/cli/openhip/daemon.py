@@ -24,7 +24,7 @@ class MissingRoleError(ConfigError):
     """A flag asks for a role that hipgw does not have."""
 
 
-MISSING_ROLES = {"-rvs": "rendezvous server (RFC 5204)", "-mr": "mobile router"}
+MISSING_ROLES = {"-mr": "mobile router"}
 """What hipgw cannot take over from OpenHIP yet, by the flag that asks for it."""
 
 
@@ -47,7 +47,7 @@ MISSING_ROLES = {"-rvs": "rendezvous server (RFC 5204)", "-mr": "mobile router"}
     "-nr", "no_retransmit", is_flag=True, help="Without effect: hip.retries is 1 at least."
 )
 @click.option("-t", "trigger", metavar="ADDRESS", help="Call the known host with this address.")
-@click.option("-rvs", "rvs", is_flag=True, help="Be a rendezvous server (not there yet).")
+@click.option("-rvs", "rvs", is_flag=True, help="Be a rendezvous server, too.")
 @click.option("-mr", "router", is_flag=True, help="Be a mobile router (not there yet).")
 @click.option("-mh", "multihoming", is_flag=True, help="Tell peers of all addresses.")
 @click.option("-u", "udp", is_flag=True, help="Without effect: UDP is the default, see hip.conf.")
@@ -96,12 +96,11 @@ def hip(
     Each file is looked for in the current folder, then where OpenHIP is configured. hip.conf and
     known_host_identities.xml need not be there.
     """
-    for flag, asked in (("-rvs", rvs), ("-mr", router)):
-        if asked:
-            raise MissingRoleError(
-                f"{flag}: hipgw is no {MISSING_ROLES[flag]} yet",
-                hint="leave OpenHIP running on this machine; hipgw's other peers work with it",
-            )
+    if router:
+        raise MissingRoleError(
+            f"-mr: hipgw is no {MISSING_ROLES['-mr']} yet",
+            hint="leave OpenHIP running on this machine; hipgw's other peers work with it",
+        )
     ignored = {"-r1": debug_r1, "-p": permissive, "-nr": no_retransmit, "-u": udp}
     for flag in (flag for flag, given in ignored.items() if given):
         click.echo(f"{flag}: without effect in hipgw, see docs/openhip.md", err=True)
@@ -121,7 +120,8 @@ def hip(
         settings["hip"] |= {"accept": "any", "versions": ["v2", "v1"]}
     if multihoming:
         settings["mobility"]["announce"] = "all"
-    config, config_file = translated(folders(folder), conf_file, state, ports, settings)
+    places = folders(folder)
+    config, config_file = translated(places, conf_file, state, ports, settings, rvs=rvs)
     called = _peer_at(config, trigger) if trigger is not None else None
     ctx.exit(_run(config, config_file, called, background=background))
 
@@ -132,12 +132,16 @@ def translated(
     state: Path,
     ports: tuple[str, ...],
     settings: dict[str, dict[str, Any]],
+    *,
+    rvs: bool = False,
 ) -> "tuple[Config, Path]":
     """The configuration that OpenHIP's files and flags come to, written to `state`."""
     from dataclasses import replace
 
     from hipgw.config.load import load
+    from hipgw.config.openhip.conf import HipConf, read_conf
     from hipgw.config.openhip.directory import CONFIG_FILE, OpenHipFiles, save, translate_files
+    from hipgw.config.openhip.rendezvous import rvs_table
 
     files = OpenHipFiles.located(places)
     if conf_file is not None:
@@ -145,6 +149,9 @@ def translated(
             raise ConfigError(f"{conf_file}: no such file", hint="name a hip.conf with -conf FILE")
         files = replace(files, conf=conf_file)
     result = translate_files(files, ports=ports)
+    if rvs:
+        conf = read_conf(files.conf) if files.conf.exists() else HipConf()
+        settings = {**settings, "rvs": rvs_table(conf)}
     show_notes(result.notes)
     for table, values in settings.items():
         if values:

@@ -77,8 +77,10 @@ def export(
             if record.listed or (hit == own_hit and config.endbox is not None):
                 hosts.append(_shown(config, record, own, chosen=hit == own_hit))
         elif hit in peers:
-            hosts.append(_peer(peers[hit], record))
-    hosts += [_peer(peer, _record(hit)) for hit, peer in peers.items() if hit not in records]
+            hosts.append(_peer(config, peers[hit], record))
+    hosts += [
+        _peer(config, peer, _record(hit)) for hit, peer in peers.items() if hit not in records
+    ]
     known = Hosts(tuple(hosts), _pairs(config, own_hit, peers))
     conf = _conf(config, own_hit, mine, kept, multicast_key)
     return Exported(conf, known, Hosts(tuple(mine)))
@@ -89,10 +91,13 @@ def _record(hit: IPv6Address, **values: Any) -> OpenHipHostConfig:
     return OpenHipHostConfig.model_validate({"hit": str(hit), **values})
 
 
-def _peer(peer: PeerConfig, record: OpenHipHostConfig) -> Host:
-    own = [address for address in peer.addresses if address not in record.rendezvous]
+def _peer(config: Config, peer: PeerConfig, record: OpenHipHostConfig) -> Host:
+    called = [one for addresses, _, _ in config.rendezvous_of(peer) for one in addresses]
+    servers = tuple(dict.fromkeys((*called, *record.rendezvous)))
+    # Before there was `peer.rvs`, servers stood among the addresses.
+    own = [address for address in peer.addresses if address not in servers]
     return Host(
-        **_fields(record),
+        **_fields(record) | {"rendezvous": servers},
         name=peer.name if record.name is None else record.name,
         lsi=peer.lsi or record.lsi,
         addresses=(*own, *record.addresses),

@@ -7,6 +7,7 @@ from ipaddress import IPv6Address
 
 from hipgw.protocol.path import IPAddress
 from hipgw.protocol.registration import ServiceType
+from hipgw.protocol.rendezvous.config import RendezvousConfig
 
 
 class NatMode(IntEnum):
@@ -54,6 +55,9 @@ class RegistrarConfig:
     """HIP packets a second that are relayed to or for one client."""
     flows_per_client: int = 256
     """Addresses that can speak to one client at the same time."""
+
+    rendezvous: RendezvousConfig | None = None
+    """Of the rendezvous server, if this host is one: its own terms."""
 
     relayed: tuple[tuple[IPAddress, int], ...] = ()
     """Addresses and ports of the data relay: one at a time is lent to a client."""

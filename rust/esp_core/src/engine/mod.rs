@@ -26,6 +26,7 @@ mod peer;
 mod precedence;
 mod registry;
 mod relay;
+mod rendezvous;
 mod setup;
 mod socket;
 mod source;
@@ -48,6 +49,7 @@ pub use self::{
     peer::SaNumbers,
     registry::Direction,
     relay::{Permission, PortKey},
+    rendezvous::{RendezvousClient, RendezvousLimits, RendezvousMac},
     socket::UdpOffloads,
     threads::ThreadOptions,
 };
@@ -226,6 +228,7 @@ pub struct Engine {
     ingress_counters: Arc<Counters>,
     relay: relay::Relay,
     relay_counters: Arc<Counters>,
+    rendezvous: Arc<rendezvous::Shared>,
     /// Written by whoever has locked `inner`.
     control_counters: Counters,
 }
@@ -260,6 +263,7 @@ impl Engine {
             ingress_counters: Arc::default(),
             relay: relay::Relay::new().map_err(failed)?,
             relay_counters: Arc::default(),
+            rendezvous: Arc::default(),
             control_counters: Counters::default(),
         })
     }

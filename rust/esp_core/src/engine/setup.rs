@@ -28,7 +28,7 @@ use crate::{
 const STOP_WAIT: Duration = Duration::from_secs(1);
 
 impl Inner {
-    fn check_setup(&self) -> Result<(), EngineError> {
+    pub(super) fn check_setup(&self) -> Result<(), EngineError> {
         match self.phase {
             Phase::Setup { .. } => Ok(()),
             _ => Err(EngineError::State("the engine was started already")),
@@ -155,6 +155,7 @@ impl Engine {
             }),
             sockets: sockets.clone(),
             relay: self.relay.outgoing(),
+            rendezvous: self.rendezvous.server(),
             commands: ingress,
             events: self.events.clone(),
             counters: self.ingress_counters.clone(),

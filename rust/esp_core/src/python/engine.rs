@@ -126,6 +126,55 @@ impl Engine {
         Ok(())
     }
 
+    #[pyo3(signature = (*, per_source, per_client))]
+    fn set_rendezvous(&self, per_source: u32, per_client: u32) -> PyResult<()> {
+        let limits = engine::RendezvousLimits {
+            per_source,
+            per_client,
+        };
+        Ok(self.0.set_rendezvous(limits)?)
+    }
+
+    #[pyo3(signature = (
+        *, hit, local, local_port, remote, remote_port, mac, key, tells_ports, remaining_ms
+    ))]
+    #[allow(clippy::too_many_arguments)]
+    fn add_rendezvous_client(
+        &self,
+        hit: &[u8],
+        local: &[u8],
+        local_port: u16,
+        remote: &[u8],
+        remote_port: u16,
+        mac: &str,
+        key: &[u8],
+        tells_ports: bool,
+        remaining_ms: u64,
+    ) -> PyResult<()> {
+        let mac = match mac {
+            "sha1" => engine::RendezvousMac::Sha1,
+            "sha256" => engine::RendezvousMac::Sha256,
+            "sha384" => engine::RendezvousMac::Sha384,
+            _ => return refuse(format!("no MAC is made with {mac} here")),
+        };
+        Ok(self
+            .0
+            .add_rendezvous_client(&engine::RendezvousClient {
+                hit: self::hit(hit)?,
+                local: (address(local)?, local_port).into(),
+                remote: (address(remote)?, remote_port).into(),
+                mac,
+                key,
+                tells_ports,
+                remaining_ms,
+            })?)
+    }
+
+    fn remove_rendezvous_client(&self, hit: &[u8]) -> PyResult<()> {
+        self.0.remove_rendezvous_client(&self::hit(hit)?);
+        Ok(())
+    }
+
     fn add_esp_socket(&self, fd: RawFd) -> PyResult<()> {
         Ok(self.0.add_esp_socket(fd)?)
     }

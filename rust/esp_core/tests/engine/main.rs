@@ -8,4 +8,5 @@ mod hosts;
 mod life;
 mod node;
 mod relay;
+mod rendezvous;
 mod wire;

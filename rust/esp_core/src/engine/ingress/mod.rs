@@ -20,6 +20,7 @@ use super::{
     command::{CommandReceiver, IngressCommand, Signalled},
     inbound::InboundSas,
     relay::Outgoing,
+    rendezvous::Server,
     socket::{Socket, SocketKind},
     source::Source,
     worker::{Worker, TICK_MS},
@@ -71,6 +72,7 @@ pub(super) struct IngressParts {
     pub segments: Vec<IngressSegment>,
     pub tun: Option<IngressTun>,
     pub relay: Option<Outgoing>,
+    pub rendezvous: Option<Server>,
     pub commands: CommandReceiver<IngressCommand>,
     pub events: Arc<EventQueue>,
     pub counters: Arc<Counters>,
@@ -85,6 +87,8 @@ pub(super) struct Ingress {
     sas: InboundSas,
     /// Where this host is a data relay: what clients send for their peers.
     relay: Option<Outgoing>,
+    /// Where this host is a rendezvous server: calls for its clients.
+    rendezvous: Option<Server>,
     commands: CommandReceiver<IngressCommand>,
     events: Arc<EventQueue>,
     counters: Arc<Counters>,
@@ -175,6 +179,7 @@ impl Ingress {
             tun: parts.tun,
             sas: InboundSas::default(),
             relay: parts.relay,
+            rendezvous: parts.rendezvous,
             commands: parts.commands,
             events: parts.events,
             counters: parts.counters,

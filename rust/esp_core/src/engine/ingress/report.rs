@@ -91,6 +91,18 @@ impl Ingress {
             self.counters.dropped(DropReason::ControlTooLong);
             return;
         }
+        let Self {
+            rendezvous,
+            sockets,
+            counters,
+            now_ms,
+            ..
+        } = self;
+        if let Some(server) = rendezvous {
+            if server.take(packet, outer.remote, sockets, counters, *now_ms) {
+                return;
+            }
+        }
         let event = Event::Control {
             data: packet.into(),
             local: outer.local(),
