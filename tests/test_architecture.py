@@ -24,7 +24,7 @@ ROOMS = {
     "lab": {"control", "config", "platform", "protocol", "identity", "wire"},
     "cli": {
         *("control", "daemon", "lab", "config", "platform", "dataplane", "identity", "wire"),
-        *("protocol",),
+        *("protocol", "naming"),
     },
 }
 """Which other rooms each room may import."""
@@ -34,6 +34,7 @@ NEEDS_A_DRIVER = {"asyncio", "os", "random", "secrets", "select", "socket", "tim
 ONLY_IN = {
     "pyroute2": {"platform", "lab"},
     "uvloop": {"daemon", "control"},
+    "dns": {"naming"},
     "hipgw._esp_core": {"dataplane", "identity", "daemon"},
     "hipgw._wire": {"wire"},
 }

@@ -41,6 +41,10 @@ if [ "$purpose" != run ]; then
     want dnsmasq dnsmasq-base
     want busybox busybox
     want turnserver coturn
+    want named bind9        # names of HIP hosts in a zone, dynamic updates, a validating resolver
+    want dig bind9-dnsutils
+    want knotd knot         # a second server, and signed zones
+    want dnsperf dnsperf    # ten thousand queries a second through the interceptor
 fi
 if [ "$purpose" = bench ]; then
     want wireguard-go wireguard-go
@@ -63,6 +67,9 @@ if [ "${#wanted[@]}" -gt 0 ]; then
         fail "apt-get could not install: ${wanted[*]}"
     # The tests start it themselves, in a namespace.
     case " ${wanted[*]} " in *" coturn "*) systemctl disable --now --quiet coturn 2>/dev/null || true ;; esac
+    for server in named:bind9 knot:knot; do
+        case " ${wanted[*]} " in *" ${server#*:} "*) systemctl disable --now --quiet "${server%:*}" 2>/dev/null || true ;; esac
+    done
     # The benches start it themselves, in namespaces; the machine is not to answer IKE because of them.
     case " ${wanted[*]} " in *" charon-systemd "*) systemctl disable --now --quiet strongswan 2>/dev/null || true ;; esac
 fi

@@ -84,6 +84,25 @@ MISTAKES = [
         "add it",
     ),
     (
+        HOST + '[rendezvous]\nservers = ["c"]\n' + PEER_B,
+        "rendezvous.servers[0]",
+        "no [[peer]] is named",
+        "add a",
+    ),
+    (
+        HOST
+        + '[rendezvous]\nservers = ["b"]\n[nat]\nrelays = ["b"]\n'
+        + PEER_B
+        + 'addresses = ["192.0.2.1"]\n',
+        "rendezvous.servers[0]",
+        "one of nat.relays",
+        "leave one",
+    ),
+    (HOST + PEER_B + 'rvs = ["c"]\n', "peer[0].rvs[0]", "no [[peer]] is named", "add a"),
+    (HOST + PEER_B + 'rvs = ["b"]\n', "peer[0].rvs[0]", "is the peer itself", "registered"),
+    (HOST + PEER_B + 'rvs = ["192.0.2.300"]\n', "peer[0].rvs[0]", "not an IPv4", "numeric"),
+    (HOST + PEER_B + 'rvs = ["2001:21::1"]\n', "peer[0].rvs[0]", "is a HIT", "under 'hit'"),
+    (
         HOST + "[nat]\nlifetime_s = 1\n",
         "nat.lifetime_s",
         "is 1; it has to lie between 10 and 8",

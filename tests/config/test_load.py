@@ -88,6 +88,7 @@ addresses = ["192.0.2.2", "2001:db8::2"]
 transport = "udp"
 port = 4500
 relays = ["relay"]
+rvs = ["home", "192.0.2.10", "2001:db8::10"]
 lsi = "1.0.0.7"
 legacy_nodes = ["192.168.1.2", "192.168.1.3"]
 default_endbox = false
@@ -99,6 +100,14 @@ name = "relay"
 hit = "2001:21::2"
 addresses = ["192.0.2.9"]
 transport = "udp"
+[[peer]]
+name = "home"
+hit = "2001:21::3"
+addresses = ["192.0.2.11"]
+[rendezvous]
+servers = ["home"]
+lifetime_s = 60
+automatic = false
 [naming]
 order = ["dns", "configured"]
 timeout_s = 2
@@ -109,6 +118,17 @@ cache_max = 100
 found_max = 50
 keep_s = 60
 unknown = false
+[dns]
+intercept = true
+suffix = "Hosts.Example."
+listen = "127.0.0.9"
+port = 5353
+resolver = "off"
+servers = ["192.0.2.53", "192.0.2.53:5353", "2001:db8::53", "[2001:db8::53]:5353"]
+search = ["example.com"]
+dnssec = "require"
+ttl_s = 10
+cache_max = 0
 [nat]
 modes = ["ICE-HIP-UDP"]
 relays = ["relay"]
@@ -223,13 +243,19 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
     ]
     assert config.daemon.state_dir == tmp_path / "state"
     assert config.daemon.control_socket == Path("/run/x.sock")
-    plant_b, plant_c, relay = config.peers
+    plant_b, plant_c, relay, home = config.peers
     assert plant_b.hit == IPv6Address("2001:22:5c2a:9d1e:47b0:9e6c:1f2d:3a4b")
     assert plant_b.addresses == (IPv4Address("192.0.2.2"), IPv6Address("2001:db8::2"))
     assert plant_b.lsi == IPv4Address("1.0.0.7")
     assert config.transport_of(plant_b) is Transport.UDP
     assert config.relays_of(plant_b) == (relay,)
     assert config.nat.relays == (relay.name,)
+    assert config.rendezvous.servers == (home.name,)
+    assert config.rendezvous_of(plant_b) == (
+        (home.addresses, 10500, "home"),
+        ((IPv4Address("192.0.2.10"),), 10500, ""),
+        ((IPv6Address("2001:db8::10"),), 10500, ""),
+    )
     assert config.relay is not None
     assert config.relay.port_range == range(40000, 40010)
     assert config.transport_of(plant_c) is Transport.RAW
@@ -243,6 +269,11 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
     assert endbox.wire_multicast_spi == 0x34120000
     assert endbox.heartbeat_dir == tmp_path / "beats"
     assert endbox.multicast_key == tmp_path / "group.key"
+    assert config.dns is not None
+    assert config.dns.suffix == "hosts.example"
+    assert [str(server) for server in config.dns.servers] == [
+        *("192.0.2.53:53", "192.0.2.53:5353", "[2001:db8::53]:53", "[2001:db8::53]:5353"),
+    ]
     # No key of the schema is forgotten above: all were given, none has its default.
     for name in Config.model_fields:
         table = getattr(config, name)

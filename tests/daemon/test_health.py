@@ -15,7 +15,7 @@ from hipgw.protocol.registration import RegistrationInfo
 OWN = IPv6Address("2001:21:aaaa::1")
 HUB = IPv6Address("2001:21:bbbb::1")
 SITE = IPv6Address("2001:21:bbbb::2")
-CONTROL, DATA = 2, 3
+RENDEZVOUS, CONTROL, DATA = 1, 2, 3
 
 
 def health(**tables: object) -> Health:
@@ -93,6 +93,13 @@ def test_a_client_has_to_be_registered(in_force: list[RegistrationInfo], missing
     assert warning["code"] == "not_registered"
     assert warning["message"] == f"not registered with hub for {missing}"
     assert client_of(client, registrations=[registered(CONTROL), registered(DATA)]) == []
+
+
+def test_a_mobile_host_has_to_be_registered() -> None:
+    client = health(host={}, rendezvous={"servers": ["hub"]})
+    (warning,) = client_of(client, registrations=[])
+    assert warning["message"] == "not registered with hub for rendezvous"
+    assert client_of(client, registrations=[registered(RENDEZVOUS)]) == []
 
 
 def test_why_a_client_is_not_registered() -> None:

@@ -43,8 +43,6 @@ REASONS = {
     "R1 -RegInfo": "see I2 -RegRequest",
     "R2 +RegFailed": "see I2 -RegRequest",
     "R2 -RegResponse": "see I2 -RegRequest",
-    "R1 -ViaRvs": "hipgw is no client of rendezvous servers yet",
-    "R1 elsewhere": "it goes back by the rendezvous server: see R1 -ViaRvs",
     "R2 MAC's first octets": "OpenHIP has four octets of anything before an HMAC-MD5, hipgw zeros",
     "CLOSE MAC's first octets": "see R2 MAC's first octets",
     "CLOSE_ACK MAC's first octets": "see R2 MAC's first octets",

@@ -166,6 +166,8 @@ def _print_good(config_file: Path, config: "Config", identity: "LocalIdentity") 
         pairs["rvs"] = f"for {config.rvs.clients_max} clients"
     if config.nat.relays:
         pairs["relays"] = f"registers with {', '.join(config.nat.relays)}"
+    if config.rendezvous.servers:
+        pairs["rendezvous"] = f"registers with {', '.join(config.rendezvous.servers)}"
     output.print_pairs(pairs)
     if not config.peers:
         return
@@ -177,7 +179,13 @@ def _print_good(config_file: Path, config: "Config", identity: "LocalIdentity") 
             (
                 peer.name,
                 str(peer.hit),
-                ", ".join([*map(str, peer.addresses), *(f"by {name}" for name in peer.relays)])
+                ", ".join(
+                    [
+                        *(f"by {server}" for server in peer.rvs),
+                        *map(str, peer.addresses),
+                        *(f"by {name}" for name in peer.relays),
+                    ]
+                )
                 or "waits to be called",
                 config.transport_of(peer).value,
                 "yes" if peer.name in sharing else None,

@@ -7,6 +7,7 @@ from hipgw.cli import (
     completion,
     contact,
     daemon,
+    dns_record,
     doctor,
     endbox,
     events,
@@ -21,7 +22,13 @@ from hipgw.cli.openhip import transfer
 from hipgw.cli.shown import ErrorsShown
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Set up": (keys.keygen, keys.show_identity, daemon.check_config, doctor.doctor),
+    "Set up": (
+        keys.keygen,
+        keys.show_identity,
+        dns_record.dns_record,
+        daemon.check_config,
+        doctor.doctor,
+    ),
     "Run": (daemon.run, daemon.stop),
     "Ask": (
         queries.status,

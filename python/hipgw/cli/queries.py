@@ -154,7 +154,8 @@ def peers(as_json: bool, socket_path: Path | None) -> None:
 
 def _called_at(peer: "PeerAnswer") -> str | None:
     """Where a peer is called that is not associated."""
-    ways = [*peer["addresses"], *(f"by {relay}" for relay in peer["relays"])]
+    ways = [*(f"by {server}" for server in peer["rendezvous"]), *peer["addresses"]]
+    ways += [f"by {relay}" for relay in peer["relays"]]
     return ", ".join(ways) or None
 
 

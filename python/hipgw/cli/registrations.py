@@ -1,4 +1,4 @@
-"""`hipgw registrations`: relays that this machine uses, and clients that it relays for."""
+"""`hipgw registrations`: relays and servers that this machine uses, and clients that it serves."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def registrations(as_json: bool, socket_path: Path | None) -> None:
         output.print_json(answers)
         return
     if not answers:
-        click.echo("No registrations: nat.relays names relays, [relay] makes this machine one.")
+        click.echo("No registrations as a client (nat.relays, rendezvous.servers) or of clients.")
         return
     output.print_table(
         ("peer", "this machine is", "service", "client seen at", "relayed", "remaining"),

@@ -5,7 +5,13 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from hipgw.config.endbox_consistency import ownership_problems, static_problems
-from hipgw.config.names import CompatName, EspBackend, HipVersionName, NatModeName
+from hipgw.config.names import (
+    CompatName,
+    EspBackend,
+    HipVersionName,
+    NatModeName,
+    ResolverIntegration,
+)
 from hipgw.config.problems import InconsistentError, Problem, did_you_mean
 from hipgw.identity.hit import hit_version
 from hipgw.identity.lsi import LSI_PREFIX
@@ -32,6 +38,7 @@ _LEAST_LIFETIMES = {
 }
 """More often would be all that a machine does."""
 _PORTS = 65536
+_DNS_PORT = 53
 _LEAST_PATH_MTU = 576
 """What every IPv4 host has to accept (RFC 791 §3.1)."""
 
@@ -199,9 +206,11 @@ def check_config(config: "Config") -> None:
         *ownership_problems(config),
         *_host(config),
         *_relays(config),
+        *_rendezvous(config),
         *_backend(config),
         *_stun(config),
         *_versions(config),
+        *_dns(config),
     ]
     if problems:
         raise InconsistentError(problems)
@@ -220,6 +229,21 @@ def _backend(config: "Config") -> list[Problem]:
         for table, what in lacking.items()
         if getattr(config, table) is not None
     ]
+
+
+def _dns(config: "Config") -> list[Problem]:
+    """Names are answered with HITs and LSIs, which only the host role makes reachable."""
+    dns = config.dns
+    if dns is None:
+        return []
+    problems = []
+    if config.host is None and dns.intercept and "intercept" in dns.model_fields_set:
+        what = "is true, but nothing reaches HITs and LSIs without [host]"
+        problems.append(Problem("dns.intercept", what, "add [host], or leave it out"))
+    if dns.port != _DNS_PORT and dns.resolver is not ResolverIntegration.OFF:
+        what = f"is {dns.port}, but the resolvers of programs ask at {_DNS_PORT} only"
+        problems.append(Problem("dns.port", what, 'leave it out, or write dns.resolver = "off"'))
+    return problems
 
 
 def _versions(config: "Config") -> list[Problem]:
@@ -400,4 +424,44 @@ def _relays(config: "Config") -> list[Problem]:
                 "relay.first_port", f"the ports that are lent include hip.port {config.hip.port}"
             )
         )
+    return problems
+
+
+def _rendezvous(config: "Config") -> list[Problem]:
+    """Servers that are named have to be there, and are relays to nobody who registers there."""
+    by_name = {peer.name: peer for peer in config.peers}
+    named = [
+        (f"rendezvous.servers[{index}]", name)
+        for index, name in enumerate(config.rendezvous.servers)
+    ]
+    problems = [
+        Problem(
+            key,
+            f"{name} is one of nat.relays as well",
+            "a machine is a client of a relay or of a rendezvous server (RFC 9028 §7.8): leave one "
+            "of both out",
+        )
+        for key, name in named
+        if name in config.nat.relays
+    ]
+    called = [
+        (f"peer[{number}].rvs[{index}]", server, peer)
+        for number, peer in enumerate(config.peers)
+        for index, server in enumerate(peer.rvs)
+        if isinstance(server, str)
+    ]
+    problems += [
+        Problem(key, "is the peer itself", "name the server that it is registered with")
+        for key, name, peer in called
+        if name == peer.name
+    ]
+    problems += [
+        Problem(key, f"{name} has no addresses", "write addresses of the server here instead")
+        for key, name, peer in called
+        if name != peer.name and name in by_name and not by_name[name].addresses
+    ]
+    for key, name in (*named, *((key, name) for key, name, _ in called)):
+        if name not in by_name:
+            hint = did_you_mean(name, by_name) or "add a [[peer]] table for it"
+            problems.append(Problem(key, f"no [[peer]] is named {name!r}", hint))
     return problems

@@ -29,6 +29,11 @@ BASE_DIRECTORY = "base_directory"
 _INTERFACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 _INTERFACE_PATTERN = re.compile(r"[A-Za-z0-9_.*?!\[\]-]{1,32}")
 _PEER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_DOMAIN_MAX = 200
+"""Octets; a name of 63 octets has to fit in front."""
+DNS_PORT = 53
 _SUN_PATH_LIMIT = 107
 """Octets of a Unix socket's path on Linux, less the final NUL (unix(7))."""
 
@@ -184,6 +189,14 @@ def _peer_name(text: str) -> str:
     )
 
 
+def parse_server(value: object) -> IPAddress | str:
+    """Parse the name of a peer that is a server, or the address of a server."""
+    text = _text(value)
+    if ":" in text or re.fullmatch(r"[\d.]+", text):
+        return parse_address(text)
+    return _peer_name(text)
+
+
 def _no_repeats(values: tuple[object, ...]) -> tuple[object, ...]:
     seen = set()
     for value in values:
@@ -247,6 +260,55 @@ def parse_stun_server(value: object) -> StunServer:
     return StunServer(address, port)
 
 
+@dataclass(frozen=True, slots=True)
+class NameServerPlace:
+    """Where a name server is asked."""
+
+    address: IPAddress
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{host}:{self.port}"
+
+
+def parse_name_server(value: object) -> NameServerPlace:
+    """Parse an address, or an address and a port as 192.0.2.53:5353 or [2001:db8::53]:5353."""
+    text = _text(value)
+    # A bare IPv6 address has colons, too.
+    bare = text.count(":") > 1 and not text.startswith("[")
+    place = StunServer(parse_address(text), DNS_PORT) if bare else parse_stun_server(text)
+    port_given = not bare and re.search(r":\d+$", text)
+    return NameServerPlace(place.address, place.port if port_given else DNS_PORT)
+
+
+def parse_listen_address(value: object) -> IPAddress:
+    """Parse an address of this machine."""
+    text = str(value) if isinstance(value, IPv4Address | IPv6Address) else _text(value)
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise InvalidValueError(
+            f"{text!r} is not an IPv4 or IPv6 address", hint="write one such as 127.0.0.139"
+        ) from None
+    if address.is_unspecified or address.is_multicast:
+        raise InvalidValueError(
+            f"{text} is not one address of this machine", hint="write one such as 127.0.0.139"
+        )
+    return address
+
+
+def parse_domain(value: object) -> str:
+    """Parse a domain name; returned in small letters, without a final dot."""
+    text = _text(value)
+    domain = text.lower().strip(".")
+    if not _DOMAIN.fullmatch(domain) or len(domain) > _DOMAIN_MAX:
+        raise InvalidValueError(
+            f"{text!r} is not a domain name", hint="write one such as hip or plants.example"
+        )
+    return domain
+
+
 def parse_legacy_node(value: object) -> IPv4Address:
     """Parse the IPv4 address of a host behind an endbox, or 0.0.0.0 for all that nobody lists."""
     text = _text(value)
@@ -294,12 +356,16 @@ def _pair_end(text: str) -> str:
 
 Address = Annotated[IPAddress, BeforeValidator(parse_address)]
 StunServerAddress = Annotated[StunServer, BeforeValidator(parse_stun_server)]
+NameServerAddress = Annotated[NameServerPlace, BeforeValidator(parse_name_server)]
+ListenAddress = Annotated[IPAddress, BeforeValidator(parse_listen_address)]
+Domain = Annotated[str, BeforeValidator(parse_domain)]
 Hit = Annotated[IPv6Address, BeforeValidator(parse_hit)]
 HitV1 = Annotated[IPv6Address, BeforeValidator(parse_hit_v1)]
 Lsi = Annotated[IPv4Address, BeforeValidator(parse_lsi)]
 LegacyNode = Annotated[IPv4Address, BeforeValidator(parse_legacy_node)]
 MulticastGroup = Annotated[IPv4Address, BeforeValidator(parse_multicast_group)]
 MachinePair = Annotated[tuple[str, str], BeforeValidator(parse_pair)]
+Server = Annotated[IPAddress | str, BeforeValidator(parse_server)]
 Network = Annotated[IPNetwork, BeforeValidator(parse_network)]
 InterfacePattern = Annotated[str, AfterValidator(_interface_pattern)]
 InterfaceName = Annotated[str, AfterValidator(_interface_name)]

@@ -160,6 +160,24 @@ class ElectionExtent(StrEnum):
     EVERYTHING = "everything"
 
 
+class ResolverIntegration(StrEnum):
+    """How the machine's programs get to ask for names under `.hip`."""
+
+    AUTO = "auto"
+    RESOLVED = "systemd-resolved"
+    RESOLV_CONF = "resolv.conf"
+    OFF = "off"
+
+
+class DnssecName(StrEnum):
+    """What is thought of answers that a name server has validated, or has not."""
+
+    AUTO = "auto"
+    TRUST = "trust"
+    REQUIRE = "require"
+    IGNORE = "ignore"
+
+
 class SourceName(StrEnum):
     """Where peers are looked up."""
 

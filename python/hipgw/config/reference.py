@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from enum import Enum
+from ipaddress import IPv4Address
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -146,6 +147,6 @@ def _quoted(value: Any) -> str:
         return "[" + ", ".join(_quoted(item) for item in value) + "]"
     if isinstance(value, Enum):
         value = value.value
-    if isinstance(value, str | Path):
+    if isinstance(value, str | Path | IPv4Address):
         return f'"{value}"'
     return str(value).removesuffix(".0")

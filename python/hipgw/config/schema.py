@@ -12,6 +12,7 @@ from hipgw.config.consistency import check_config, check_hip, check_lifetimes
 from hipgw.config.names import CompatName, HipVersionName
 from hipgw.config.tables.base import Table
 from hipgw.config.tables.daemon import DaemonConfig
+from hipgw.config.tables.dns import DnsConfig
 from hipgw.config.tables.endbox import EndboxConfig
 from hipgw.config.tables.esp import EspConfig
 from hipgw.config.tables.hip import HipConfig, HipV1Config, IdentityConfig
@@ -21,12 +22,14 @@ from hipgw.config.tables.naming import NamingConfig
 from hipgw.config.tables.nat import NatConfig, RelayConfig
 from hipgw.config.tables.openhip import OpenHipConfig, OpenHipHostConfig
 from hipgw.config.tables.peer import PeerConfig
+from hipgw.config.tables.rendezvous import RendezvousConfig
 from hipgw.config.tables.rvs import RvsConfig
-from hipgw.protocol.path import Transport
+from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Transport
 
 __all__ = [
     "Config",
     "DaemonConfig",
+    "DnsConfig",
     "EndboxConfig",
     "EspConfig",
     "HipConfig",
@@ -40,6 +43,7 @@ __all__ = [
     "OpenHipHostConfig",
     "PeerConfig",
     "RelayConfig",
+    "RendezvousConfig",
     "RvsConfig",
 ]
 
@@ -54,10 +58,12 @@ class Config(Table):
     peers: tuple[PeerConfig, ...] = Field(default=(), alias="peer", max_length=65536)
     naming: NamingConfig = Field(default_factory=NamingConfig)
     nat: NatConfig = Field(default_factory=NatConfig)
+    rendezvous: RendezvousConfig = Field(default_factory=RendezvousConfig)
     host: HostConfig | None = None
     endbox: EndboxConfig | None = None
     relay: RelayConfig | None = None
     rvs: RvsConfig | None = None
+    dns: DnsConfig | None = None
     daemon: DaemonConfig = Field(default_factory=DaemonConfig)
     openhip: OpenHipConfig | None = None
 
@@ -86,14 +92,30 @@ class Config(Table):
         if self.endbox is None:
             return ()
         if self.endbox.peers is None:
-            # A relay carries what others have encrypted; it is not to get their frames.
-            relays = {*self.nat.relays, *(name for peer in self.peers for name in peer.relays)}
-            return tuple(peer for peer in self.peers if peer.name not in relays)
+            # A relay carries what others have encrypted; it is not to get their frames. Nor is a
+            # rendezvous server, which may be anybody's.
+            helpers = {*self.nat.relays, *(name for peer in self.peers for name in peer.relays)}
+            helpers |= {*self.rendezvous.servers, *self._named_servers}
+            return tuple(peer for peer in self.peers if peer.name not in helpers)
         return tuple(peer for peer in self.peers if peer.name in self.endbox.peers)
 
     def relays_of(self, peer: PeerConfig) -> tuple[PeerConfig, ...]:
         """The relays that a peer is called by."""
         return tuple(other for other in self.peers if other.name in peer.relays)
+
+    def rendezvous_of(self, peer: PeerConfig) -> tuple[tuple[tuple[IPAddress, ...], int, str], ...]:
+        """Addresses, UDP port and name of each rendezvous server of a peer, in order."""
+        by_name = {other.name: other for other in self.peers}
+        return tuple(
+            (by_name[one].addresses, by_name[one].port, one)
+            if isinstance(one, str)
+            else ((one,), HIP_UDP_PORT, "")
+            for one in peer.rvs
+        )
+
+    @property
+    def _named_servers(self) -> set[str]:
+        return {one for peer in self.peers for one in peer.rvs if isinstance(one, str)}
 
     def versions_of(self, peer: PeerConfig) -> tuple[HipVersionName, ...]:
         """The versions of HIP that a peer is talked to in, the preferred one first."""

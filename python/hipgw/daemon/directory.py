@@ -6,6 +6,7 @@ from hipgw.config.names import SourceName
 from hipgw.config.schema import Config, PeerConfig
 from hipgw.identity.lsi import LsiTable
 from hipgw.naming.peers import Peer, PeerDirectory
+from hipgw.naming.sources import Rendezvous
 from hipgw.protocol.path import Transport
 
 
@@ -30,6 +31,10 @@ def make_directory(config: Config) -> tuple[PeerDirectory, LsiTable]:
                 (address, relay.port)
                 for relay in config.relays_of(entry)
                 for address in relay.addresses
+            ),
+            rendezvous=tuple(
+                Rendezvous(addresses, name, port)
+                for addresses, port, name in config.rendezvous_of(entry)
             ),
             sought=is_sought(config, entry),
         )

@@ -29,6 +29,7 @@ from hipgw.protocol.effects import (
 from hipgw.protocol.machine import HipMachine
 from hipgw.protocol.nat.reflexive import Reflexive
 from hipgw.protocol.path import IPAddress, Path, Transport
+from hipgw.protocol.rendezvous.ways import WAYS_MAX
 from hipgw.roles.security_associations import PathMtu, SecurityAssociations
 from hipgw.roles.versions import VersionPolicy
 from hipgw.roles.without_data import WithoutData
@@ -124,8 +125,16 @@ class HipDriver:
         def transport(address: IPAddress) -> Transport:
             return Transport.UDP if peer.udp and compat.takes_udp(address) else Transport.RAW
 
+        own_port = self._transport.udp_port
+        # In this order (RFC 8005 §4): what else is known of a host that moves may be out of date.
         paths = [
-            Path(local, address, transport(address), self._transport.udp_port, peer.port)
+            Path(local, address, transport(address), own_port, server.port, by_rendezvous=True)
+            for server in peer.rendezvous
+            for address in server.addresses
+            if (local := self._transport.source_address(address)) is not None
+        ][:WAYS_MAX]
+        paths += [
+            Path(local, address, transport(address), own_port, peer.port)
             for address in peer.addresses
             if (local := self._transport.source_address(address)) is not None
         ]

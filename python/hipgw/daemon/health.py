@@ -7,7 +7,7 @@ from hipgw.config.schema import Config, PeerConfig
 from hipgw.control.api import HealthWarning
 from hipgw.naming.peers import PeerDirectory
 from hipgw.protocol.effects import Effect, RegistrationChanged
-from hipgw.protocol.registration import RegistrationInfo
+from hipgw.protocol.registration import RegistrationInfo, ServiceType
 
 _NOT_YET = "it was not reached yet"
 
@@ -26,15 +26,25 @@ class Health:
         self._watches = config.mobility.enabled
         entries = config.endbox_peers if endboxes is None else endboxes
         self._endboxes = [peer for entry in entries if (peer := directory.by_hit(entry.hit))]
-        self._relays = [peer for peer in directory if peer.name in config.nat.relays]
-        self._services = config.nat.services
+        relayed = {name.wire_id: name.value for name in config.nat.services}
+        met = {int(ServiceType.RENDEZVOUS): "rendezvous"}
+        self._registrars = [
+            (peer, services)
+            for names, services in (
+                (config.nat.relays, relayed),
+                (config.rendezvous.servers, met),
+            )
+            for peer in directory
+            if peer.name in names
+        ]
+        """With the services that are wanted of each, by registration type."""
         self._refusals: dict[tuple[IPv6Address, int], str] = {}
 
     def handle_event(self, event: Effect) -> None:
-        """Take note of what happens to registrations with the configured relays."""
+        """Take note of what happens to registrations with the configured relays and servers."""
         match event:
             case RegistrationChanged(registrar=False, peer_hit=hit, reg_type=reg_type) if any(
-                relay.hit == hit for relay in self._relays
+                peer.hit == hit for peer, _ in self._registrars
             ):
                 if event.lifetime_s:
                     self._refusals.pop((hit, reg_type), None)
@@ -74,19 +84,16 @@ class Health:
             if peer.hit not in established
         ]
         in_force = {(one.peer_hit, one.reg_type) for one in registrations if not one.registrar}
-        for relay in self._relays:
-            missing = [one for one in self._services if (relay.hit, one.wire_id) not in in_force]
+        for peer, services in self._registrars:
+            missing = [one for one in services if (peer.hit, one) not in in_force]
             if not missing:
                 continue
-            reason = failures.get(relay.hit, _NOT_YET)
-            if relay.hit in established:
-                reason = self._refusals.get((relay.hit, missing[0].wire_id), "no answer yet")
+            reason = failures.get(peer.hit, _NOT_YET)
+            if peer.hit in established:
+                reason = self._refusals.get((peer.hit, missing[0]), "no answer yet")
+            wanted = " and ".join(services[one] for one in missing)
             found.append(
-                _warning(
-                    "not_registered",
-                    f"not registered with {relay.name} for {' and '.join(missing)}",
-                    reason,
-                )
+                _warning("not_registered", f"not registered with {peer.name} for {wanted}", reason)
             )
         return found
 

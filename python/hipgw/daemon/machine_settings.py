@@ -7,13 +7,13 @@ from ipaddress import IPv4Address, IPv6Address
 from hipgw.config.names import Accept, Announce, EspSuiteName
 from hipgw.config.schema import Config, PeerConfig
 from hipgw.identity.hit import hit_version, is_hit
-from hipgw.naming.peers import PeerDirectory
+from hipgw.naming.peers import CONFIGURED, FLEET, PeerDirectory
 from hipgw.platform import sockets
 from hipgw.protocol.compat import PROFILES, RFC, Compat
 from hipgw.protocol.config import MachineConfig, V1Config
 from hipgw.protocol.nat.config import NatConfig, RegistrarConfig
 from hipgw.protocol.path import IPAddress
-from hipgw.protocol.registration import ServiceType
+from hipgw.protocol.registration import ServiceType, Wanted
 from hipgw.protocol.rendezvous.config import RendezvousConfig
 from hipgw.roles.versions import VersionPolicy
 
@@ -53,6 +53,18 @@ def machine_config(
         old = is_hit(hit) and hit_version(hit) == 1
         return PROFILES[hip.v1.compat.value] if old else RFC
 
+    def rendezvous_of(hit: IPv6Address) -> list[tuple[IPAddress, int]]:
+        peer = directory.by_hit(hit)
+        servers = peer.rendezvous if peer is not None else ()
+        return [(address, server.port) for server in servers for address in server.addresses]
+
+    def automatic(hit: IPv6Address) -> Wanted | None:
+        # Whom a name has led to need not know where this machine goes from now on.
+        peer = directory.by_hit(hit) if config.rendezvous.automatic else None
+        if peer is None or peer.source not in (CONFIGURED, FLEET):
+            return None
+        return Wanted(reg_types=(ServiceType.RENDEZVOUS,), lifetime_s=config.rendezvous.lifetime_s)
+
     return MachineConfig(
         dh_groups=tuple(name.wire_id for name in hip.dh_groups),
         hip_ciphers=tuple(name.wire_id for name in hip.hip_ciphers),
@@ -82,6 +94,8 @@ def machine_config(
             pacing_s=config.nat.pacing_s,
         ),
         registrar=registrar_config(config, directory),
+        rendezvous_of=rendezvous_of,
+        automatic=automatic,
         announce_all=config.mobility.announce is Announce.ALL,
         # Greater than in any run before, whatever was kept of those (RFC 7401 §4.1.4).
         r1_counter_start=int(time.time()),

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
+from hipgw.daemon.dns import add_dns
 from hipgw.daemon.naming import NamingServices
 
-PARTS: tuple[Callable[[NamingServices], None], ...] = ()
+PARTS: tuple[Callable[[NamingServices], None], ...] = (add_dns,)
 """Called in this order, while the daemon is root; what is not configured adds nothing."""
 
 

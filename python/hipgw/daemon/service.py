@@ -60,6 +60,7 @@ from hipgw.protocol.machine import HipMachine
 from hipgw.protocol.nat.stun_client import StunClient
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.path_mtu import MtuSource
+from hipgw.protocol.registration import ServiceType
 from hipgw.roles.dead_peers import LOOK_S, DeadPeerDetection, look_interval
 from hipgw.roles.endbox import EndboxRole
 from hipgw.roles.host import HostRole
@@ -67,6 +68,7 @@ from hipgw.roles.lifetimes import Limits, worn
 from hipgw.roles.multicast_group import MulticastGroup
 from hipgw.roles.relay import RelayRole
 from hipgw.roles.relay_client import RelayClientRole
+from hipgw.roles.rendezvous_client import RendezvousClientRole
 from hipgw.roles.role import Role
 from hipgw.roles.rvs import RvsRole
 from hipgw.roles.security_associations import SecurityAssociations, traffic
@@ -353,6 +355,17 @@ class Service:
                     os.urandom,
                     services=[name.wire_id for name in config.nat.services],
                     lifetime_s=config.nat.lifetime_s,
+                )
+            )
+        if config.rendezvous.servers:
+            names = set(config.rendezvous.servers)
+            self._roles.append(
+                RendezvousClientRole(
+                    [peer for peer in directory if peer.name in names],
+                    self._driver,
+                    os.urandom,
+                    services=[ServiceType.RENDEZVOUS],
+                    lifetime_s=config.rendezvous.lifetime_s,
                 )
             )
         for role in self._roles:

@@ -35,7 +35,9 @@ class Rendezvous:
     addresses: tuple[IPAddress, ...]
     """In order of preference."""
     name: str = ""
-    """Its domain name, if that is how it was found."""
+    """Its domain name, if that is how it was found; the peer's name if it is configured."""
+    port: int = 10500
+    """Its UDP port; that of HIP (RFC 9028 §4.1) unless the configuration says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hipgw.errors import PlatformError
-from hipgw.platform import links, policy_rules
+from hipgw.platform import links, policy_rules, resolv_conf
 from hipgw.platform.xfrm import Xfrm
 
 _log = logging.getLogger(__name__)
@@ -96,12 +96,16 @@ class Journal:
         """
         self._record({"kind": "source routes", "tables": [tables.start, tables.stop]})
 
+    def record_resolv_conf(self) -> None:
+        """Before a name server is put into /etc/resolv.conf: undo takes it out."""
+        self._record({"kind": "resolv.conf"})
+
     def undo(self) -> None:
         """Undo everything, the last change first; what cannot be undone is logged."""
         for change in reversed(self._changes):
             try:
                 _undo(change)
-            except (PlatformError, KeyError, TypeError, ValueError) as error:
+            except (PlatformError, OSError, KeyError, TypeError, ValueError) as error:
                 _log.warning("cannot undo %s: %s", change, error)
         self._changes.clear()
         with contextlib.suppress(FileNotFoundError):
@@ -131,6 +135,9 @@ def _undo(change: dict[str, Any]) -> None:
     if change["kind"] == "source routes":
         first, end = change["tables"]
         policy_rules.flush(range(int(first), int(end)))
+        return
+    if change["kind"] == "resolv.conf":
+        resolv_conf.remove()
         return
     name = str(change["name"])
     if change["kind"] == "xfrm":

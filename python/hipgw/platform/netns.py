@@ -160,6 +160,17 @@ def leave_network() -> None:
     _check(_libc.unshare(_CLONE_NEWNET), "Making a network namespace")
 
 
+def bind_mount(source: Path, target: Path) -> None:
+    """Show one file in the place of another, in the mount namespace of the calling thread.
+
+    Raises PlatformError, also in that of the whole machine, where it would be seen by everybody.
+    """
+    own, main = Path("/proc/thread-self/ns/mnt"), Path("/proc/self/ns/mnt")
+    if own.readlink() == main.readlink():
+        raise PlatformError(f"{target} is not replaced for the whole machine.")
+    _mount(bytes(source), bytes(target), b"none", _MS_BIND)
+
+
 def _process_ids() -> Iterator[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():

@@ -193,6 +193,8 @@ class Mobility:
     """The peer's."""
     home: tuple[Path, ...] = ()
     """Where the peer was called first: tried when all else fails."""
+    rendezvous: tuple[Path, ...] = ()
+    """Where it was called that it is not: rendezvous servers, which pass UPDATEs on as well."""
     verified: bool = True
     """Whether the current path's remote address is; else data is bound by credit (§5.6)."""
     preferred: IPAddress | None = None

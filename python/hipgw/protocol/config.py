@@ -1,6 +1,6 @@
 """What can be set on the HIP machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 
@@ -9,10 +9,20 @@ from hipgw.identity.dh import DhGroup
 from hipgw.identity.esp_suites import DEFAULT_ESP_SUITES
 from hipgw.protocol.compat import CompatOf, conforms
 from hipgw.protocol.nat.config import NatConfig, RegistrarConfig
+from hipgw.protocol.path import IPAddress
+from hipgw.protocol.registration import Wanted
 
 
 def _anybody(_hit: IPv6Address) -> bool:
     return True
+
+
+def _no_servers(_hit: IPv6Address) -> Sequence[tuple[IPAddress, int]]:
+    return ()
+
+
+def _nothing(_hit: IPv6Address) -> Wanted | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +110,11 @@ class MachineConfig:
     nat: NatConfig = field(default_factory=NatConfig)
     registrar: RegistrarConfig | None = None
     """Services that are offered to peers."""
+    rendezvous_of: Callable[[IPv6Address], Sequence[tuple[IPAddress, int]]] = _no_servers
+    """Addresses and UDP ports of a peer's rendezvous servers, for when both ends have moved
+    (RFC 8046 §3.2.3)."""
+    automatic: Callable[[IPv6Address], Wanted | None] = _nothing
+    """What is asked for when a peer offers it, though nobody has wanted it (RFC 8003 §3.2)."""
 
     associations_max: int = 65536
 

@@ -40,7 +40,7 @@ from hipgw.protocol.transitions import TRANSITIONS, Trigger
 from hipgw.wire.checksum import PseudoHeader
 from hipgw.wire.insertion import with_parameters
 from hipgw.wire.packet import HipPacket, PacketType, set_checksum
-from hipgw.wire.parameters import Parameter, RelayTo
+from hipgw.wire.parameters import Parameter, RelayTo, ViaRvs
 
 Required = TypeVar("Required", bound=Parameter)
 
@@ -107,6 +107,8 @@ class Core:
         """As of the last input that told."""
         self.wanted: dict[IPv6Address, Wanted] = {}
         """Services that this host wants, by the registrar's HIT."""
+        self.rendezvous_servers: dict[IPv6Address, Association] = {}
+        """Those where this host is registered, by HIT."""
         self.drops: Counter[DropReason] = Counter()
         self.sent: Counter[str] = Counter()
         self.received: Counter[str] = Counter()
@@ -131,10 +133,15 @@ class Core:
         """
         name = PacketType(data[2] & 0x7F).name
         self.sent[name] += 1
+        told: Parameter | None = None
         if path.relay_to is not None:
             # Tells the relay where to (RFC 9028 §4.8).
+            told = RelayTo(*path.relay_to)
+        elif path.via is not None:
+            told = ViaRvs((path.via,))
+        if told is not None:
             try:
-                data = with_parameters(data, [RelayTo(*path.relay_to)])
+                data = with_parameters(data, [told])
             except WireError:
                 self.drops[DropReason.MALFORMED] += 1
                 return
@@ -353,7 +360,9 @@ class Core:
         association.updates.clear()
         association.path_mtu = None
         association.last_traffic = now
-        association.mobility = mobility = Mobility(home=association.mobility.home)
+        association.mobility = mobility = Mobility(
+            home=association.mobility.home, rendezvous=association.mobility.rendezvous
+        )
         mobility.locators.begin(path.remote, path.locator_port)
         mobility.family = path.remote.version
         mobility.preferred = path.local

@@ -63,5 +63,12 @@ class DropReason(Enum):
     """To be relayed, but not to, from or for somebody who is registered for it (RFC 9028 §4.5)."""
     BAD_RELAY_HMAC = "bad_relay_hmac"
     """Says that it was relayed, but not by a relay of this host (RFC 9028 §5.8)."""
+    BAD_RVS_HMAC = "bad_rvs_hmac"
+    """Says that a rendezvous server of this host has passed it on, which is not so (RFC 8004
+    §4.3.2)."""
+    BAD_FROM = "bad_from"
+    """FROM names no address that this host could answer to (RFC 8004 §4.2.2)."""
+    BAD_VIA_RVS = "bad_via_rvs"
+    """An R1 by a rendezvous server that this host has not called (RFC 8004 §4.3.4)."""
     NAT_MODE = "nat_mode"
     """The NAT traversal mode is missing or cannot be used this way (RFC 9028 §4.5, §4.7.2)."""

@@ -24,6 +24,7 @@ from hipgw.protocol.nat.negotiation import agreed_pacing, choose_mode, pacing
 from hipgw.protocol.path import Path
 from hipgw.protocol.peer_identity import identity_of
 from hipgw.protocol.protection import mac2_holds, protect, signature_holds
+from hipgw.protocol.rendezvous import ways
 from hipgw.protocol.states import State
 from hipgw.protocol.transitions import Trigger
 from hipgw.protocol.versions.base import Unacceptable
@@ -51,7 +52,9 @@ from hipgw.wire.parameters import (
 
 _HEADER_OCTETS = 40
 FIRST_PATHS_MAX = 3
-"""Addresses that the first I1 goes to; later ones go to one at a time (§6.6.1)."""
+"""Addresses that the first I1 goes to; later ones go to one at a time (§6.6.1).
+
+Rendezvous servers are used in order (RFC 8005 §4), so that of several the first one alone."""
 PUZZLES_MAX = 3
 """Puzzles not solved in time before giving up."""
 PUZZLE_LIFETIME_MAX_S = 3600.0
@@ -62,6 +65,7 @@ _REFUSED = {
     DropReason.BAD_SIGNATURE: "its signature is wrong",
     DropReason.DOWNGRADE: "it has not chosen the best group that both have",
     DropReason.PUZZLE_TOO_HARD: "its puzzle is too hard",
+    DropReason.BAD_VIA_RVS: "it names a rendezvous server that was not called",
 }
 """Reasons that somebody can do something about."""
 IMPATIENCE = 2
@@ -75,7 +79,7 @@ def begin(
     paths: Sequence[Path],
     now: float,
 ) -> None:
-    """Send I1 along every path (§6.6). A HIT of None asks whoever answers (§4.1.8).
+    """Send I1 along the paths (§6.6). A HIT of None asks whoever answers (§4.1.8).
 
     Raises Dropped when the table is full.
     """
@@ -102,12 +106,12 @@ def begin(
         i1=i1,
     )
     association.initiator = True
-    association.mobility.home = tuple(paths)
+    ways.note(association, paths)
     association.deadline = None
     association.closing = None
     core.move(association, Trigger.CONNECT, "association wanted")
     core.arm(association)
-    for path in paths[:FIRST_PATHS_MAX]:
+    for path in paths[: 1 if paths[0].by_rendezvous else FIRST_PATHS_MAX]:
         core.send(i1, path, peer_hit)
 
 
@@ -168,6 +172,7 @@ def _accept(
         signature2_coverage(packet.raw), signature.signature
     ):
         raise Dropped(DropReason.BAD_SIGNATURE)
+    ways.check_via(exchange, packet, path)
 
     puzzle = require(packet, Puzzle)
     function = version.puzzle_hash(peer.hit)
@@ -188,6 +193,7 @@ def _accept(
         return
 
     _adopt_hit(core, association, packet.sender_hit, path)
+    ways.learn(association, exchange, packet)
     if exchange.puzzle_request is not None:
         core.puzzles.pop(exchange.puzzle_request, None)
         core.effects.append(CancelPuzzle(exchange.puzzle_request))

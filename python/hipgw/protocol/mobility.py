@@ -12,6 +12,7 @@ from hipgw.protocol.association import Association, InitiatorExchange, Session
 from hipgw.protocol.core import UP, Core
 from hipgw.protocol.locators import LOCATORS_MAX, LocatorState, PeerLocator, is_unicast
 from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Path, Transport
+from hipgw.protocol.rendezvous import ways
 from hipgw.protocol.update_tasks import UpdateTask
 from hipgw.wire.notify import NotifyType
 from hipgw.wire.packet import HipPacket
@@ -93,6 +94,8 @@ def reconsider(core: Core, association: Association, now: float) -> None:
     if path is None or session is None or best is None or path.local not in core.own_addresses:
         # No address, or no common family: the peer's in the other one may become known yet.
         mobility.changed = changed
+        if session is not None:
+            _tell_by_server(core, association, session, now)
         return
     target = None
     if mobility.preferred not in core.own_addresses:
@@ -106,11 +109,22 @@ def reconsider(core: Core, association: Association, now: float) -> None:
         announce(core, association, session, now, target)
     update_tasks.go_on(core, association, now)
     if changed:
+        reachability.forget_challenges(core, association)
         # Where this host had no address of that family before, nothing could be verified.
         for locator in mobility.locators.usable():
             if locator.state is LocatorState.UNVERIFIED:
                 reachability.verify(core, association, session, locator, now)
     core.arm(association)
+
+
+def _tell_by_server(core: Core, association: Association, session: Session, now: float) -> None:
+    """No address of the peer can be reached from here; one of its rendezvous servers may be."""
+    mobility, servers = association.mobility, ways.known(core, association)
+    if not servers or mobility.announcement is not None:
+        return
+    mobility.moved, mobility.moving_to = True, None
+    mobility.preferred = servers[0].local
+    announce(core, association, session, now)
 
 
 def _leave_lost_address(core: Core, association: Association) -> None:
@@ -254,7 +268,7 @@ def received(
     for locator in mobility.locators:
         if not locator.listed and locator.key != here:
             locator.state = LocatorState.DEPRECATED
-    reachability.forget_challenges(association)
+    reachability.forget_challenges(core, association)
     reachability.settle(core, association, "the peer has moved")
     if mobility.announcement is not None and association.path is not None:
         # It may have been on its way to where the peer is no more (§3.2.3).
@@ -348,11 +362,16 @@ def _listed(
 
 
 def _routes(core: Core, association: Association) -> list[Path]:
-    """Where the peer may be found: where it is to be, then any other way there may be."""
+    """Where the peer may be found: where it is to be, then any other way there may be.
+
+    Its rendezvous servers come early: if it is moving as well, nothing else leads to it.
+    """
     first = association.mobility.moving_to or association.path
     rest = [*paths.pairs(core, association), *_home(core, association)]
-    ways = [*([first] if first is not None else []), *paths.without(rest, first)]
-    return ways[:_ANNOUNCE_PATHS_MAX]
+    direct = [*([first] if first is not None else []), *paths.without(rest, first)]
+    # From a lost address nothing can be sent.
+    direct = [way for way in direct if core.is_own(way)]
+    return ways.mixed_in(direct, ways.known(core, association))[:_ANNOUNCE_PATHS_MAX]
 
 
 def _home(core: Core, association: Association) -> list[Path]:

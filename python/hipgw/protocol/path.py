@@ -36,6 +36,11 @@ class Path:
 
     None: the peer is at `remote`, or behind a relay of its own.
     """
+    by_rendezvous: bool = False
+    """`remote` is a rendezvous server of the peer, which passes on what may go that way alone."""
+    via: IPAddress | None = None
+    """The rendezvous server that has passed a packet on; what answers it goes straight to `remote`
+    and names the server (RFC 8004 §4.3.3)."""
 
     @property
     def origin(self) -> IPAddress:

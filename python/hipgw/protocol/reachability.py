@@ -5,6 +5,7 @@ can know what was in it, so nobody else can make this host send data somewhere.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hipgw.protocol import paths, rekeying, update_tasks
 from hipgw.protocol.association import Association, Session
@@ -12,6 +13,7 @@ from hipgw.protocol.core import UP, Core
 from hipgw.protocol.echoes import answers, echo_request
 from hipgw.protocol.locators import LocatorState, PeerLocator, is_unicast
 from hipgw.protocol.path import Path
+from hipgw.protocol.rendezvous import ways
 from hipgw.protocol.update_tasks import Abandoned, Acknowledged, UpdateTask
 from hipgw.wire.packet import HipPacket
 from hipgw.wire.parameters import (
@@ -49,11 +51,14 @@ def verify(
     challenges = association.mobility.challenges
     if path is None or local is None or locator.key in challenges:
         return None
+    way = paths.towards(path, local, locator)
+    if answer and arrived is not None:
+        way = replace(way, via=arrived.via)
     task = _echo(
         core,
         association,
         session,
-        paths.towards(path, local, locator),
+        way,
         now,
         acknowledged=_verified,
         abandoned=_unverified,
@@ -99,7 +104,7 @@ def source_seen(core: Core, association: Association, source: Path, now: float) 
         return
     locator = association.mobility.locators.candidate(source.remote, source.locator_port)
     locator.state = LocatorState.UNVERIFIED
-    forget_challenges(association)
+    forget_challenges(core, association)
     verify(core, association, session, locator, now, arrived=source)
 
 
@@ -147,12 +152,13 @@ def settle(core: Core, association: Association, reason: str) -> None:
     paths.move(core, association, paths.towards(path, chosen[1], chosen[0]), reason)
 
 
-def forget_challenges(association: Association) -> None:
-    """Do not ask any more at locators that are gone or deprecated."""
+def forget_challenges(core: Core, association: Association) -> None:
+    """Do not ask any more at locators that are gone or deprecated, or from lost own addresses."""
     mobility = association.mobility
     for (address, port), task in list(mobility.challenges.items()):
         locator = mobility.locators.get(address, port)
-        if locator is None or locator.state is LocatorState.DEPRECATED:
+        gone = locator is None or locator.state is LocatorState.DEPRECATED
+        if gone or not core.is_own(task.path):
             update_tasks.cancel(association, task)
             del mobility.challenges[address, port]
 
@@ -160,12 +166,13 @@ def forget_challenges(association: Association) -> None:
 def search(core: Core, association: Association, now: float) -> None:
     """The current path is silent though the link is up: ask along every pair of addresses.
 
-    The first one that answers is used.
+    The first one that answers is used. By its rendezvous servers, a peer that has moved may be
+    found (RFC 8046 §3.2.3).
     """
     session = association.session
     if association.state not in UP or session is None or association.mobility.search:
         return
-    candidates = paths.pairs(core, association)
+    candidates = [*paths.pairs(core, association), *ways.known(core, association)]
     if len(candidates) < 2:
         return
     for candidate in candidates:
@@ -189,7 +196,9 @@ def check(core: Core, association: Association, now: float) -> None:
     Not too often: where both ends keep to different paths, one's question makes the other ask.
     """
     session, path, mobility = association.session, association.path, association.mobility
-    if session is not None and path is not None and now >= mobility.check_from:
+    if path is None or not core.is_own(path):
+        return  # from a lost address nothing can be sent
+    if session is not None and now >= mobility.check_from:
         mobility.check_from = now + CHECK_INTERVAL_S
         _echo(
             core,
@@ -301,11 +310,16 @@ def _found(
     association: Association,
     task: UpdateTask,
     packet: HipPacket,
-    _path: Path,
+    path: Path,
     now: float,
 ) -> None:
     mobility, current = association.mobility, association.path
     if task not in mobility.search or current is None:
+        return
+    if task.path.by_rendezvous:
+        mobility.search.remove(task)
+        if answers(packet, task.nonce):
+            _found_elsewhere(core, association, current, path, now)
         return
     if not answers(packet, task.nonce) or paths.is_deprecated(association, task.path):
         _not_found(core, association, task, now)
@@ -322,6 +336,18 @@ def _found(
     mobility.preferred = task.path.local
     mobility.reconsider_at = now
     core.arm(association)
+
+
+def _found_elsewhere(
+    core: Core, association: Association, current: Path, path: Path, now: float
+) -> None:
+    """A rendezvous server has led to the peer, which answers from where it is now.
+
+    Where it was has to show that it works; so has where it is, since that could be a copy.
+    """
+    if path.remote != current.remote and (old := paths.locator_of(association, current)):
+        old.state = LocatorState.UNVERIFIED
+    source_seen(core, association, path, now)
 
 
 def _works_again(

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from hipgw.protocol.association import Association
     from hipgw.protocol.core import Core
 
+SERVERS_MAX = 16
+"""Rendezvous servers that this host registers with by itself."""
 RELAYED_MAX = 16
 """Relayed addresses that are remembered of one registrar."""
 RENEW_SHARE = 0.6
@@ -69,7 +71,7 @@ def request(core: "Core", association: "Association", offer: RegInfo | None) -> 
     """What an I2 asks for, of what the R1 offers."""
     held = association.registrations.held
     held.offer = offer
-    wanted = core.wanted.get(association.peer_hit)
+    wanted = _wanted(core, association)
     compat = _compat(core, association)
     types = _choose(wanted, offer, compat)
     held.asked = frozenset(types)
@@ -99,7 +101,7 @@ def answered(core: "Core", association: "Association", packet: HipPacket, now: f
         refused = [kind for kind in failure.reg_types if kind in held.asked | set(held.grants)]
         for reg_type in refused:
             why = f"refused: {failure_name(failure.failure_type)}"
-            held.grants.pop(reg_type, None)
+            _forget(core, association, reg_type)
             _tell(core, association, reg_type, 0.0, why, failure.failure_type)
     if responses or failures:
         held.asked = frozenset()
@@ -123,7 +125,7 @@ def timer_expired(core: "Core", association: "Association", now: float) -> None:
 
 def renew(core: "Core", association: "Association", now: float) -> None:
     """Ask anew for all that is wanted; the answer tells where this host is seen (§4.1 there)."""
-    held, wanted = association.registrations.held, core.wanted.get(association.peer_hit)
+    held, wanted = association.registrations.held, _wanted(core, association)
     compat = _compat(core, association)
     types = _choose(wanted, held.offer, compat)
     if wanted is None or held.offer is None or not types or association.state not in _UP:
@@ -144,10 +146,22 @@ def drop(core: "Core", association: "Association", reason: str) -> None:
 
 
 def _ask_for_missing(core: "Core", association: "Association", now: float) -> None:
-    held, wanted = association.registrations.held, core.wanted.get(association.peer_hit)
+    held, wanted = association.registrations.held, _wanted(core, association)
     types = _choose(wanted, held.offer, _compat(core, association))
     if set(types) - set(held.grants) - held.asked:
         renew(core, association, now)
+
+
+def _wanted(core: "Core", association: "Association") -> Wanted | None:
+    """What this host wants of a peer: what somebody has said, or else what it takes by itself."""
+    hit = association.peer_hit
+    wanted = core.wanted.get(hit)
+    if wanted is not None:
+        return wanted
+    known = hit in core.rendezvous_servers
+    if not known and len(core.rendezvous_servers) >= SERVERS_MAX:
+        return None
+    return core.config.automatic(hit)
 
 
 def _compat(core: "Core", association: "Association") -> Compat:
@@ -204,7 +218,7 @@ def _abandoned(core: "Core", association: "Association", _task: UpdateTask, now:
     """It has lost its memory or its network: a new base exchange is what can help."""
     held = association.registrations.held
     held.asked = frozenset()
-    held.unanswered = association.peer_hit in core.wanted
+    held.unanswered = _wanted(core, association) is not None
     held.renew_at = now + RETRY_S
     core.arm(association)
 
@@ -215,12 +229,14 @@ def _hold(
     held = association.registrations.held
     first = reg_type not in held.grants
     held.grants[reg_type] = Grant(reg_type, length_s, now + length_s)
+    if reg_type == ServiceType.RENDEZVOUS:
+        core.rendezvous_servers[association.peer_hit] = association
     _tell(core, association, reg_type, length_s, "granted" if first else "renewed")
 
 
 def _plan(core: "Core", association: "Association", now: float) -> None:
     """Decide when to ask again."""
-    held, wanted = association.registrations.held, core.wanted.get(association.peer_hit)
+    held, wanted = association.registrations.held, _wanted(core, association)
     types = _choose(wanted, held.offer, _compat(core, association))
     if not types:
         held.renew_at = None
@@ -235,12 +251,19 @@ def _plan(core: "Core", association: "Association", now: float) -> None:
 
 def _end(core: "Core", association: "Association", reg_types: Iterable[int], reason: str) -> None:
     held = association.registrations.held
-    for reg_type in reg_types:
-        if held.grants.pop(reg_type, None) is None:
-            continue
-        if reg_type == ServiceType.RELAY_UDP_ESP:
-            held.relayed.clear()
-        _tell(core, association, reg_type, 0.0, reason)
+    for reg_type in list(reg_types):
+        if reg_type in held.grants:
+            _forget(core, association, reg_type)
+            _tell(core, association, reg_type, 0.0, reason)
+
+
+def _forget(core: "Core", association: "Association", reg_type: int) -> None:
+    held, hit = association.registrations.held, association.peer_hit
+    held.grants.pop(reg_type, None)
+    if reg_type == ServiceType.RELAY_UDP_ESP:
+        held.relayed.clear()
+    if reg_type == ServiceType.RENDEZVOUS and core.rendezvous_servers.get(hit) is association:
+        del core.rendezvous_servers[hit]
 
 
 def _tell(

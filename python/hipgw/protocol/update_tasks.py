@@ -131,12 +131,12 @@ def timer_expired(core: "Core", association: "Association", now: float) -> None:
     for task in list(association.updates.values()):
         if task.retransmission.when > now or association.updates.get(task.update_id) is not task:
             continue
-        if task.routes is not None and association.path and not core.is_own(association.path):
+        if task.routes is not None:
+            task.paths = tuple(task.routes(core, association)) or task.paths
+        if task.routes is not None and not any(core.is_own(way) for way in task.paths):
             task.waiting = True
             task.retransmission = core.retransmission(now)
         elif task.retransmission.again(now):
-            if task.routes is not None:
-                task.paths = tuple(task.routes(core, association)) or task.paths
             path = task.paths[task.transmissions % len(task.paths)]
             send_again(core, association, task, path)
         else:

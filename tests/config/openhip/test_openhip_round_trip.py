@@ -104,7 +104,8 @@ def test_the_configuration_says_what_openhip_does(tmp_path: Path) -> None:
     b, s = config.peers
     assert (b.name, s.name) == ("B-1024", "S-1024")
     # By way of the rendezvous server first, as OpenHIP does.
-    assert [str(address) for address in b.addresses] == ["10.77.0.9", "10.77.0.77"]
+    assert [str(address) for address in b.rvs] == ["10.77.0.9"]
+    assert [str(address) for address in b.addresses] == ["10.77.0.77"]
     assert b.lsi == IPv4Address("1.222.121.39")
     for peer in config.peers:
         assert config.versions_of(peer) == (HipVersionName.V1,)

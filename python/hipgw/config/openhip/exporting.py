@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
-from hipgw.config.names import HipVersionName
+from hipgw.config.names import HipVersionName, SourceName
 from hipgw.config.openhip.conf import HipConf, conf_of, default_of, tags
 from hipgw.config.openhip.hosts import Host, Hosts
 from hipgw.config.openhip.importing import SELF, master_interfaces
@@ -77,8 +77,10 @@ def export(
             if record.listed or (hit == own_hit and config.endbox is not None):
                 hosts.append(_shown(config, record, own, chosen=hit == own_hit))
         elif hit in peers:
-            hosts.append(_peer(peers[hit], record))
-    hosts += [_peer(peer, _record(hit)) for hit, peer in peers.items() if hit not in records]
+            hosts.append(_peer(config, peers[hit], record))
+    hosts += [
+        _peer(config, peer, _record(hit)) for hit, peer in peers.items() if hit not in records
+    ]
     known = Hosts(tuple(hosts), _pairs(config, own_hit, peers))
     conf = _conf(config, own_hit, mine, kept, multicast_key)
     return Exported(conf, known, Hosts(tuple(mine)))
@@ -89,10 +91,13 @@ def _record(hit: IPv6Address, **values: Any) -> OpenHipHostConfig:
     return OpenHipHostConfig.model_validate({"hit": str(hit), **values})
 
 
-def _peer(peer: PeerConfig, record: OpenHipHostConfig) -> Host:
-    own = [address for address in peer.addresses if address not in record.rendezvous]
+def _peer(config: Config, peer: PeerConfig, record: OpenHipHostConfig) -> Host:
+    called = [one for addresses, _, _ in config.rendezvous_of(peer) for one in addresses]
+    servers = tuple(dict.fromkeys((*called, *record.rendezvous)))
+    # Before there was `peer.rvs`, servers stood among the addresses.
+    own = [address for address in peer.addresses if address not in servers]
     return Host(
-        **_fields(record),
+        **_fields(record) | {"rendezvous": servers},
         name=peer.name if record.name is None else record.name,
         lsi=peer.lsi or record.lsi,
         addresses=(*own, *record.addresses),
@@ -213,6 +218,7 @@ def _conf(
     renamed = bool(conf.preferred_hi) and all(host.name != conf.preferred_hi for host in mine)
     if chosen.hit != own_hit or renamed:
         changed["preferred_hi"] = next(host.name for host in mine if host.hit == own_hit)
+    changed |= _naming_tags(config, conf)
     if config.endbox is not None:
         changed |= _endbox_tags(config, config.endbox, conf)
     if multicast_key:
@@ -227,6 +233,15 @@ def _conf(
         **{tag: default_of(tag) for tag in absent},
         given=tuple(tag for tag in given if tag not in absent),
     )
+
+
+def _naming_tags(config: Config, conf: HipConf) -> dict[str, bool]:
+    """Whether names are answered, and looked up in the DNS."""
+    wanted = {"disable_dns_lookups": SourceName.DNS not in config.naming.order}
+    if config.host is not None:
+        answered = config.dns is not None and config.dns.intercept
+        wanted["disable_dns_thread"] = not answered
+    return {tag: value for tag, value in wanted.items() if getattr(conf, tag) != value}
 
 
 def _endbox_tags(config: Config, endbox: EndboxConfig, conf: HipConf) -> dict[str, Any]:

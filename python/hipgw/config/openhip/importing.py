@@ -14,6 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 
 from hipgw.config.fields import InvalidValueError, parse_address
+from hipgw.config.names import SourceName
 from hipgw.config.openhip import conf as hip_conf
 from hipgw.config.openhip.conf import HipConf
 from hipgw.config.openhip.hosts import Host, Hosts
@@ -34,6 +35,7 @@ MULTICAST_KEY_OCTETS = 24
 SELF = "self"
 _WEAK_BITS = 1024
 _ADDRESSES_MAX = 16
+_SERVERS_MAX = 4
 _SECRET = ("multicast_key",)
 
 
@@ -100,6 +102,7 @@ def translate(
     is_endbox = known.is_endbox or bool(conf.cfg_library)
     own = _identities(run)
     _conf_tags(run, is_endbox=is_endbox)
+    _names(run, is_endbox=is_endbox)
     _peers(run, is_endbox=is_endbox)
     if is_endbox:
         _endbox(run, own, list(ports))
@@ -211,6 +214,19 @@ def _conf_tags(run: _Import, *, is_endbox: bool) -> None:
         )
 
 
+def _names(run: _Import, *, is_endbox: bool) -> None:
+    """What OpenHIP's thread for DNS answers, and whether it looks up addresses of peers."""
+    conf = run.conf
+    if conf.disable_dns_lookups:
+        run.set("naming.order", [name.value for name in SourceName if name is not SourceName.DNS])
+    if is_endbox:
+        if not conf.disable_dns_thread:
+            run.note("disable_dns_thread", "nobody asks an endbox for names", kept=True)
+    elif "dns" in run.table or "disable_dns_thread" in conf.given:
+        # Of itself, OpenHIP answers no names, and hipgw does with the table [dns].
+        run.set("dns.intercept", not conf.disable_dns_thread)
+
+
 def master_interfaces(conf: HipConf) -> list[str]:
     """The interfaces that an endbox may use towards the others; empty for all."""
     both = (conf.master_interface, conf.master_interface2)
@@ -257,14 +273,22 @@ def _peer(
         record.setdefault("addresses", []).append(str(address))
     if both := [str(address) for address in host.addresses if address in host.rendezvous]:
         record.setdefault("addresses", []).extend(both)
-    if host.rendezvous:
-        record["rendezvous"] = [str(address) for address in host.rendezvous]
-        run.note(where, "is called by way of its rendezvous server as well as directly")
+    servers, rest = _servers(host)
+    if rest:
+        record["rendezvous"] = [str(address) for address in rest]
+    for address in rest:
+        run.note(where, f"the rendezvous server {address} cannot be called", kept=True)
+    if servers and good:
+        run.note(where, "is called directly as well, if none of its rendezvous servers helps")
     peer: dict[str, Any] = {"name": name, "hit": str(host.hit), "versions": ["v1"]}
     peer["compat"] = "openhip"
+    if servers:
+        peer["rvs"] = [str(address) for address in servers]
     if good:
         peer["addresses"] = [str(address) for address in good]
-    transport = "raw" if run.conf.disable_udp or (good and good[0].version == 6) else "udp"
+    first = next(iter((*servers, *good)), None)
+    over_ipv6 = first is not None and first.version == 6
+    transport = "raw" if run.conf.disable_udp or over_ipv6 else "udp"
     if transport == "raw" and not run.conf.disable_udp:
         # OpenHIP has no UDP encapsulation for IPv6.
         peer["transport"] = transport
@@ -302,10 +326,12 @@ def _peer(
 def _addresses(
     host: Host, *, is_endbox: bool
 ) -> tuple[list[IPAddress], list[tuple[IPAddress, str]]]:
-    """The addresses that hipgw can use, where I1 goes first in front; and the others."""
+    """The addresses that hipgw can use, and the others with the reason."""
     good: list[IPAddress] = []
     bad: list[tuple[IPAddress, str]] = []
-    for address in dict.fromkeys((*host.rendezvous, *host.addresses)):
+    for address in dict.fromkeys(host.addresses):
+        if address in host.rendezvous:
+            continue
         why = ""
         try:
             parse_address(str(address))
@@ -317,8 +343,22 @@ def _addresses(
             why = f"{address} is one too many: hipgw takes {_ADDRESSES_MAX}"
         if not why:
             good.append(address)
-        elif address in host.addresses:
+        else:
             bad.append((address, why))
+    return good, bad
+
+
+def _servers(host: Host) -> tuple[list[IPAddress], list[IPAddress]]:
+    """The rendezvous servers that it is called by, in order; and those that cannot be called."""
+    good: list[IPAddress] = []
+    bad: list[IPAddress] = []
+    for address in dict.fromkeys(host.rendezvous):
+        try:
+            parse_address(str(address))
+        except InvalidValueError:
+            bad.append(address)
+        else:
+            (good if len(good) < _SERVERS_MAX else bad).append(address)
     return good, bad
 
 

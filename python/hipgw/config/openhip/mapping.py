@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
+from hipgw.config.fields import DNS_PORT, NameServerPlace, parse_name_server
 from hipgw.config.names import V1DhGroupName, V1SuiteName
 from hipgw.config.openhip.conf import DEFAULT_SUITES
 
@@ -108,6 +109,14 @@ TAGS: dict[str, Tag] = {
         lambda name: [name] if name else None,
         lambda names: names[0] if names else None,
     ),
+    "dns_server": Tag(
+        "dns.servers",
+        lambda address: None if address is None else [str(NameServerPlace(address, DNS_PORT))],
+        lambda servers: parse_name_server(servers[0]).address if servers else None,
+        lambda address: (
+            "" if address is None else "is asked for all names then, not for peers only"
+        ),
+    ),
     "endbox_hello_time": Tag("endbox.hello_s", _within(0, 3600), int, _clipped(0, 3600, " s")),
     "endbox_heartbeat_time": Tag(
         "endbox.heartbeat_s", _within(0, 3600), int, _clipped(0, 3600, " s")
@@ -120,6 +129,8 @@ ELSEWHERE = {
     "master_interface": "mobility.interfaces",
     "master_interface2": "mobility.interfaces",
     "cfg_library": "[endbox]",
+    "disable_dns_thread": "dns.intercept",
+    "disable_dns_lookups": "naming.order",
     "multicast_group": "endbox.multicast_group",
     "multicast_spi": "endbox.multicast_spi",
     "multicast_key": "endbox.multicast_key",
@@ -138,10 +149,7 @@ KEPT: dict[str, str] = {
     "msl": "hipgw takes ten seconds",
     "dht_server": "OpenDHT is gone, and what it held was not signed",
     "dht_server_port": "OpenDHT is gone",
-    "dns_server": "hipgw looks up no names: every peer has its HIT and addresses in hipgw.toml",
-    "disable_dns_lookups": "hipgw looks up no names",
     "disable_notify": "hipgw's NOTIFYs are limited in rate, and there is no switch for them",
-    "disable_dns_thread": "hipgw answers no DNS queries; put NAME.hip and the LSI into /etc/hosts",
     "enable_broadcast": "there is no broadcast to 1.255.255.255: endboxes carry that of their LANs",
     "min_reg_lifetime": "`hip -rvs` takes it over as rvs.min_lifetime_s",
     "max_reg_lifetime": "`hip -rvs` takes it over as rvs.max_lifetime_s",

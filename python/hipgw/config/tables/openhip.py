@@ -47,7 +47,7 @@ class OpenHipHostConfig(Table):
     rendezvous: tuple[IPv4Address | IPv6Address, ...] = Field(
         default=(),
         max_length=256,
-        description="`RVS`: addresses of rendezvous servers, which are among the peer's addresses.",
+        description="`RVS`: addresses of rendezvous servers that hipgw cannot use; see `peer.rvs`.",
     )
 
 

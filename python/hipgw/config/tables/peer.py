@@ -15,6 +15,7 @@ from hipgw.config.fields import (
     Lsi,
     NoRepeats,
     PeerName,
+    Server,
     Switch,
 )
 from hipgw.config.names import CompatName, HipVersionName
@@ -66,6 +67,14 @@ class PeerConfig(Table):
         max_length=4,
         description="Names of peers that are relays where it is registered: it is called by them "
         "as well as by its own addresses (RFC 9028 §4.5).",
+    )
+    rvs: Annotated[tuple[Server, ...], NoRepeats] = Field(
+        default=(),
+        max_length=4,
+        title="name, IPv4 address or IPv6 address",
+        description="Rendezvous servers where it is registered, in order: names of peers, or "
+        "addresses. It is called by them before `addresses` are tried (RFC 8005 §4), and found by "
+        "them when both machines have moved (RFC 8046 §3.2.3).",
     )
     lsi: Lsi | None = Field(
         default=None,

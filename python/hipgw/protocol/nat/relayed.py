@@ -1,4 +1,7 @@
-"""What comes to this host by a relay where it is registered (RFC 9028 §4.5, §5.8)."""
+"""What comes to this host by a relay where it is registered (RFC 9028 §4.5, §5.8).
+
+What comes by a rendezvous server is told apart by FROM and RVS_HMAC, and left to `rendezvous`.
+"""
 
 from dataclasses import replace
 
@@ -8,11 +11,12 @@ from hipgw.protocol.core import Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.registration import ServiceType
+from hipgw.protocol.rendezvous import client
 from hipgw.protocol.states import State
 from hipgw.wire.coverage import relay_hmac_coverage
 from hipgw.wire.notify import NotifyType
 from hipgw.wire.packet import HEADER_LENGTH, HipPacket, PacketType
-from hipgw.wire.parameters import RelayFrom, RelayHmac, RvsHmac
+from hipgw.wire.parameters import From, RelayFrom, RelayHmac, RvsHmac
 
 _UDP = 17
 _RELAYS = frozenset({ServiceType.RELAY_UDP_HIP, ServiceType.RELAY_UDP_ESP})
@@ -27,9 +31,10 @@ def unwrap(core: Core, packet: HipPacket, path: Path, now: float) -> Path:
     Raises Dropped for a packet that says so and was not brought by one.
     """
     relay_from = packet.get(RelayFrom)
+    if packet.get(RvsHmac) is not None or packet.get(From) is not None:
+        _refuse_rendezvous(core, packet, path, now)
+        return client.unwrap(core, packet, path)
     if relay_from is None:
-        if packet.get(RvsHmac) is not None:
-            _refuse_rendezvous(core, packet, path, now)
         return path
     relay = relay_at(core, path)
     if relay is None or relay.session is None or relay_from.protocol != _UDP:
@@ -45,8 +50,6 @@ def unwrap(core: Core, packet: HipPacket, path: Path, now: float) -> Path:
         covered = relay_hmac_coverage(packet.raw)
         if not session.rhash.verify_mac(session.hip_keys.incoming_integrity, covered, code.mac):
             raise Dropped(DropReason.BAD_RELAY_HMAC)
-    if packet.get(RvsHmac) is not None:
-        _refuse_rendezvous(core, packet, path, now)
     return replace(path, relay_to=(relay_from.address, relay_from.port))
 
 

@@ -1,0 +1,298 @@
+"""Passes queries by UDP on to real name servers, and their answers back, octet for octet.
+
+Only the transaction id changes on the way, and the port: each query leaves by one of several
+sockets, connected to one server, with an id and at a port that nobody can foretell (RFC 5452 §9.2).
+Sockets are replaced after some thousand queries. What comes back is taken from that server, with
+that id and that question alone.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from hipgw.logs import packet_path_logger
+from hipgw.naming.dns.answer_cache import AnswerCache
+from hipgw.naming.dns.octets import (
+    MESSAGE_MAX,
+    answers,
+    is_plain_query,
+    question_of,
+    server_failure,
+)
+from hipgw.naming.dns.servers import NameServer
+
+_SOCKETS = 16
+"""Of each server."""
+_QUERIES_PER_SOCKET = 4000
+_BATCH = 64
+"""Datagrams that are read before others get their turn."""
+_PENDING_MAX = 8192
+"""Queries under way; what comes on top is dropped, and asked again by its sender."""
+_PATIENCE_S = 1.5
+"""Until the next server is tried."""
+_TICK_S = 0.25
+_ROUNDS = 2
+"""How often each server is tried."""
+_RECEIVE_BUFFER_OCTETS = 1 << 20
+_GONE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPERM)
+
+_log = logging.getLogger(__name__)
+_packet_log = packet_path_logger(__name__ + ".packets")
+
+Reply = Callable[[bytes], None]
+
+
+@dataclass(slots=True)
+class _Pending:
+    query: bytes
+    question: bytes
+    reply: Reply
+    due: float
+    attempt: int
+
+
+@dataclass(slots=True, eq=False)
+class _Port:
+    """One socket of our own, connected to a server."""
+
+    sock: socket.socket
+    server: int
+    left: int = _QUERIES_PER_SOCKET
+    pending: dict[int, _Pending] = field(default_factory=dict)
+    """By transaction id, the longest waiting first."""
+
+
+@dataclass(slots=True)
+class ForwarderStatistics:
+    """What became of queries."""
+
+    forwarded: int = 0
+    cached: int = 0
+    answered: int = 0
+    retried: int = 0
+    failed: int = 0
+    dropped: int = 0
+    not_asked_for: int = 0
+    """Datagrams from a server that answer nothing: late ones, or forged ones."""
+
+
+class UdpForwarder:
+    """Not to be used before `start`, on the running loop."""
+
+    def __init__(self, cache: AnswerCache) -> None:
+        self.statistics = ForwarderStatistics()
+        self._cache = cache
+        self._servers: tuple[NameServer, ...] = ()
+        self._ports: list[list[_Port]] = []
+        """Of each server."""
+        self._retired: list[_Port] = []
+        """Replaced, but with queries under way."""
+        self._preferred = 0
+        """The server that is asked first: the last one that answered when others did not."""
+        self._pending = 0
+        self._random = b""
+        self._random_at = 0
+        self._buffer = bytearray(MESSAGE_MAX)
+        self._view = memoryview(self._buffer)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tick: asyncio.TimerHandle | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to look after what is under way."""
+        self._loop = loop
+        self._tick = loop.call_later(_TICK_S, self._look_after)
+
+    def stop(self) -> None:
+        """Close everything; nothing is answered any more."""
+        if self._tick is not None:
+            self._tick.cancel()
+        self._close_ports()
+        self._loop = None
+
+    def use(self, servers: tuple[NameServer, ...]) -> None:
+        """Ask these from now on, the first one first; what is under way is given up."""
+        if servers == self._servers:
+            return
+        self._close_ports()
+        self._servers = servers
+        self._ports = [[] for _ in servers]
+        self._preferred = 0
+        self._cache.clear()
+
+    @property
+    def server(self) -> NameServer | None:
+        """The server that is asked first."""
+        return self._servers[self._preferred] if self._servers else None
+
+    def servers_in_turn(self) -> Iterator[NameServer]:
+        """All of them, the preferred one first."""
+        for n in range(len(self._servers)):
+            yield self._servers[(self._preferred + n) % len(self._servers)]
+
+    def forward(self, query: bytes, reply: Reply) -> None:
+        """Have a query answered, from the cache or by a server, by a call of *reply*."""
+        assert self._loop is not None
+        now = self._loop.time()
+        kept = self._cache.get(query, now)
+        if kept is not None:
+            self.statistics.cached += 1
+            reply(kept)
+            return
+        if self._pending >= _PENDING_MAX:
+            self.statistics.dropped += 1
+            return
+        self.statistics.forwarded += 1
+        self._send(_Pending(query, question_of(query), reply, now + _PATIENCE_S, 0))
+
+    # -- towards servers -----------------------------------------------------------------------
+
+    def _send(self, pending: _Pending) -> None:
+        while pending.attempt < _ROUNDS * len(self._servers):
+            server = (self._preferred + pending.attempt) % len(self._servers)
+            try:
+                port = self._port_of(server)
+                number = self._free_id(port)
+                # Sending may find that an earlier query was refused; one more try tells.
+                message = number.to_bytes(2, "big") + pending.query[2:]
+                try:
+                    port.sock.send(message)
+                except ConnectionRefusedError:
+                    port.sock.send(message)
+            except OSError as error:
+                self._trouble(server, error)
+                pending.attempt += 1
+                continue
+            port.pending[number] = pending
+            self._pending += 1
+            return
+        self.statistics.failed += 1
+        pending.reply(server_failure(pending.query))
+
+    def _port_of(self, server: int) -> _Port:
+        ports = self._ports[server]
+        if len(ports) < _SOCKETS:
+            port = self._open(server)
+            ports.append(port)
+            return port
+        place = self._random_number() % _SOCKETS
+        port = ports[place]
+        port.left -= 1
+        if port.left <= 0:
+            ports[place] = self._open(server)
+            self._retired.append(port)
+            port = ports[place]
+        return port
+
+    def _open(self, server: int) -> _Port:
+        assert self._loop is not None
+        where = self._servers[server]
+        family = socket.AF_INET if where.address.version == 4 else socket.AF_INET6
+        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_OCTETS)
+            sock.connect((str(where.address), where.port))
+        except OSError:
+            sock.close()
+            raise
+        port = _Port(sock, server)
+        self._loop.add_reader(sock.fileno(), self._readable, port)
+        return port
+
+    def _free_id(self, port: _Port) -> int:
+        number = self._random_number()
+        while number in port.pending:
+            number = (number + 1) & 0xFFFF
+        return number
+
+    def _random_number(self) -> int:
+        """16 bits from the kernel, fetched some thousand at a time."""
+        at = self._random_at
+        if at >= len(self._random):
+            self._random = os.urandom(8192)
+            at = 0
+        self._random_at = at + 2
+        return self._random[at] << 8 | self._random[at + 1]
+
+    # -- from servers ----------------------------------------------------------------------------
+
+    def _readable(self, port: _Port) -> None:
+        receive, buffer, view = port.sock.recv_into, self._buffer, self._view
+        for _ in range(_BATCH):
+            try:
+                length = receive(buffer)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._refused(port, error)
+                return
+            data = bytes(view[:length])
+            pending = port.pending.get(buffer[0] << 8 | buffer[1]) if length > 2 else None
+            if pending is None or not answers(data, pending.question):
+                self.statistics.not_asked_for += 1
+                continue
+            del port.pending[buffer[0] << 8 | buffer[1]]
+            self._pending -= 1
+            self.statistics.answered += 1
+            if pending.attempt:
+                self._preferred = port.server
+            if is_plain_query(pending.query):
+                assert self._loop is not None
+                self._cache.put(pending.query, data, self._loop.time())
+            pending.reply(pending.query[:2] + data[2:])
+
+    def _refused(self, port: _Port, error: OSError) -> None:
+        """Nobody is there: all that waits on this socket is asked elsewhere at once."""
+        self._trouble(port.server, error)
+        waiting = list(port.pending.values())
+        self._pending -= len(waiting)
+        port.pending.clear()
+        for pending in waiting:
+            self._again(pending)
+
+    def _again(self, pending: _Pending) -> None:
+        assert self._loop is not None
+        self.statistics.retried += 1
+        pending.attempt += 1
+        pending.due = self._loop.time() + _PATIENCE_S
+        self._send(pending)
+
+    def _trouble(self, server: int, error: OSError) -> None:
+        if error.errno not in _GONE:
+            _packet_log.warning("name server %s: %s", self._servers[server], error.strerror)
+
+    # -- housekeeping ------------------------------------------------------------------------------
+
+    def _look_after(self) -> None:
+        assert self._loop is not None
+        now = self._loop.time()
+        late: list[_Pending] = []
+        for port in [port for ports in self._ports for port in ports] + self._retired:
+            # They wait in the order of their coming, but for a few that were tried again.
+            for number, pending in list(port.pending.items()):
+                if pending.due > now:
+                    break
+                del port.pending[number]
+                late.append(pending)
+        self._pending -= len(late)
+        for pending in late:
+            self._again(pending)
+        for port in [port for port in self._retired if not port.pending]:
+            self._retired.remove(port)
+            self._close(port)
+        self._tick = self._loop.call_later(_TICK_S, self._look_after)
+
+    def _close_ports(self) -> None:
+        for port in [port for ports in self._ports for port in ports] + self._retired:
+            self._close(port)
+        self._ports = [[] for _ in self._servers]
+        self._retired.clear()
+        self._pending = 0
+
+    def _close(self, port: _Port) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(port.sock.fileno())
+        port.sock.close()
