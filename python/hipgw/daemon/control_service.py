@@ -271,6 +271,7 @@ class ControlService:
         packets |= {f"received_{name}": count for name, count in control["received"].items()}
         packets |= {f"relayed_{name}": count for name, count in control["relayed"].items()}
         packets["rendezvous_clients"] = self._driver.machine.rendezvous_count
+        packets["rendezvous_resting"] = self._driver.machine.resting_count
         packets["puzzle_difficulty"] = self._driver.machine.puzzle_difficulty(time.monotonic())
         packets["send_errors"] = self._driver.send_errors
         return {

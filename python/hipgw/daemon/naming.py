@@ -9,6 +9,7 @@ from pathlib import Path as FilePath
 
 from hipgw.config.names import HipVersionName, SourceName
 from hipgw.config.schema import Config
+from hipgw.config.tables.dns import DnsConfig
 from hipgw.control.api import FleetAnswer
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.membership import Membership
@@ -173,7 +174,8 @@ class NamingServices:
     @property
     def suffix(self) -> str:
         """What the names of peers end in where programs ask for them."""
-        return ".hip"
+        dns = self.around.config.dns or DnsConfig()
+        return f".{dns.suffix}"
 
     async def look_up(self, text: str) -> Peer | None:
         """The peer that a person means by a name or a HIT, looked up if need be."""
