@@ -100,7 +100,8 @@ class Config(Table):
             helpers = {*self.nat.relays, *(name for peer in self.peers for name in peer.relays)}
             helpers |= {*self.rendezvous.servers, *self._named_servers}
             return tuple(peer for peer in self.peers if peer.name not in helpers)
-        return tuple(peer for peer in self.peers if peer.name in self.endbox.peers)
+        names = set(self.endbox.peers)
+        return tuple(peer for peer in self.peers if peer.name in names)
 
     def relays_of(self, peer: PeerConfig) -> tuple[PeerConfig, ...]:
         """The relays that a peer is called by."""
