@@ -54,7 +54,7 @@ class Operator:
 
     def _hipgw(self, *arguments: str | Path, check: bool = True) -> str:
         command = [sys.executable, "-m", "hipgw.cli.main", "fleet", *arguments]
-        done = self._host.run(command, check=check)
+        done = self._host.run(command, check=check, timeout_s=60.0)
         return done.stdout + done.stderr
 
 
