@@ -78,7 +78,7 @@ class SystemServers(NamingPart):
             if now == self._seen:
                 return
             self._seen = now
-            system = resolv_conf.read()
+            system = resolv_conf.read(resolv_conf.PATH)
         except OSError as error:
             if self._seen != error.errno:
                 _log.warning("%s cannot be read: %s", resolv_conf.PATH, error.strerror)

@@ -22,9 +22,7 @@ class RvsRole:
 
     name = "rvs"
 
-    def __init__(
-        self, dataplane: RendezvousDataPlane | None, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, dataplane: RendezvousDataPlane | None, clock: Callable[[], float]) -> None:
         """*clock*: that of the HIP machine."""
         self._dataplane = dataplane
         self._clock = clock
