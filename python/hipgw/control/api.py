@@ -185,7 +185,8 @@ class CountersAnswer(TypedDict):
 
     control: dict[str, int]
     """HIP packets in and out, by type; those relayed to clients of the rendezvous server are among
-    both. `rendezvous_clients` is how many clients there are."""
+    both. `rendezvous_clients` is how many clients there are, `rendezvous_resting` how many of these
+    are silent: what is relayed to those over UDP the data plane counts, as `rendezvous_packets`."""
     control_drops: dict[str, int]
     """HIP packets not acted on, by reason."""
     dataplane: dict[str, int]
