@@ -192,6 +192,9 @@ class CountersAnswer(TypedDict):
     dataplane: dict[str, int]
     dataplane_drops: dict[str, int]
     """Data packets not delivered, by reason."""
+    names: dict[str, int]
+    """By which this machine's programs find peers, and peers this machine: DNS queries that were
+    answered here (`dns_local`), passed on (`dns_forwarded`) or known already (`dns_cached`), …"""
 
 
 class PingReplyAnswer(TypedDict):

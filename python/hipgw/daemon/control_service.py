@@ -279,6 +279,7 @@ class ControlService:
             "control_drops": control["drops"],
             "dataplane": data.counters,
             "dataplane_drops": data.drops,
+            "names": self._naming.counters(),
         }
 
     def identify(self, peer: str) -> tuple[str, str]:
