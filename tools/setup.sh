@@ -41,6 +41,7 @@ if [ "$purpose" != run ]; then
     want dnsmasq dnsmasq-base
     want busybox busybox
     want turnserver coturn
+    want etcd etcd-server
     want named bind9        # names of HIP hosts in a zone, dynamic updates, a validating resolver
     want dig bind9-dnsutils
     want knotd knot         # a second server, and signed zones
@@ -70,6 +71,8 @@ if [ "${#wanted[@]}" -gt 0 ]; then
     for server in named:bind9 knot:knot; do
         case " ${wanted[*]} " in *" ${server#*:} "*) systemctl disable --now --quiet "${server%:*}" 2>/dev/null || true ;; esac
     done
+    # So with the directory of a fleet.
+    case " ${wanted[*]} " in *" etcd-server "*) systemctl disable --now --quiet etcd 2>/dev/null || true ;; esac
     # The benches start it themselves, in namespaces; the machine is not to answer IKE because of them.
     case " ${wanted[*]} " in *" charon-systemd "*) systemctl disable --now --quiet strongswan 2>/dev/null || true ;; esac
 fi

@@ -202,6 +202,19 @@ r1_count = 18446744073709551615
 lsi = "5.0.0.1"
 addresses = ["127.0.0.1"]
 rendezvous = ["192.0.2.8", "::1"]
+[fleet]
+name = "plants"
+operator_keys = ["ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="]
+file = "fleet.toml"
+etcd = ["https://192.0.2.1:2379", "http://etcd.example.org:2379/"]
+etcd_prefix = "/plants/"
+etcd_ca = "host.pem"
+etcd_certificate = "host.pem"
+etcd_key = "host.pem"
+etcd_user = "hipgw"
+etcd_password = "host.pem"
+lan = "plant"
+state_dir = "fleet"
 [daemon]
 user = "root"
 state_dir = "state"
@@ -241,6 +254,9 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "192.0.2.9:3478",
         "[2001:db8::1]:3479",
     ]
+    assert config.fleet is not None
+    assert config.fleet.etcd == ("https://192.0.2.1:2379", "http://etcd.example.org:2379")
+    assert config.fleet.state_dir == tmp_path / "fleet"
     assert config.daemon.state_dir == tmp_path / "state"
     assert config.daemon.control_socket == Path("/run/x.sock")
     plant_b, plant_c, relay, home = config.peers
@@ -403,6 +419,16 @@ def test_a_profile_is_of_one_version(
 def test_endbox_without_peers_shares_with_all(tmp_path: Path) -> None:
     config = load(write(tmp_path, EXAMPLE))
     assert [peer.name for peer in config.endbox_peers] == ["plant-b"]
+
+
+def test_a_fleet_in_a_file_stands_for_peers(tmp_path: Path) -> None:
+    key = "ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    text = '[identity]\nkey_file = "host.pem"\n[endbox]\n[relay]\nclients = ["plant-b"]\n[fleet]\n'
+    config = load(write(tmp_path, text + f'file = "fleet.toml"\noperator_keys = ["{key}"]\n'))
+    assert config.fleet is not None
+    assert config.fleet.file == tmp_path / "fleet.toml"
+    assert config.fleet.state_dir == Path("/var/lib/hipgw/fleet")
+    assert config.endbox_peers == ()
 
 
 def test_relative_file_name_gives_absolute_paths(

@@ -2,10 +2,12 @@
 
 import json
 import sys
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import tomli_w
 
 from hipgw.lab import Lab, wait_until
 from hipgw.lab.topologies import GatewayNetwork, Site, host_pair
@@ -19,11 +21,12 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
-def without(site: Site, key: str) -> None:
-    """Take a key out of all peers of a configuration."""
+def called_at(site: Site, *addresses: str) -> None:
+    """Have the configuration say that its peer is there."""
     file = site.daemon.config_file
-    kept = (line for line in file.read_text().splitlines() if not line.startswith(f"{key} = "))
-    file.write_text("\n".join(kept) + "\n")
+    tables = tomllib.loads(file.read_text())
+    tables["peer"][0]["addresses"] = addresses
+    file.write_text(tomli_w.dumps(tables))
 
 
 def resolve(site: Site, query: str) -> Any:
@@ -48,14 +51,13 @@ def test_who_is_not_where_it_is_configured_is_found_where_it_was_last(lab: Lab) 
     """The configuration of each has another mistake: a wrong address, and none."""
     network = host_pair(lab)
     one, two = network.sites
-    text = one.daemon.config_file.read_text()
-    one.daemon.config_file.write_text(text.replace("192.168.102.1", "192.168.102.77"))
+    called_at(one, "192.168.102.77")
     one, two = started(network)
     hits = [str(site.daemon.hit) for site in network.sites]
     assert two.gateway.ping(hits[0], timeout_s=5), "the one that knows begins"
     for site in network.sites:
         site.daemon.stop()
-    without(two, "addresses")
+    called_at(two)
     for site in network.sites:
         site.daemon.start()
     found = {source["source"]: source["found"] for source in resolve(one, hits[1])["sources"]}

@@ -138,10 +138,11 @@ def dns_record(
 def _identity(
     key_file: Path | None, config_file: Path | None, version: str | None
 ) -> "HostIdentity":
-    from hipgw.config.load import load, load_identity
     from hipgw.identity.keyfile import load_key_file
 
     if key_file is None and config_file is not None:
+        from hipgw.config.load import load, load_identity
+
         config = load(config_file)
         if version is None:
             try:

@@ -322,7 +322,7 @@ def _roles(config: "Config") -> list[Problem]:
         for index, name in enumerate(config.endbox.peers or ())
         if name not in names
     ]
-    if not names and not problems:
+    if not names and not problems and config.fleet is None:
         problems.append(
             Problem("endbox", "has nobody to share the LAN with", "add a [[peer]] table")
         )
@@ -373,7 +373,8 @@ def _relays(config: "Config") -> list[Problem]:
     named += [
         (f"relay.clients[{index}]", name)
         for index, name in enumerate(clients)
-        if name not in by_name
+        # The fleet may have it.
+        if name not in by_name and config.fleet is None
     ]
     problems = [
         Problem(
@@ -382,7 +383,7 @@ def _relays(config: "Config") -> list[Problem]:
             did_you_mean(name, by_name) or "add a [[peer]] table for it",
         )
         for index, name in enumerate((config.rvs.clients if config.rvs is not None else ()) or ())
-        if name not in by_name
+        if name not in by_name and config.fleet is None
     ]
     problems += [
         Problem(

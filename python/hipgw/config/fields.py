@@ -13,11 +13,14 @@ from ipaddress import (
 )
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
+from hipgw.errors import IdentityError
 from hipgw.identity.hit import HIT_PREFIX, HIT_PREFIX_V1, is_hit
 from hipgw.identity.lsi import LSI_PREFIX, is_lsi
+from hipgw.identity.operator_key import OperatorPublicKey
 from hipgw.wire.stun import DEFAULT_PORT
 
 IPAddress = IPv4Address | IPv6Address
@@ -260,6 +263,32 @@ def parse_stun_server(value: object) -> StunServer:
     return StunServer(address, port)
 
 
+def parse_etcd_url(value: object) -> str:
+    """Parse where a member of an etcd cluster is: http or https, a host and a port, no path."""
+    text = _text(value)
+    hint = "write one such as http://192.0.2.1:2379 or https://etcd.example.org:2379"
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not text.isprintable() or " " in text:
+        raise InvalidValueError(f"{text!r} is not the URL of an etcd member", hint=hint)
+    if url.path not in ("", "/") or url.query or url.fragment or url.username is not None:
+        raise InvalidValueError(f"{text!r} has more than a host and a port", hint=hint)
+    return text.rstrip("/")
+
+
+def parse_operator_key(value: object) -> str:
+    """Parse the public key of a fleet's operator, as `hipgw fleet keygen` shows it."""
+    text = _text(value)
+    try:
+        return str(OperatorPublicKey.parse(text))
+    except IdentityError as error:
+        hint = "`hipgw fleet keygen` shows it: ed25519:…"
+        raise InvalidValueError(str(error), hint=hint) from None
+
+
 @dataclass(frozen=True, slots=True)
 class NameServerPlace:
     """Where a name server is asked."""
@@ -362,6 +391,8 @@ Domain = Annotated[str, BeforeValidator(parse_domain)]
 Hit = Annotated[IPv6Address, BeforeValidator(parse_hit)]
 HitV1 = Annotated[IPv6Address, BeforeValidator(parse_hit_v1)]
 Lsi = Annotated[IPv4Address, BeforeValidator(parse_lsi)]
+EtcdUrl = Annotated[str, BeforeValidator(parse_etcd_url)]
+OperatorKeyText = Annotated[str, BeforeValidator(parse_operator_key)]
 LegacyNode = Annotated[IPv4Address, BeforeValidator(parse_legacy_node)]
 MulticastGroup = Annotated[IPv4Address, BeforeValidator(parse_multicast_group)]
 MachinePair = Annotated[tuple[str, str], BeforeValidator(parse_pair)]
@@ -370,6 +401,7 @@ Network = Annotated[IPNetwork, BeforeValidator(parse_network)]
 InterfacePattern = Annotated[str, AfterValidator(_interface_pattern)]
 InterfaceName = Annotated[str, AfterValidator(_interface_name)]
 PeerName = Annotated[str, AfterValidator(_peer_name)]
+FleetName = PeerName
 FilePath = Annotated[Path, BeforeValidator(_path)]
 SocketPath = Annotated[Path, BeforeValidator(_path), AfterValidator(_socket_path)]
 Integer = Annotated[int, Field(strict=True)]

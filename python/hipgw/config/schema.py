@@ -15,6 +15,7 @@ from hipgw.config.tables.daemon import DaemonConfig
 from hipgw.config.tables.dns import DnsConfig
 from hipgw.config.tables.endbox import EndboxConfig
 from hipgw.config.tables.esp import EspConfig
+from hipgw.config.tables.fleet import FleetConfig
 from hipgw.config.tables.hip import HipConfig, HipV1Config, IdentityConfig
 from hipgw.config.tables.host import HostConfig
 from hipgw.config.tables.mobility import MobilityConfig
@@ -32,6 +33,7 @@ __all__ = [
     "DnsConfig",
     "EndboxConfig",
     "EspConfig",
+    "FleetConfig",
     "HipConfig",
     "HipV1Config",
     "HostConfig",
@@ -62,6 +64,7 @@ class Config(Table):
     host: HostConfig | None = None
     endbox: EndboxConfig | None = None
     relay: RelayConfig | None = None
+    fleet: FleetConfig | None = None
     rvs: RvsConfig | None = None
     dns: DnsConfig | None = None
     daemon: DaemonConfig = Field(default_factory=DaemonConfig)
@@ -101,16 +104,22 @@ class Config(Table):
 
     def relays_of(self, peer: PeerConfig) -> tuple[PeerConfig, ...]:
         """The relays that a peer is called by."""
+        if not peer.relays:
+            return ()
         return tuple(other for other in self.peers if other.name in peer.relays)
 
     def rendezvous_of(self, peer: PeerConfig) -> tuple[tuple[tuple[IPAddress, ...], int, str], ...]:
         """Addresses, UDP port and name of each rendezvous server of a peer, in order."""
+        if not peer.rvs:
+            return ()
         by_name = {other.name: other for other in self.peers}
+        # Of a name that is nobody's (a fleet may forget one) nothing is known.
         return tuple(
             (by_name[one].addresses, by_name[one].port, one)
             if isinstance(one, str)
             else ((one,), HIP_UDP_PORT, "")
             for one in peer.rvs
+            if not isinstance(one, str) or one in by_name
         )
 
     @property

@@ -12,12 +12,7 @@ def load_hex_key(path: Path, octets: int) -> bytes:
     Raises ConfigError for a file that others may read or that holds something else; no text of an
     error has anything of it.
     """
-    try:
-        data = read_private_file(path)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: the key file cannot be read: {error.strerror}") from None
-    except IdentityError as error:
-        raise ConfigError(str(error), hint=error.hint) from None
+    data = _read(path)
     text = b"".join(data.split()).removeprefix(b"0x")
     try:
         key = bytes.fromhex(text.decode("ascii"))
@@ -29,3 +24,24 @@ def load_hex_key(path: Path, octets: int) -> bytes:
             hint=f"`openssl rand -hex {octets}` makes one",
         )
     return key
+
+
+def load_password(path: Path) -> str:
+    """Read a password: the first line of a file.
+
+    Raises ConfigError for a file that others may read or that is empty; no text of an error has
+    anything of it.
+    """
+    lines = _read(path).decode(errors="replace").splitlines()
+    if not lines or not lines[0]:
+        raise ConfigError(f"{path}: there is no password in the first line")
+    return lines[0]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_private_file(path)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: the key file cannot be read: {error.strerror}") from None
+    except IdentityError as error:
+        raise ConfigError(str(error), hint=error.hint) from None

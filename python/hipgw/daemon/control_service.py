@@ -42,10 +42,10 @@ from hipgw.control.api import (
 from hipgw.control.errors import UnknownPeerError
 from hipgw.daemon.address_answers import addresses_answer
 from hipgw.daemon.driver import HipDriver
-from hipgw.daemon.endbox import allowed_peers
 from hipgw.daemon.endbox_answers import election_answer, endbox_answer, multicast_answer
 from hipgw.daemon.events import event_answer, path_answer
 from hipgw.daemon.health import Health
+from hipgw.daemon.membership import Membership
 from hipgw.daemon.naming import NamingServices
 from hipgw.daemon.registration_answers import registration_answers
 from hipgw.daemon.resolve_answers import rendezvous_text, resolve_answer
@@ -86,6 +86,7 @@ class ControlService:
         driver: HipDriver,
         dataplane: DataPlane,
         directory: PeerDirectory,
+        membership: Membership,
         watch: AddressWatch,
         naming: NamingServices,
         request_stop: Callable[[], None],
@@ -100,12 +101,8 @@ class ControlService:
         self._watch = watch
         self._naming = naming
         self._request_stop = request_stop
-        allowed = allowed_peers(config, [identity.hit for identity in identities])
-        self._health = Health(config, directory, endboxes=allowed)
-        self._relay_names = {entry.name: list(entry.relays) for entry in config.peers}
-        self._allowed = frozenset(peer.name for peer in allowed)
-        self._denied = frozenset(peer.name for peer in config.endbox_peers) - self._allowed
-        self._endbox_hits = {peer.hit for peer in directory if peer.name in self._allowed}
+        self._membership = membership
+        self._health = Health(config, directory, endboxes=lambda: membership.endboxes)
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._waiting: dict[IPv6Address, set[asyncio.Future[Effect]]] = {}
@@ -257,7 +254,8 @@ class ControlService:
         learned = self._dataplane.mac_table(SEGMENT)
         macs = Counter(entry.peer_hit for entry in learned)
         is_up = self._driver.is_up
-        answer = endbox_answer(self._config, endbox, self._allowed, macs, is_up)
+        membership = self._membership
+        answer = endbox_answer(membership.config, endbox, membership.endbox_names, macs, is_up)
         if self.election is not None:
             answer["election"] = election_answer(endbox, self.election, self._directory)
         if self.multicast is not None:
@@ -321,7 +319,7 @@ class ControlService:
         known = self._directory.by_hit(hit)
         duration_s: float | None = None
         reason: str | None = None
-        if known is not None and known.name in self._denied:
+        if known is not None and self._membership.has_no_pair(known.name):
             reason = "it is in no pair of endbox.allowed_pairs with this machine"
         elif not self._driver.is_up(hit):
             if known is None:
@@ -413,11 +411,11 @@ class ControlService:
 
     def _peer(self, peer: Peer, info: AssociationInfo | None) -> PeerAnswer:
         roles = ["host"] if self._config.host is not None else []
-        roles += ["endbox"] if peer.hit in self._endbox_hits else []
+        roles += ["endbox"] if self._membership.is_endbox(peer.hit) else []
         answer = self._common(peer.hit, info)
         answer["name"] = peer.name
         answer["addresses"] = [str(address) for address in peer.addresses]
-        answer["relays"] = self._relay_names.get(peer.name, [])
+        answer["relays"] = self._membership.relays(peer.name)
         answer["rendezvous"] = [rendezvous_text(server) for server in peer.rendezvous]
         answer["source"] = peer.source
         answer["transport"] = "udp" if peer.udp else "raw"

@@ -11,6 +11,7 @@ from hipgw.daemon.naming import NamingPart, NamingServices
 from hipgw.errors import NamingError
 from hipgw.naming.dns.hip_answers import LocalName
 from hipgw.naming.dns.interceptor import Interceptor, InterceptorSettings
+from hipgw.naming.dns.preload import preload
 from hipgw.naming.dns.servers import NameServer, NameServers
 from hipgw.naming.dns.source import NAME, DnssecPolicy, DnsSource
 from hipgw.naming.peers import Peer
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 def add_dns(services: NamingServices) -> None:
     """Add the DNS as a source, and the interceptor if it is configured."""
+    preload()
     config = services.around.config
     table = config.dns or DnsConfig()
     system = SystemServers(table)

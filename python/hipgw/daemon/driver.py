@@ -234,6 +234,12 @@ class HipDriver:
         self._waiting[peer.hit] = peer
         self._retries[peer.hit] = self._loop.call_later(delay_s, self._retry, peer)
 
+    def call_off(self, hit: IPv6Address) -> None:
+        """A peer is not to be called again after all, by this (preferred) HIT of it."""
+        if waiting := self._retries.pop(hit, None):
+            waiting.cancel()
+        self._waiting.pop(hit, None)
+
     @property
     def send_errors(self) -> int:
         """HIP packets that the operating system refused to send."""

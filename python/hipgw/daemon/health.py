@@ -1,6 +1,6 @@
 """What ails the daemon, for `hipgw status`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv6Address
 
 from hipgw.config.schema import Config, PeerConfig
@@ -20,12 +20,12 @@ class Health:
         config: Config,
         directory: PeerDirectory,
         *,
-        endboxes: Iterable[PeerConfig] | None = None,
+        endboxes: Callable[[], Iterable[PeerConfig]] | None = None,
     ) -> None:
-        """*endboxes*: those that frames are exchanged with, if not all that are configured."""
+        """*endboxes* gives those that frames are exchanged with now, if not all configured ones."""
         self._watches = config.mobility.enabled
-        entries = config.endbox_peers if endboxes is None else endboxes
-        self._endboxes = [peer for entry in entries if (peer := directory.by_hit(entry.hit))]
+        self._endboxes = endboxes or (lambda: config.endbox_peers)
+        self._directory = directory
         relayed = {name.wire_id: name.value for name in config.nat.services}
         met = {int(ServiceType.RENDEZVOUS): "rendezvous"}
         self._registrars = [
@@ -80,8 +80,8 @@ class Health:
             _warning(
                 "peer_down", f"no association with {peer.name}", failures.get(peer.hit, _NOT_YET)
             )
-            for peer in self._endboxes
-            if peer.hit not in established
+            for entry in self._endboxes()
+            if (peer := self._directory.by_hit(entry.hit)) and peer.hit not in established
         ]
         in_force = {(one.peer_hit, one.reg_type) for one in registrations if not one.registrar}
         for peer, services in self._registrars:

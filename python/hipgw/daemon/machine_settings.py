@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from hipgw.config.names import Accept, Announce, EspSuiteName
-from hipgw.config.schema import Config, PeerConfig
+from hipgw.config.schema import Config
+from hipgw.daemon.membership import Membership
 from hipgw.identity.hit import hit_version, is_hit
 from hipgw.naming.peers import CONFIGURED, FLEET, PeerDirectory
 from hipgw.platform import sockets
@@ -25,25 +26,21 @@ def machine_config(
     directory: PeerDirectory,
     versions: VersionPolicy,
     esp_suites: Sequence[EspSuiteName],
-    allowed: Collection[PeerConfig],
+    membership: Membership,
 ) -> MachineConfig:
     """What the HIP machine is told.
 
-    *esp_suites* are those that the data plane has; *allowed* are the peers that may exchange frames
-    with this machine.
+    *esp_suites* are those that the data plane has; *membership* is asked at every I1.
     """
     hip, esp = config.hip, config.esp
     spoken = {version.wire_id for version in hip.versions}
-    # Who may exchange no frames is answered only for what else this machine is to it.
-    denied = {peer.name for peer in config.endbox_peers}
-    denied -= {peer.name for peer in allowed}
-    if {"host", "relay", "rvs"} & set(config.roles):
-        denied = set()
 
     def accept(hit: IPv6Address) -> bool:
+        if membership.is_barred(hit):
+            return False
         peer = directory.by_hit(hit)
         if peer is not None:
-            return peer.name not in denied and versions.allows(hit)
+            return membership.may_associate(peer.name) and versions.allows(hit)
         return hip.accept is Accept.ANY and is_hit(hit) and hit_version(hit) in spoken
 
     def compat(hit: IPv6Address) -> Compat:
@@ -157,6 +154,9 @@ def _listed(
 
     def allow(hit: IPv6Address) -> bool:
         peer = directory.by_hit(hit)
-        return names is None or (peer is not None and peer.name in names)
+        if names is None or peer is None:
+            return names is None
+        # Of those that were found elsewhere the names are anybody's.
+        return peer.source in (CONFIGURED, FLEET) and peer.name in names
 
     return allow

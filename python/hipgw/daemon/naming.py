@@ -9,7 +9,9 @@ from pathlib import Path as FilePath
 
 from hipgw.config.names import HipVersionName, SourceName
 from hipgw.config.schema import Config
+from hipgw.config.tables.dns import DnsConfig
 from hipgw.daemon.driver import HipDriver
+from hipgw.daemon.membership import Membership
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.naming.configured import ConfiguredSource
 from hipgw.naming.finder import PeerDefaults, PeerFinder
@@ -71,6 +73,8 @@ class Surroundings:
     """Changes of the system are written there before they are made."""
     roles: Sequence[Role]
     """Those that run; empty until all parts are prepared."""
+    membership: Membership
+    """Who may associate, and exchange frames."""
     addresses: Callable[[], Sequence[IPAddress]]
     """All usable own addresses now, the best first."""
 
@@ -167,7 +171,8 @@ class NamingServices:
     @property
     def suffix(self) -> str:
         """What the names of peers end in where programs ask for them."""
-        return ".hip"
+        dns = self.around.config.dns or DnsConfig()
+        return f".{dns.suffix}"
 
     async def look_up(self, text: str) -> Peer | None:
         """The peer that a person means by a name or a HIT, looked up if need be."""

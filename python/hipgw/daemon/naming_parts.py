@@ -5,7 +5,16 @@ from collections.abc import Callable
 from hipgw.daemon.dns import add_dns
 from hipgw.daemon.naming import NamingServices
 
-PARTS: tuple[Callable[[NamingServices], None], ...] = (add_dns,)
+
+def _add_fleet(services: NamingServices) -> None:
+    if services.around.config.fleet is not None:
+        # Not at the top: its HTTP client takes longer to import than all else together.
+        from hipgw.daemon.fleet import add_fleet
+
+        add_fleet(services)
+
+
+PARTS: tuple[Callable[[NamingServices], None], ...] = (_add_fleet, add_dns)
 """Called in this order, while the daemon is root; what is not configured adds nothing."""
 
 

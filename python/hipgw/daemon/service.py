@@ -19,6 +19,7 @@ from hipgw.daemon.control_service import ControlService
 from hipgw.daemon.directory import make_directory
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.machine_settings import machine_config
+from hipgw.daemon.membership import Membership
 from hipgw.daemon.naming import NamingServices, Surroundings
 from hipgw.daemon.naming_parts import build
 from hipgw.daemon.stun import StunRunner
@@ -111,8 +112,7 @@ class Service:
         self._stun: StunRunner | None = None
         self._multicast: MulticastGroup | None = None
         self._limits = Limits(config.esp.rekey_packets, config.esp.rekey_bytes)
-        own = [identity.hit for identity in identities]
-        self._allowed = endbox.allowed_peers(config, own)
+        self._membership = Membership(config, [identity.hit for identity in identities])
 
     async def run(self) -> int:
         """Run until told to stop (SIGTERM, SIGINT or `hipgw stop`); returns the exit status.
@@ -173,8 +173,8 @@ class Service:
 
         group = endbox.multicast_group(config, dataplane, identity.hit, mtu)
         if group is not None:
-            self._multicast, membership = group
-            stack.callback(membership.close)
+            self._multicast, group_membership = group
+            stack.callback(group_membership.close)
 
         self._naming = NamingServices(
             Surroundings(
@@ -185,6 +185,7 @@ class Service:
                 own_lsi,
                 journal,
                 self._roles,
+                self._membership,
                 lambda: self._watch.addresses,
             )
         )
@@ -194,7 +195,7 @@ class Service:
         server_slot = contextlib.AsyncExitStack()
         await stack.enter_async_context(server_slot)
         self._versions = VersionPolicy(directory, config.daemon.state_dir / "heard-in-v2.json")
-        settings = machine_config(config, directory, self._versions, suites, self._allowed)
+        settings = machine_config(config, directory, self._versions, suites, self._membership)
         self._driver = driver = HipDriver(
             HipMachine(settings, self._identities, os.urandom, time.monotonic()),
             transport,
@@ -215,6 +216,7 @@ class Service:
             driver,
             dataplane,
             directory,
+            self._membership,
             self._watch,
             self._naming,
             self._stop.set,
@@ -337,8 +339,7 @@ class Service:
                 )
             )
         if config.endbox is not None:
-            members = {entry.name for entry in self._allowed}
-            peers = [peer for peer in directory if peer.name in members]
+            peers = [peer for peer in directory if self._membership.is_endbox(peer.hit)]
             self._endbox = EndboxRole(peers, self._driver, os.urandom)
             self._roles.append(self._endbox)
         if config.relay is not None and isinstance(self._dataplane, EspCoreDataPlane):

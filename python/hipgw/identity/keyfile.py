@@ -57,18 +57,22 @@ def read_private_file(path: Path) -> bytes:
 def save_key_file(
     path: str | os.PathLike[str], identity: LocalIdentity, *, overwrite: bool = False
 ) -> None:
+    """Write a private key; see `write_private_file`."""
+    write_private_file(Path(path), identity.to_pem(), overwrite=overwrite)
+
+
+def write_private_file(path: Path, data: bytes, *, overwrite: bool = False) -> None:
     """Write a private key so that nobody else can read it and a crash leaves no half of it.
 
     Raises IdentityError if the file exists (unless `overwrite`) or cannot be written.
     """
-    path = Path(path)
     temporary = ""
     try:
         # mkstemp makes the file with mode 0600 before anything is in it.
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, _MODE)
-            file.write(identity.to_pem())
+            file.write(data)
             file.flush()
             os.fsync(descriptor)
         if overwrite:

@@ -5,10 +5,9 @@
               c              the same
 
 Every network has IPv4 and IPv6, except those behind NATs. The servers stay; both others are at one
-place at a time, with addresses of the families that were asked for.
+place at a time, with one address there.
 """
 
-from collections.abc import Collection
 from typing import Any, Literal
 
 from hipgw.lab.daemon import HipgwDaemon
@@ -20,6 +19,7 @@ from hipgw.lab.waiting import wait_until
 
 Spot = Literal["wan0", "wwan0", "nat0"]
 
+FAMILIES: tuple[Family, ...] = (4, 6)
 SPOTS: tuple[Spot, ...] = ("wan0", "wwan0", "nat0")
 PATIENCE_S = 20.0
 _ROUTER = 254
@@ -42,7 +42,6 @@ class Wanderer:
         self.host = lab.host(name)
         self.nat: Nat = lab.nat(f"n{name}")
         self.daemon = HipgwDaemon(self.host, key_kind="ecdsa-p256")
-        self.spot: Spot | None = None
         self._number = number
         self._there: list[str] = []
         """What of ip(8) takes the present addresses and routes away."""
@@ -55,7 +54,7 @@ class Wanderer:
                 self.nat.address("lan0", f"{_BEHIND}.{_ROUTER}/24")
             else:
                 lab.link(self.host, spot, router, f"{name}{spot}")
-            for family in (4, 6):
+            for family in FAMILIES:
                 prefix = _network(10 * number + index, family)
                 router.address(f"{name}{spot}", f"{prefix}{_ROUTER}/{_length(family)}")
             if inner is self.nat:
@@ -64,29 +63,16 @@ class Wanderer:
                 self.nat.route("default", f"{prefix}{_ROUTER}")
         self.nat.hide("wan0", kind=kind)
 
-    def go(self, spot: Spot, families: Collection[Family]) -> None:
-        """Be somewhere else; the addresses before are gone first."""
-        there: list[tuple[str, str]] = []
-        index = SPOTS.index(spot)
-        for family in (4,) if spot == "nat0" else families:
-            prefix = _network(10 * self._number + index, family)
-            if spot == "nat0":
-                prefix = f"{_BEHIND}."
-            nodad = " nodad" if family == 6 else ""
-            own = f"{prefix}1/{_length(family)} dev {spot}"
-            there.append((f"address add {own}{nodad}", f"address del {own}"))
-            route = f"default via {prefix}{_ROUTER} dev {spot}"
-            there.append((f"-{family} route add {route}", f"-{family} route del {route}"))
-        self.host.ip(
-            *self._there, *(add.removeprefix("-4 ") for add, _ in there if "-6" not in add)
-        )
-        for add, _ in there:
-            if add.startswith("-6 "):
-                self.host.ip(add.removeprefix("-6 "))
-        self._there = [
-            remove.removeprefix("-4 ").removeprefix("-6 ") for _, remove in reversed(there)
-        ]
-        self.spot = spot
+    def go(self, spot: Spot, family: Family = 4) -> None:
+        """Be somewhere else, with an address of one family; the one before is gone first."""
+        prefix = _network(10 * self._number + SPOTS.index(spot), family)
+        if spot == "nat0":
+            prefix = f"{_BEHIND}."
+        own = f"{prefix}1/{_length(family)} dev {spot}"
+        route = f"default via {prefix}{_ROUTER} dev {spot}"
+        nodad = " nodad" if family == 6 else ""
+        self.host.ip(*self._there, f"address add {own}{nodad}", f"route add {route}")
+        self._there = [f"route del {route}", f"address del {own}"]
 
 
 class RendezvousNetwork:
@@ -96,7 +82,6 @@ class RendezvousNetwork:
         self,
         lab: Lab,
         *,
-        families: Collection[Family] = (4,),
         mobile: Spot = "wan0",
         caller: Spot = "wan0",
         nat: NatKind = NatKind.PORT_RESTRICTED,
@@ -104,13 +89,12 @@ class RendezvousNetwork:
         transport: Literal["udp", "raw"] = "udp",
         hip: dict[str, Any] | None = None,
     ) -> None:
-        self.families = tuple(families)
         router = lab.router("r")
         self.servers: list[HipgwDaemon] = []
         for number in (1, 2):
             host = lab.host(f"s{number}")
             lab.link(host, "eth0", router, f"s{number}")
-            for family in (4, 6):
+            for family in FAMILIES:
                 prefix = _network(number, family)
                 host.address("eth0", f"{prefix}1/{_length(family)}")
                 router.address(f"s{number}", f"{prefix}{_ROUTER}/{_length(family)}")
@@ -118,8 +102,8 @@ class RendezvousNetwork:
             self.servers.append(HipgwDaemon(host, key_kind="ecdsa-p256"))
         self.mobile = Wanderer(lab, "m", 1, router, nat)
         self.caller = Wanderer(lab, "c", 2, router, callers_nat)
-        self.mobile.go(mobile, self.families)
-        self.caller.go(caller, self.families)
+        self.mobile.go(mobile)
+        self.caller.go(caller)
         fast = {"transport": transport, "retransmit_s": 0.2, **(hip or {})}
         for server in self.servers:
             server.configure({"hip": {**fast, "accept": "any"}, "rvs": {}})
@@ -128,7 +112,7 @@ class RendezvousNetwork:
             {
                 "name": name,
                 "hit": str(server.hit),
-                "addresses": [f"{_network(number, family)}1" for family in self.families],
+                "addresses": [f"{_network(number, family)}1" for family in FAMILIES],
             }
             for number, (name, server) in enumerate(zip(names, self.servers, strict=True), 1)
         ]

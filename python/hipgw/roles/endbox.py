@@ -33,12 +33,31 @@ class EndboxRole:
         self._members = list(peers)
         self._peers = {hit: peer for peer in self._members for hit in peer.hits}
         self._associations = associations
+        self._random = random
         self._backoff = {peer.hit: BackOff(random) for peer in self._members}
 
     def start(self) -> None:
         for peer in self._members:
             if peer.reachable:
                 self._associations.connect(peer)
+
+    def change(self, peers: Iterable[Peer]) -> list[Peer]:
+        """From now on these are the endboxes of the segment; returns those that are no more.
+
+        New ones, and those that are found elsewhere now, are called. What associations there are
+        is left as it is: their frames are the caller's to let in, or to end.
+        """
+        before = {peer.hit: peer for peer in self._members}
+        self._members = list(peers)
+        self._peers = {hit: peer for peer in self._members for hit in peer.hits}
+        now = {peer.hit for peer in self._members}
+        self._backoff = {
+            hit: self._backoff[hit] if hit in before else BackOff(self._random) for hit in now
+        }
+        for peer in self._members:
+            if peer.reachable and before.get(peer.hit) != peer:
+                self._associations.connect(peer)
+        return [peer for hit, peer in before.items() if hit not in now]
 
     def segment_of(self, hit: IPv6Address) -> int:
         """The segment whose frames a peer may send and gets; 0 for none."""

@@ -1,0 +1,553 @@
+"""`hipgw fleet`: the directory of a fleet, from the operator's side."""
+
+import re
+import time
+import tomllib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from hipgw.cli import output
+from hipgw.cli.exits import Exit
+from hipgw.cli.options import Command, json_option
+from hipgw.cli.shown import ErrorsShown
+from hipgw.errors import IdentityError, NamingError
+
+if TYPE_CHECKING:
+    from hipgw.config.schema import FleetConfig
+    from hipgw.identity.operator_key import OperatorKey, OperatorPublicKey
+    from hipgw.naming.fleet.directory import Offered, WritableDirectory
+    from hipgw.naming.fleet.entry import Entry
+
+_Result = TypeVar("_Result")
+_PERIOD = re.compile(r"(\d{1,5})([dhm])")
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+
+
+class FleetGroup(ErrorsShown, click.Group):
+    """The commands of `hipgw fleet`."""
+
+
+@click.group(cls=FleetGroup)
+def fleet() -> None:
+    """The directory of a fleet: who belongs to it, signed by its operator.
+
+    A directory is a TOML file or lies in etcd. Machines believe nothing in it that the operator has
+    not signed; see docs/fleet.md.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A directory, and whose signatures count in it."""
+
+    name: str
+    """Of the fleet."""
+    directory: "WritableDirectory"
+    keys: "tuple[OperatorPublicKey, ...]"
+
+    def entries(self, read: "Sequence[Offered]") -> "list[tuple[Offered, Entry | None, str]]":
+        """Each thing that was read, the entry that it is, and else why it is none."""
+        from hipgw.naming.fleet.entry import EntryError, verify
+
+        judged: list[tuple[Offered, Entry | None, str]] = []
+        for offered in read:
+            entry, reason = None, "it is no table"
+            if offered.table is not None:
+                try:
+                    entry, reason = verify(offered.table, self.keys, self.name), ""
+                except EntryError as error:
+                    reason = str(error)
+            judged.append((offered, entry, reason))
+        return judged
+
+    def known(self, read: "Sequence[Offered]", name: str) -> "Entry | None":
+        """The newest signed entry of a name."""
+        found = [entry for _, entry, _ in self.entries(read) if entry and entry.name == name]
+        return max(found, key=lambda entry: entry.revision, default=None)
+
+
+def _place_options(command: Command) -> Command:
+    for option in (
+        click.option(
+            "--fleet",
+            "fleet_name",
+            metavar="NAME",
+            help='With --directory: the fleet\'s name.  [default: "fleet"]',
+        ),
+        click.option(
+            "-d",
+            "--directory",
+            "place",
+            metavar="PLACE",
+            help="The directory: a TOML file, or http://HOST:PORT/PREFIX of an etcd.",
+        ),
+        click.option(
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path, readable=False),
+            metavar="FILE",
+            help="A hipgw.toml whose [fleet] says where the directory is.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _key_option(command: Command) -> Command:
+    return click.option(
+        "--key",
+        "key_file",
+        type=click.Path(path_type=Path, readable=False),
+        required=True,
+        envvar="HIPGW_FLEET_KEY",
+        show_envvar=True,
+        metavar="FILE",
+        help="The operator's private key.",
+    )(command)
+
+
+def _operator_option(command: Command) -> Command:
+    return click.option(
+        "--operator-key",
+        "operator_keys",
+        metavar="KEY",
+        multiple=True,
+        help="With --directory: a public key of the operators, ed25519:…; may be repeated.",
+    )(command)
+
+
+@fleet.command("keygen")
+@click.argument("key_file", metavar="FILE", type=click.Path(path_type=Path, readable=False))
+@click.option("--force", is_flag=True, help="Replace a key file.")
+def keygen(key_file: Path, force: bool) -> None:
+    """Make an operator's key: private in FILE (mode 0600), public for all machines.
+
+    Keep FILE off the machines of the fleet: whoever has it can admit anybody.
+    """
+    from hipgw.identity.keyfile import write_private_file
+    from hipgw.identity.operator_key import OperatorKey
+
+    key = OperatorKey.generate()
+    write_private_file(key_file, key.to_pem(), overwrite=force)
+    output.print_pairs({"key file": str(key_file), "id": key.public.id, "public": str(key.public)})
+    click.echo("\nFor the configuration of all machines:\n")
+    click.echo(f'[fleet]\noperator_keys = ["{key.public}"]')
+
+
+@fleet.command("add")
+@click.argument("name", metavar="NAME")
+@_place_options
+@_key_option
+@click.option("--hit", metavar="HIT", help="Its Host Identity Tag, as `hipgw id` shows it there.")
+@click.option("--hit-v1", metavar="HIT", help="Its HIT of HIP version 1, if it speaks both.")
+@click.option(
+    "--address", "addresses", metavar="ADDRESS", multiple=True, help="Where it is; may be repeated."
+)
+@click.option(
+    "--lan", "lans", metavar="LAN", multiple=True, help="A LAN that it is in; may be repeated."
+)
+@click.option("--transport", type=click.Choice(("udp", "raw")), help="How it is reached.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Its UDP port.")
+@click.option(
+    "--relay", "relays", metavar="NAME", multiple=True, help="A relay of it; may be repeated."
+)
+@click.option(
+    "--rvs",
+    metavar="NAME|ADDRESS",
+    multiple=True,
+    help="A rendezvous server of it; may be repeated.",
+)
+@click.option(
+    "--expires",
+    metavar="WHEN",
+    help="30d, 12h or a time such as 2030-01-31T12:00:00Z, from when on it counts no more.",
+)
+@click.option("--refused/--accepted", default=None, help="Whether it is kept out of all machines.")
+@click.option("--change", is_flag=True, help="It is there: what is not given stays as it was.")
+def add(
+    name: str,
+    place: str | None,
+    config_file: Path | None,
+    fleet_name: str | None,
+    key_file: Path,
+    refused: bool | None,
+    expires: str | None,
+    change: bool,
+    **given: Any,
+) -> None:
+    """Add a machine to the fleet, or change it."""
+    key = _load_key(key_file)
+    values = {
+        option: list(value) if isinstance(value, tuple) else value
+        for option, value in given.items()
+        if value not in (None, ())
+    }
+    if expires is not None:
+        values["expires"] = _time(expires)
+    if refused is not None:
+        values["accept"] = not refused
+
+    async def work(at: Place) -> int:
+        read = await _read_or_nothing(at)
+        known = at.known(read, name)
+        there = known is not None and not known.removed
+        if there is not change:
+            raise NamingError(
+                f"{name} is {'in the fleet already' if there else 'not in the fleet'}",
+                hint="give --change to change it" if there else "leave --change out to add it",
+            )
+        table = dict(known.table) if known is not None and there else {}
+        return await _write(at, read, key, {**table, **values, "name": name})
+
+    revision = _at_place(work, config_file, place, fleet_name, (key.public,))
+    click.echo(f"{name}: revision {revision}, signed by {key.public.id}")
+
+
+@fleet.command("remove")
+@click.argument("name", metavar="NAME")
+@_place_options
+@_key_option
+def remove(
+    name: str,
+    place: str | None,
+    config_file: Path | None,
+    fleet_name: str | None,
+    key_file: Path,
+) -> None:
+    """Remove a machine from the fleet.
+
+    Its entry stays, and says so: it must not be deleted, or machines that were away would go on
+    believing the older one.
+    """
+    key = _load_key(key_file)
+
+    async def work(at: Place) -> int:
+        read = await at.directory.read()
+        known = at.known(read, name)
+        if known is None or known.removed:
+            raise NamingError(f"{name} is not in the fleet")
+        return await _write(at, read, key, {"name": name, "removed": True})
+
+    revision = _at_place(work, config_file, place, fleet_name, (key.public,))
+    click.echo(f"{name}: removed with revision {revision}, signed by {key.public.id}")
+
+
+@fleet.command("sign")
+@click.argument("file", metavar="FILE", type=click.File("rb"))
+@_place_options
+@_key_option
+@click.option("--dry-run", is_flag=True, help="Show what would be signed, and do nothing.")
+def sign(
+    file: Any,
+    place: str | None,
+    config_file: Path | None,
+    fleet_name: str | None,
+    key_file: Path,
+    dry_run: bool,
+) -> None:
+    """Sign the [[entry]] and [[peer]] tables of FILE into the directory.
+
+    FILE may be the directory itself after it was edited, or what `hipgw id` shows on a machine (-
+    is the standard input). Entries that are signed already, or say nothing new, are left as they
+    are. Look at all of them first, with --dry-run: what is signed is believed by every machine.
+    """
+    key = _load_key(key_file)
+    tables = _drafts(file)
+
+    async def work(at: Place) -> list[str]:
+        from hipgw.naming.fleet.entry import EntryError, verify
+
+        done = []
+        for table in tables:
+            read = await _read_or_nothing(at)
+            try:
+                entry = verify(table, at.keys, at.name)
+                if (known := at.known(read, entry.name)) and known.revision >= entry.revision:
+                    continue
+            except EntryError:
+                known = at.known(read, str(table.get("name")))
+                if known is not None and _content(known.table) == _content(table):
+                    continue
+            name = str(table.get("name"))
+            shown = ", ".join(f"{key}={value}" for key, value in sorted(_content(table).items()))
+            if dry_run:
+                done.append(f"would sign {name}: {shown}")
+            else:
+                revision = await _write(at, read, key, table)
+                done.append(f"{name}: revision {revision}, signed: {shown}")
+        return done
+
+    lines = _at_place(work, config_file, place, fleet_name, (key.public,))
+    for line in lines or ["nothing to be signed"]:
+        click.echo(output.clean(line))
+
+
+@fleet.command("list")
+@_place_options
+@_operator_option
+@click.option("--all", "show_all", is_flag=True, help="Show also what was removed or has expired.")
+@json_option
+def list_entries(
+    place: str | None,
+    config_file: Path | None,
+    fleet_name: str | None,
+    operator_keys: tuple[str, ...],
+    show_all: bool,
+    as_json: bool,
+) -> None:
+    """The machines in the directory, and what machines would make of each entry."""
+    rows = _judged(config_file, place, fleet_name, operator_keys)
+    if not show_all:
+        rows = [row for row in rows if row["state"] not in ("removed", "expired")]
+    if as_json:
+        output.print_json(rows)
+        return
+    output.print_table(
+        ("name", "HIT", "addresses", "LANs", "revision", "signer", "state", "reason"),
+        [
+            (
+                row["name"],
+                row["hit"],
+                ", ".join(row["addresses"]) or None,
+                ", ".join(row["lans"]) or None,
+                row["revision"],
+                row["signer"],
+                row["state"],
+                row["reason"] or None,
+            )
+            for row in rows
+        ],
+        right=("revision",),
+    )
+
+
+@fleet.command("verify")
+@_place_options
+@_operator_option
+@click.pass_context
+def verify_entries(
+    ctx: click.Context,
+    place: str | None,
+    config_file: Path | None,
+    fleet_name: str | None,
+    operator_keys: tuple[str, ...],
+) -> None:
+    """Check every signature in the directory. Exits with status 1 if one entry is refused."""
+    rows = _judged(config_file, place, fleet_name, operator_keys)
+    bad = [row for row in rows if row["state"] == "refused"]
+    for row in bad:
+        click.echo(output.clean(f"{row['where']} ({row['name']}): {row['reason']}"), err=True)
+    click.echo(f"{len(rows) - len(bad)} of {len(rows)} entries are signed and in order")
+    if bad:
+        ctx.exit(Exit.NO)
+
+
+# -- what they have in common ---------------------------------------------------------------------
+
+
+def _judged(
+    config_file: Path | None,
+    place: str | None,
+    fleet_name: str | None,
+    operator_keys: tuple[str, ...],
+) -> list[dict[str, Any]]:
+    from hipgw.identity.operator_key import OperatorPublicKey
+    from hipgw.naming.fleet.entry import claimed_name
+
+    try:
+        keys = tuple(map(OperatorPublicKey.parse, operator_keys))
+    except IdentityError as error:
+        raise click.BadParameter(str(error), param_hint="--operator-key") from None
+    if place is not None and not keys:
+        raise click.UsageError("--directory needs an --operator-key to check signatures by")
+
+    async def work(at: Place) -> list[dict[str, Any]]:
+        now = time.time()
+        rows = []
+        for offered, entry, reason in at.entries(await at.directory.read()):
+            table = offered.table or {}
+            state = "refused"
+            if entry is not None:
+                expired = "removed" if entry.removed else "expired"
+                state = "in force" if entry.valid_at(now) else expired
+                if state == "in force" and not entry.accept:
+                    state = "kept out"
+            rows.append(
+                {
+                    "where": offered.where,
+                    "name": claimed_name(table),
+                    "hit": str(entry.hits[0]) if entry and entry.hits else None,
+                    "addresses": [str(one) for one in entry.addresses] if entry else [],
+                    "lans": list(entry.lans) if entry else [],
+                    "revision": entry.revision if entry else None,
+                    "expires": entry.expires.isoformat() if entry and entry.expires else None,
+                    "signer": entry.signer if entry else None,
+                    "state": state,
+                    "reason": reason,
+                }
+            )
+        return rows
+
+    return _at_place(work, config_file, place, fleet_name, keys)
+
+
+def _at_place(
+    work: Callable[[Place], Awaitable[_Result]],
+    config_file: Path | None,
+    place: str | None,
+    fleet_name: str | None,
+    keys: "tuple[OperatorPublicKey, ...]",
+) -> _Result:
+    """Do some work at the directory that the options name."""
+    import asyncio
+
+    from hipgw.daemon.fleet_directory import open_directories
+    from hipgw.identity.operator_key import OperatorPublicKey
+
+    if (config_file is None) == (place is None):
+        raise click.UsageError("give --config FILE, or --directory PLACE")
+    if config_file is not None:
+        config = _configured(config_file)
+        keys = tuple(dict.fromkeys((*map(OperatorPublicKey.parse, config.operator_keys), *keys)))
+    else:
+        config = _fleet_config(str(place), fleet_name or "fleet", keys)
+
+    async def run() -> _Result:
+        # With two places, the first one is the operator's: --directory names the other.
+        directory = open_directories(config)[0]
+        try:
+            return await work(Place(config.name, directory, keys))
+        finally:
+            await directory.close()
+
+    return asyncio.run(run())
+
+
+def _configured(config_file: Path) -> "FleetConfig":
+    from hipgw.config.load import load
+
+    config = load(config_file)
+    if config.fleet is None:
+        raise click.UsageError(f"{config_file} has no [fleet]")
+    return config.fleet
+
+
+def _fleet_config(
+    place: str, fleet_name: str, keys: "tuple[OperatorPublicKey, ...]"
+) -> "FleetConfig":
+    from pydantic import ValidationError
+
+    from hipgw.config.schema import FleetConfig
+
+    table: dict[str, Any] = {"name": fleet_name, "operator_keys": [str(key) for key in keys]}
+    if match := re.fullmatch(r"(https?://[^/]+)(/.*)?", place):
+        table["etcd"] = [match[1]]
+        if match[2] and match[2] != "/":
+            table["etcd_prefix"] = match[2]
+    else:
+        table["file"] = str(Path(place).absolute())
+    try:
+        return FleetConfig.model_validate(table)
+    except ValidationError as error:
+        text = error.errors(include_url=False)[0]["msg"]
+        raise click.BadParameter(text, param_hint="--directory or --fleet") from None
+
+
+async def _write(
+    at: Place, read: "Sequence[Offered]", key: "OperatorKey", table: dict[str, Any]
+) -> int:
+    """Sign a table as the newest entry of its name, and write it; returns its revision."""
+    from hipgw.naming.fleet.entry import sign as sign_entry
+
+    known = at.known(read, str(table.get("name")))
+    # Milliseconds, so that they grow also if the directory was lost; and above what is there.
+    revision = max(int(time.time() * 1000), known.revision + 1 if known is not None else 0)
+    signed = sign_entry({**table, "fleet": at.name, "revision": revision}, key)
+    if not signed.get("removed"):
+        _check_peer(signed, key, at.name)
+    await at.directory.write(signed, read)
+    return revision
+
+
+def _check_peer(signed: dict[str, Any], key: "OperatorKey", fleet_name: str) -> None:
+    """Refuse what machines would not make a peer of. Raises NamingError."""
+    from pydantic import ValidationError
+
+    from hipgw.config.schema import PeerConfig
+    from hipgw.naming.fleet.entry import verify
+
+    try:
+        PeerConfig.model_validate(verify(signed, [key.public], fleet_name).peer())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        text = ": ".join(part for part in (where, first["msg"]) if part)
+        raise NamingError(f"{signed['name']}: {text}") from None
+
+
+async def _read_or_nothing(at: Place) -> "Sequence[Offered]":
+    """What the directory has; nothing if it is a file that is not there yet."""
+    path = Path(at.directory.name)
+    if path.is_absolute() and not path.exists():
+        return ()
+    return await at.directory.read()
+
+
+def _drafts(file: Any) -> list[dict[str, Any]]:
+    """The tables of a file that are to be signed."""
+    try:
+        parsed = tomllib.loads(file.read().decode())
+    except (ValueError, RecursionError) as error:
+        raise NamingError(f"{file.name}: it is no TOML file: {error}") from None
+    tables = []
+    for kind in ("entry", "peer"):
+        found = parsed.pop(kind, [])
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise NamingError(f"{file.name}: {kind} is no list of tables")
+        tables += found
+    if parsed:
+        raise NamingError(f"{file.name}: it may have [[entry]] and [[peer]] tables, nothing else")
+    return tables
+
+
+def _content(table: Any) -> dict[str, Any]:
+    """What an entry says, without what signing adds."""
+    added = ("fleet", "revision", "signer", "signature")
+    return {key: value for key, value in table.items() if key not in added}
+
+
+def _load_key(key_file: Path) -> "OperatorKey":
+    from hipgw.identity.keyfile import read_private_file
+    from hipgw.identity.operator_key import OperatorKey
+
+    try:
+        data = read_private_file(key_file)
+    except FileNotFoundError:
+        raise IdentityError(
+            f"{key_file}: there is no key file", hint=f"make one: hipgw fleet keygen {key_file}"
+        ) from None
+    try:
+        return OperatorKey.from_pem(data)
+    except IdentityError as error:
+        raise IdentityError(f"{key_file}: {error}", hint=error.hint) from None
+
+
+def _time(text: str) -> str:
+    """A time, given as it is or as a period from now, as it stands in an entry."""
+    if match := _PERIOD.fullmatch(text):
+        at = datetime.now(UTC) + timedelta(**{_UNITS[match[2]]: int(match[1])})
+    else:
+        try:
+            at = datetime.fromisoformat(text)
+        except ValueError:
+            raise click.BadParameter(
+                f"{text!r} is neither a period such as 30d nor a time such as 2030-01-31T12:00:00Z",
+                param_hint="--expires",
+            ) from None
+        at = at.astimezone(UTC)
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")

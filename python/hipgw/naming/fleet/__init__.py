@@ -1,0 +1,1 @@
+"""The directory of a fleet: who belongs to it, signed by its operator."""
