@@ -303,6 +303,10 @@ class AddressesAnswer(TypedDict):
     peers: list[PeerLocatorsAnswer]
 
 
+REGISTRATIONS_MAX = 1000
+"""In one answer: a rendezvous server may have a hundred times as many."""
+
+
 class RegistrationAnswer(TypedDict):
     """A registration in force (RFC 8003); of very many, the first thousand are answered."""
 
