@@ -264,6 +264,7 @@ class SmallDaemon:
             "control_drops": {"bad_checksum": 2, "unknown_version": 0},
             "dataplane": {"net_rx_packets": 99},
             "dataplane_drops": {"replay": 1},
+            "names": {"dns_forwarded": 5},
         }
 
     async def ping(

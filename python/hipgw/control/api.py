@@ -192,6 +192,9 @@ class CountersAnswer(TypedDict):
     dataplane: dict[str, int]
     dataplane_drops: dict[str, int]
     """Data packets not delivered, by reason."""
+    names: dict[str, int]
+    """By which this machine's programs find peers, and peers this machine: DNS queries that were
+    answered here (`dns_local`), passed on (`dns_forwarded`) or known already (`dns_cached`), …"""
 
 
 class PingReplyAnswer(TypedDict):
@@ -298,6 +301,10 @@ class AddressesAnswer(TypedDict):
     own: list[OwnAddressAnswer]
     """The best first; empty also if they are not watched (`mobility.enabled`)."""
     peers: list[PeerLocatorsAnswer]
+
+
+REGISTRATIONS_MAX = 1000
+"""In one answer: a rendezvous server may have a hundred times as many."""
 
 
 class RegistrationAnswer(TypedDict):

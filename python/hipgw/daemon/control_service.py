@@ -20,6 +20,7 @@ from hipgw.config.names import (
 )
 from hipgw.config.schema import Config
 from hipgw.control.api import (
+    REGISTRATIONS_MAX,
     AddressesAnswer,
     AssociationAnswer,
     CloseAnswer,
@@ -69,8 +70,6 @@ from hipgw.roles.multicast_group import MulticastGroup
 VERSION = version("hipgw")
 """Read here, because the files it stands in may be out of reach once privileges are dropped."""
 
-REGISTRATIONS_SHOWN = 1000
-"""Most registrations in one answer: a rendezvous server may have a hundred times as many."""
 UP_STATES = frozenset({State.ESTABLISHED, State.R2_SENT})
 
 
@@ -246,7 +245,7 @@ class ControlService:
         return addresses_answer(self._watch, infos, self._directory, seen)
 
     def registrations(self) -> list[RegistrationAnswer]:
-        infos = self._driver.machine.registrations(most=REGISTRATIONS_SHOWN)
+        infos = self._driver.machine.registrations(most=REGISTRATIONS_MAX)
         return registration_answers(infos, self._directory, time.monotonic())
 
     def endbox(self) -> EndboxAnswer | None:
@@ -279,6 +278,7 @@ class ControlService:
             "control_drops": control["drops"],
             "dataplane": data.counters,
             "dataplane_drops": data.drops,
+            "names": self._naming.counters(),
         }
 
     def identify(self, peer: str) -> tuple[str, str]:

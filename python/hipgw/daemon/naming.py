@@ -59,6 +59,10 @@ class NamingPart:
     def handle_event(self, event: Effect) -> None:
         """Something happened to an association or a registration."""
 
+    def counters(self) -> dict[str, int]:
+        """What is counted, by names that begin with that of the subject."""
+        return {}
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -210,6 +214,10 @@ class NamingServices:
         lasting = path.relay_to is None and path.remote_port == peer.port
         if lasting or path.transport is Transport.RAW:
             self._last_known.note(peer, path.remote)
+
+    def counters(self) -> dict[str, int]:
+        """What the parts count."""
+        return {name: count for part in self._parts for name, count in part.counters().items()}
 
     def _expire(self) -> None:
         self.finder.expire()
