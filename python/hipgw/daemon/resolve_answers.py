@@ -16,6 +16,8 @@ async def resolve_answer(
     *suffix* is that of HIP's own names, such as `.hip`.
     """
     wanted = _wanted(query, directory, suffix)
+    if wanted is None:
+        return {"query": query, "name": None, "hit": None, "lsi": None, "sources": []}
     resolutions = [await resolver.ask_all(wanted)]
     peer = directory.find(str(wanted))
     hit = peer.hit if peer is not None else None
@@ -35,8 +37,8 @@ async def resolve_answer(
     }
 
 
-def _wanted(query: str, directory: PeerDirectory, suffix: str) -> str | IPv6Address:
-    """The name or HIT that is asked for."""
+def _wanted(query: str, directory: PeerDirectory, suffix: str) -> str | IPv6Address | None:
+    """The name or HIT that is asked for; None for an LSI that nobody has here."""
     try:
         return IPv6Address(query)
     except ValueError:
@@ -46,8 +48,7 @@ def _wanted(query: str, directory: PeerDirectory, suffix: str) -> str | IPv6Addr
     except ValueError:
         pass
     else:
-        if peer is not None:
-            return peer.hit
+        return None if peer is None else peer.hit
     name = query.rstrip(".")
     return name.removesuffix(suffix) or name
 
