@@ -62,7 +62,7 @@ class NamedNetwork(RendezvousNetwork):
         self.caller.daemon.request("close", peer=NAME, timeout_s=3.0)
 
     def reached(self) -> bool:
-        """Whether a packet gets to the mobile host and back; a dead peer has to be noticed first."""
+        """Whether a packet gets there and back; a dead peer has to be noticed first."""
         return bool(
             wait_until(
                 lambda: self.caller.host.ping(self.target, timeout_s=3.0),

@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from hipgw.control import api
 from hipgw.naming.peers import PeerDirectory
-from hipgw.naming.resolver import Resolution, Resolver
+from hipgw.naming.resolver import Resolution, Resolver, plain_name
 from hipgw.naming.sources import Found, Rendezvous
 
 
@@ -49,8 +49,7 @@ def _wanted(query: str, directory: PeerDirectory, suffix: str) -> str | IPv6Addr
         pass
     else:
         return None if peer is None else peer.hit
-    name = query.rstrip(".")
-    return name.removesuffix(suffix) or name
+    return plain_name(query, suffix)
 
 
 def _answers(resolution: Resolution) -> list[api.SourceAnswer]:
