@@ -28,8 +28,6 @@ from hipgw.naming.dns.servers import NameServer
 _SOCKETS = 16
 """Of each server."""
 _QUERIES_PER_SOCKET = 4000
-_BATCH = 64
-"""Datagrams that are read before others get their turn."""
 _PENDING_MAX = 8192
 """Queries under way; what comes on top is dropped, and asked again by its sender."""
 _PATIENCE_S = 1.5
@@ -49,7 +47,6 @@ Reply = Callable[[bytes], None]
 @dataclass(slots=True)
 class _Pending:
     query: bytes
-    question: bytes
     reply: Reply
     due: float
     attempt: int
@@ -102,8 +99,6 @@ class UdpForwarder:
         self._pending = 0
         self._random = b""
         self._random_at = 0
-        self._buffer = bytearray(MESSAGE_MAX)
-        self._view = memoryview(self._buffer)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tick: asyncio.TimerHandle | None = None
 
@@ -152,7 +147,7 @@ class UdpForwarder:
             self.statistics.dropped += 1
             return
         self.statistics.forwarded += 1
-        self._send(_Pending(query, question_of(query), reply, now + _PATIENCE_S, 0))
+        self._send(_Pending(query, reply, now + _PATIENCE_S, 0))
 
     # -- towards servers -----------------------------------------------------------------------
 
@@ -226,28 +221,28 @@ class UdpForwarder:
     # -- from servers ----------------------------------------------------------------------------
 
     def _readable(self, port: _Port) -> None:
-        receive, buffer, view = port.sock.recv_into, self._buffer, self._view
-        for _ in range(_BATCH):
-            try:
-                length = receive(buffer)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._refused(port, error)
-                return
-            data = bytes(view[:length])
-            pending = port.pending.get(buffer[0] << 8 | buffer[1]) if length > 2 else None
-            if pending is None or not answers(data, pending.question):
-                self.statistics.not_asked_for += 1
-                continue
-            del port.pending[buffer[0] << 8 | buffer[1]]
-            self._pending -= 1
-            self.statistics.answered += 1
-            if pending.attempt:
-                self._preferred = port.server
-            pending.reply(pending.query[:2] + data[2:])
-            if self._loop is not None and is_plain_query(pending.query):
-                self._cache.put(pending.query, data, self._loop.time())
+        # One at a time: there is seldom another one on the same of so many sockets, and asking
+        # costs as much as being called again.
+        try:
+            data = port.sock.recv(MESSAGE_MAX)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._refused(port, error)
+            return
+        number = int.from_bytes(data[:2], "big")
+        pending = port.pending.get(number)
+        if pending is None or not answers(data, question_of(pending.query)):
+            self.statistics.not_asked_for += 1
+            return
+        del port.pending[number]
+        self._pending -= 1
+        self.statistics.answered += 1
+        if pending.attempt:
+            self._preferred = port.server
+        pending.reply(pending.query[:2] + data[2:])
+        if self._loop is not None and is_plain_query(pending.query):
+            self._cache.put(pending.query, data, self._loop.time())
 
     def _refused(self, port: _Port, error: OSError) -> None:
         """Nobody is there: all that waits on this socket is asked elsewhere at once."""

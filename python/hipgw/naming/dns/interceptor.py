@@ -17,7 +17,8 @@ from hipgw.naming.dns.octets import MESSAGE_MAX, asks_below, is_query, suffix_oc
 from hipgw.naming.dns.servers import NameServer
 from hipgw.naming.dns.tcp_server import TcpServer
 
-_BATCH = 64
+_BATCH_MAX = 64
+"""Datagrams that are read before others get their turn."""
 _LOOKUPS_MAX = 256
 """Queries for names under the suffix that are answered at the same time."""
 _RECEIVE_BUFFER_OCTETS = 1 << 20
@@ -58,8 +59,9 @@ class Interceptor:
         self._own = str(settings.address)
         self._known: dict[str, bool] = {}
         self._lookups: set[asyncio.Task[None]] = set()
-        self._buffer = bytearray(MESSAGE_MAX)
-        self._view = memoryview(self._buffer)
+        self._batch = 1
+        """How many are read at once. As many as come: asking for one more than there are costs as
+        much as reading one."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -101,22 +103,23 @@ class Interceptor:
         self._listening.close()
 
     def _readable(self) -> None:
-        receive, buffer, view = self._udp.recvfrom_into, self._buffer, self._view
-        for _ in range(_BATCH):
+        receive = self._udp.recvfrom
+        for n in range(self._batch):
             try:
-                length, client = receive(buffer)
+                data, client = receive(MESSAGE_MAX)
             except BlockingIOError:
+                self._batch = max(1, n)
                 return
             except OSError as error:
                 _packet_log.warning("cannot receive DNS queries: %s", error.strerror)
                 return
-            data = bytes(view[:length])
             if not is_query(data) or not self._allowed(client[0]):
                 continue
             if asks_below(data, self._suffix):
                 self._look_up(data, client)
             else:
                 self._forwarder.forward(data, functools.partial(self._reply, client))
+        self._batch = min(2 * self._batch, _BATCH_MAX)
 
     def _reply(self, client: Client, answer: bytes) -> None:
         try:
