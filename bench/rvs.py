@@ -65,7 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     rates = options.rates.split(",")
     cores = sorted(os.sched_getaffinity(0))
-    with Lab("rvs-bench") as lab:
+    with Lab("rvs_bench") as lab:
         server, crowd = lab.host("server"), lab.host("crowd")
         lab.link(server, "wan0", crowd, "wan0")
         server.address("wan0", f"{SERVER}/24")

@@ -123,6 +123,10 @@ class RecordedDh(DhKeyPair):
         self.public_value = public_value
         self._secrets = secrets
 
+    @property
+    def private(self) -> bytes:
+        return b"not recorded"
+
     def shared_secret(self, peer_public: bytes) -> bytes:
         secret = self._secrets.get(frozenset((self.public_value, peer_public)))
         if secret is None:

@@ -27,7 +27,7 @@ LEFT_OUT = {
 WITHOUT_KEYS = {
     "vpls-udp (2)": "the Responder was gone, and endboxes do not print Kij",
     "notify-noprop": "ends with R1, whose suites the Initiator does not have: see test_replay.py",
-    "rvs-raw, rvs-udp": "the I1 that the rendezvous server hands on: hipgw is none yet",
+    "rvs-raw, rvs-udp": "the I1 that the server hands on: see test_recorded_rendezvous.py",
     "dht": "no exchange: records in a DHT",
     "dns": "no exchange: records in DNS",
 }

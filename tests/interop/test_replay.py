@@ -41,6 +41,7 @@ NEEDED = {
     (OPENHIP, "one_locator"): "multihoming-mh-raw",
     (OPENHIP, "foreign_services"): "mr-raw-mn",
     (OPENHIP, "registers_once"): "rvs-raw",
+    (OPENHIP, "rendezvous_ports"): "rvs-udp",
     (CUTEHIP, "puzzle_responder_first"): "c1-outer",
     (CUTEHIP, "r1_counter"): "c1-outer",
     (CUTEHIP, "plain_r1"): "c1-outer",

@@ -6,6 +6,7 @@ import click
 
 from hipgw.cli import output
 from hipgw.cli.options import connect_to_daemon, json_option, socket_option
+from hipgw.control.api import REGISTRATIONS_MAX, RegistrationAnswer
 
 
 @click.command()
@@ -21,6 +22,12 @@ def registrations(as_json: bool, socket_path: Path | None) -> None:
     if not answers:
         click.echo("No registrations as a client (nat.relays, rendezvous.servers) or of clients.")
         return
+    _print(answers)
+    if len(answers) == REGISTRATIONS_MAX:
+        click.echo(f"The first {len(answers)}; rendezvous_clients of `hipgw counters` counts all.")
+
+
+def _print(answers: list[RegistrationAnswer]) -> None:
     output.print_table(
         ("peer", "this machine is", "service", "client seen at", "relayed", "remaining"),
         [

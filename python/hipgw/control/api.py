@@ -303,6 +303,10 @@ class AddressesAnswer(TypedDict):
     peers: list[PeerLocatorsAnswer]
 
 
+REGISTRATIONS_MAX = 1000
+"""In one answer: a rendezvous server may have a hundred times as many."""
+
+
 class RegistrationAnswer(TypedDict):
     """A registration in force (RFC 8003); of very many, the first thousand are answered."""
 
@@ -362,6 +366,43 @@ class ResolveAnswer(TypedDict):
     lsi: str | None
     sources: list[SourceAnswer]
     """In the order in which they are believed; asked for the name first, then for its HIT."""
+
+
+class FleetDirectoryAnswer(TypedDict):
+    """A place where the entries of the fleet are."""
+
+    directory: str
+    reached: bool
+    """Whether it can be read and watched now."""
+    silent_s: float | None
+    """Since it told something last; null if it never did."""
+    trouble: str | None
+    """Why it cannot be reached."""
+
+
+class FleetRefusalAnswer(TypedDict):
+    """An entry that was refused."""
+
+    age_s: float
+    name: str
+    """As it says itself, which anybody can have written; `?` if it says nothing."""
+    where: str
+    reason: str
+
+
+class FleetAnswer(TypedDict):
+    """The fleet as this machine knows it."""
+
+    fleet: str
+    lan: str | None
+    """The LAN of this machine."""
+    entries: int
+    """In force."""
+    directories: list[FleetDirectoryAnswer]
+    missing: list[str]
+    """Names in force that no directory has any more: they were taken out without a signature."""
+    refused: list[FleetRefusalAnswer]
+    """The latest ones."""
 
 
 class EndboxPeerAnswer(TypedDict):
@@ -508,6 +549,10 @@ class ControlApi(Protocol):
 
     def identify(self, peer: str) -> tuple[str, str]:
         """Name and HIT of a peer given by name, HIT or LSI. Raises UnknownPeerError."""
+        ...
+
+    def fleet(self) -> FleetAnswer | None:
+        """The fleet and its directory; None without one."""
         ...
 
     async def resolve(self, query: str) -> ResolveAnswer:

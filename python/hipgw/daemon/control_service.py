@@ -20,6 +20,7 @@ from hipgw.config.names import (
 )
 from hipgw.config.schema import Config
 from hipgw.control.api import (
+    REGISTRATIONS_MAX,
     AddressesAnswer,
     AssociationAnswer,
     CloseAnswer,
@@ -27,6 +28,7 @@ from hipgw.control.api import (
     CountersAnswer,
     EndboxAnswer,
     EventAnswer,
+    FleetAnswer,
     HealthWarning,
     LocalHitAnswer,
     MacAnswer,
@@ -44,6 +46,7 @@ from hipgw.daemon.address_answers import addresses_answer
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.endbox_answers import election_answer, endbox_answer, multicast_answer
 from hipgw.daemon.events import event_answer, path_answer
+from hipgw.daemon.fleet_answers import fleet_warnings
 from hipgw.daemon.health import Health
 from hipgw.daemon.membership import Membership
 from hipgw.daemon.naming import NamingServices
@@ -67,8 +70,6 @@ from hipgw.roles.multicast_group import MulticastGroup
 VERSION = version("hipgw")
 """Read here, because the files it stands in may be out of reach once privileges are dropped."""
 
-REGISTRATIONS_SHOWN = 1000
-"""Most registrations in one answer: a rendezvous server may have a hundred times as many."""
 UP_STATES = frozenset({State.ESTABLISHED, State.R2_SENT})
 
 
@@ -244,7 +245,7 @@ class ControlService:
         return addresses_answer(self._watch, infos, self._directory, seen)
 
     def registrations(self) -> list[RegistrationAnswer]:
-        infos = self._driver.machine.registrations(most=REGISTRATIONS_SHOWN)
+        infos = self._driver.machine.registrations(most=REGISTRATIONS_MAX)
         return registration_answers(infos, self._directory, time.monotonic())
 
     def endbox(self) -> EndboxAnswer | None:
@@ -307,6 +308,10 @@ class ControlService:
             yield answer
             if sequence < count:
                 await asyncio.sleep(max(0.0, began + interval_s - time.monotonic()))
+
+    def fleet(self) -> FleetAnswer | None:
+        answer = self._naming.fleet_answer
+        return None if answer is None else answer()
 
     async def resolve(self, query: str) -> ResolveAnswer:
         return await resolve_answer(
@@ -499,12 +504,14 @@ class ControlService:
 
     def _warnings(self) -> list[HealthWarning]:
         infos = self._driver.machine.associations()
-        return self._health.warnings(
+        warnings = self._health.warnings(
             (self._directory.primary(one.peer_hit) for one in infos if one.state in UP_STATES),
             has_address=bool(self._watch.addresses),
             registrations=self._driver.machine.held_registrations(),
             failures=self._failures,
         )
+        fleet = self.fleet()
+        return warnings if fleet is None else warnings + fleet_warnings(fleet)
 
     def _profiles(self) -> dict[str, int]:
         names = (peer.compat(self._driver.active_hit(peer.hit)) for peer in self._directory)

@@ -10,6 +10,7 @@ from pathlib import Path as FilePath
 from hipgw.config.names import HipVersionName, SourceName
 from hipgw.config.schema import Config
 from hipgw.config.tables.dns import DnsConfig
+from hipgw.control.api import FleetAnswer
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.membership import Membership
 from hipgw.identity.host_identity import LocalIdentity
@@ -127,6 +128,8 @@ class NamingServices:
         )
         self.driver: HipDriver | None = None
         """The HIP machine; there from `start` on."""
+        self.fleet_answer: Callable[[], FleetAnswer] | None = None
+        """Tells of the fleet's directory, if there is one."""
         self._parts: list[NamingPart] = []
         self._started = False
         self._expiry: asyncio.TimerHandle | None = None

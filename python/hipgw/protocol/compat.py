@@ -100,8 +100,8 @@ class Compat:
     no second request (read); its client asks for the longest one (recorded)."""
 
     rendezvous_ports: bool = True
-    """Whether a rendezvous server may add RELAY_FROM to FROM, for transport and port: OpenHIP knows
-    FROM alone (recorded)."""
+    """Whether a client of a rendezvous server is told ports: REG_FROM when it registers, RELAY_FROM
+    beside FROM with what is relayed. OpenHIP knows FROM alone (recorded)."""
 
     # -- underlay ----------------------------------------------------------------------------
     udp_over_ipv6: bool = True

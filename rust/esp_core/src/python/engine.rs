@@ -157,17 +157,15 @@ impl Engine {
             "sha384" => engine::RendezvousMac::Sha384,
             _ => return refuse(format!("no MAC is made with {mac} here")),
         };
-        Ok(self
-            .0
-            .add_rendezvous_client(&engine::RendezvousClient {
-                hit: self::hit(hit)?,
-                local: (address(local)?, local_port).into(),
-                remote: (address(remote)?, remote_port).into(),
-                mac,
-                key,
-                tells_ports,
-                remaining_ms,
-            })?)
+        Ok(self.0.add_rendezvous_client(&engine::RendezvousClient {
+            hit: self::hit(hit)?,
+            local: (address(local)?, local_port).into(),
+            remote: (address(remote)?, remote_port).into(),
+            mac,
+            key,
+            tells_ports,
+            remaining_ms,
+        })?)
     }
 
     fn remove_rendezvous_client(&self, hit: &[u8]) -> PyResult<()> {

@@ -205,5 +205,8 @@ fn what_cannot_be_is_refused() {
         per_source: 1,
         per_client: 1,
     };
-    assert!(server.engine.set_rendezvous(limits).is_err(), "it runs already");
+    assert!(
+        server.engine.set_rendezvous(limits).is_err(),
+        "it runs already"
+    );
 }

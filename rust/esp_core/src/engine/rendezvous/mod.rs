@@ -250,7 +250,9 @@ impl Engine {
     pub fn set_rendezvous(&self, limits: RendezvousLimits) -> Result<(), EngineError> {
         self.lock().check_setup()?;
         let mut known = self.rendezvous.limits.lock();
-        *known.as_deref_mut().unwrap_or_else(|poisoned| poisoned.get_mut()) = Some(limits);
+        *known
+            .as_deref_mut()
+            .unwrap_or_else(|poisoned| poisoned.get_mut()) = Some(limits);
         Ok(())
     }
 

@@ -56,7 +56,9 @@ impl<'a> Packet<'a> {
     }
 
     pub(super) fn receiver(&self) -> &'a Hit {
-        self.0[24..].first_chunk().expect("checked when it was made")
+        self.0[24..]
+            .first_chunk()
+            .expect("checked when it was made")
     }
 
     /// Whether it is of a kind that is relayed, and what is to be inserted belongs at its end:
@@ -176,7 +178,15 @@ mod tests {
         let mut long = parameter(511);
         long[3] = 200;
         assert!(!ordinary(&i1(&long)));
-        for (place, value) in [(1, 0), (1, 255), (2, 2), (2, 18), (3, 0x11), (3, 0x31), (11, 0x1a)] {
+        for (place, value) in [
+            (1, 0),
+            (1, 255),
+            (2, 2),
+            (2, 18),
+            (3, 0x11),
+            (3, 0x31),
+            (11, 0x1a),
+        ] {
             let mut data = i1(&[]);
             data[place] = value;
             assert!(!ordinary(&data), "{place}");
@@ -198,7 +208,10 @@ mod tests {
         assert_eq!(made.len(), MARKER_LEN + data.len() + 24 + 24 + 40);
         let (covered, code) = made[MARKER_LEN..].split_at(data.len() + 48);
         assert_eq!(&covered[covered.len() - 24..][..4], [0xff, 0xda, 0, 16]);
-        assert_eq!(&covered[data.len()..][..8], [0xf9, 0xfe, 0, 20, 0x9c, 0x41, 17, 0]);
+        assert_eq!(
+            &covered[data.len()..][..8],
+            [0xf9, 0xfe, 0, 20, 0x9c, 0x41, 17, 0]
+        );
         let mut covered = covered.to_vec();
         covered[1] = (covered.len() / 8 - 1) as u8;
         assert!(hmac::verify(&key, &covered, &code[4..36]).is_ok());
