@@ -1,7 +1,6 @@
 """A name server for this machine: it answers names under `.hip`, and passes on all the rest."""
 
 import asyncio
-import functools
 import logging
 import socket
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from hipgw.errors import NamingError
 from hipgw.logs import packet_path_logger
 from hipgw.naming.dns.answer_cache import AnswerCache
-from hipgw.naming.dns.forwarder import DnsStatistics, UdpForwarder
+from hipgw.naming.dns.forwarder import Client, DnsStatistics, UdpForwarder
 from hipgw.naming.dns.hip_answers import HipAnswers, Lookup
 from hipgw.naming.dns.octets import MESSAGE_MAX, asks_below, is_query, suffix_octets
 from hipgw.naming.dns.servers import NameServer
@@ -26,8 +25,6 @@ _STRANGERS_MAX = 1024
 
 _log = logging.getLogger(__name__)
 _packet_log = packet_path_logger(__name__ + ".packets")
-
-Client = tuple[str, int] | tuple[str, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,7 @@ class Interceptor:
         self.settings = settings
         self._suffix = suffix_octets(settings.suffix)
         self._udp, self._listening = _bind(settings)
-        self._forwarder = UdpForwarder(AnswerCache(settings.cache_max))
+        self._forwarder = UdpForwarder(AnswerCache(settings.cache_max), self._reply)
         self._answers = HipAnswers(settings.suffix, lookup, settings.ttl_s)
         self._tcp = TcpServer(
             self._suffix, self._answers.answer, self._forwarder.servers_in_turn, self._allowed
@@ -118,7 +115,7 @@ class Interceptor:
             if asks_below(data, self._suffix):
                 self._look_up(data, client)
             else:
-                self._forwarder.forward(data, functools.partial(self._reply, client))
+                self._forwarder.forward(data, client)
         self._batch = min(2 * self._batch, _BATCH_MAX)
 
     def _reply(self, client: Client, answer: bytes) -> None:
