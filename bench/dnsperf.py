@@ -82,7 +82,8 @@ def altered(host: Host, names: int) -> int:
 
 def perf(host: Host, what: str, address: str, file: Path, options: argparse.Namespace) -> Run:
     """One run of dnsperf."""
-    command = ["dnsperf", "-s", address, "-d", file, "-l", str(options.seconds)]
+    command: list[str | Path] = ["dnsperf", "-s", address, "-d", file]
+    command += ["-l", str(options.seconds)]
     command += ["-Q", str(options.rate), "-c", "4", "-T", "1", "-v", "-W"]
     done = host.run(command, timeout_s=options.seconds + 60)
     times = [float(time) for time in re.findall(r"^> \S+ \S+ \S+ ([\d.]+)$", done.stdout, re.M)]

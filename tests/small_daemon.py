@@ -16,6 +16,7 @@ from hipgw.control.api import (
     ConnectAnswer,
     CountersAnswer,
     EndboxAnswer,
+    FleetAnswer,
     MacAnswer,
     PathAnswer,
     PeerAnswer,
@@ -263,6 +264,7 @@ class SmallDaemon:
             "control_drops": {"bad_checksum": 2, "unknown_version": 0},
             "dataplane": {"net_rx_packets": 99},
             "dataplane_drops": {"replay": 1},
+            "names": {"dns_forwarded": 5},
         }
 
     async def ping(
@@ -280,6 +282,33 @@ class SmallDaemon:
                 }
         finally:
             self.cancelled.set()
+
+    def fleet(self) -> FleetAnswer | None:
+        if not self.established:
+            return None
+        return {
+            "fleet": "plants",
+            "lan": "plant",
+            "entries": 3,
+            "directories": [
+                {
+                    "directory": "etcd /hipgw/fleet/",
+                    "reached": False,
+                    "silent_s": 90.0,
+                    "trouble": "no answer in time",
+                },
+                {
+                    "directory": "/etc/hipgw/fleet.toml",
+                    "reached": True,
+                    "silent_s": 5.0,
+                    "trouble": None,
+                },
+            ],
+            "missing": ["plant-c"],
+            "refused": [
+                {"age_s": 4.0, "name": "plant-b", "where": "entry[1]", "reason": "it is not signed"}
+            ],
+        }
 
     async def resolve(self, query: str) -> ResolveAnswer:
         known = self.established

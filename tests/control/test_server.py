@@ -403,6 +403,15 @@ def test_endbox(daemon: ServedDaemon) -> None:
         assert client.endbox() is None
 
 
+def test_fleet(daemon: ServedDaemon) -> None:
+    with ControlClient(daemon.path) as client:
+        answer = client.fleet()
+        assert answer is not None
+        assert (answer["lan"], answer["missing"]) == ("plant", ["plant-c"])
+        daemon.api.established = False
+        assert client.fleet() is None
+
+
 def test_resolve(daemon: ServedDaemon) -> None:
     with ControlClient(daemon.path) as client:
         answer = client.resolve("plant-b.example")
@@ -421,6 +430,7 @@ def test_every_method_is_tested_here() -> None:
             "registrations",
             "endbox",
             "ping",
+            "fleet",
             "resolve",
             "connect",
             "close",

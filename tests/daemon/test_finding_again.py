@@ -169,3 +169,14 @@ async def test_one_that_answers_is_not_looked_up(
     net.driver.perform([Established(OWN, HIT, path, True, 0.01)])
     await asyncio.sleep(0.05)
     assert not net.dht.asked
+
+
+async def test_one_that_is_no_peer_any_more_is_not_called(tmp_path: Any) -> None:
+    net = Net(tmp_path, configured(HIT, "b"))
+    (peer,) = net.directory
+    net.dht.hits[HIT] = [net.dht.found(HIT, "192.0.2.7")]
+    net.driver.connect(peer)
+    net.directory.remove(HIT)
+    await net.settle()
+    net.driver.connect(peer)
+    assert not net.machine.calls

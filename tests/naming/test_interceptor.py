@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import dns.exception
 import dns.flags
@@ -34,13 +34,15 @@ async def known(name: str) -> LocalName | None:
 
 
 @contextlib.asynccontextmanager
-async def interceptor(*servers: NameServer, cache_max: int = 0) -> AsyncIterator[Interceptor]:
+async def interceptor(
+    *servers: NameServer, cache_max: int = 0, address: str = "127.0.0.1"
+) -> AsyncIterator[Interceptor]:
     # The port is chosen by the kernel, for UDP and then the same for TCP.
     for _ in range(20):
-        reader = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        reader = await asyncio.start_server(lambda *_: None, address, 0)
         port = reader.sockets[0].getsockname()[1]
         reader.close()
-        settings = InterceptorSettings(IPv4Address("127.0.0.1"), port, cache_max=cache_max)
+        settings = InterceptorSettings(ip_address(address), port, cache_max=cache_max)
         with contextlib.suppress(NamingError):
             running = Interceptor(settings, known)
             break
@@ -229,3 +231,13 @@ async def test_garbage_is_not_answered() -> None:
             with contextlib.suppress(TimeoutError, dns.exception.DNSException):
                 await ask_udp(data, place(running), timeout_s=0.05)
         assert (await response(running, query("b.hip"))).answer
+
+
+async def test_by_ipv6_as_well() -> None:
+    records = Records()
+    records.add("www.example.", 60, "A", "192.0.2.1")
+    async with name_server(records) as server, interceptor(server, address="::1") as running:
+        for ask in (query("b.hip"), query("www.example")):
+            answer = dns.message.from_wire(await ask_udp(ask, place(running), source="::1"))
+            assert answer.answer
+            assert await ask_tcp([ask], place(running))

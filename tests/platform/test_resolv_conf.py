@@ -95,7 +95,6 @@ def test_the_next_start_takes_out_what_is_left(
 ) -> None:
     path = tmp_path / "resolv.conf"
     monkeypatch.setattr(resolv_conf, "PATH", path)
-    monkeypatch.setattr(resolv_conf.remove, "__defaults__", (path, None))
     path.write_text(TEXT)
     journal = Journal(tmp_path / "state")
     journal.record_resolv_conf()

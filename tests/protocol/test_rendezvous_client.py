@@ -476,6 +476,17 @@ def test_an_r1_by_a_server_that_was_not_called_is_refused() -> None:
     net.until(lambda: caller.state(place.mobile) is State.ESTABLISHED)
 
 
+def test_a_server_may_send_from_another_of_its_addresses() -> None:
+    place = Place(known=True)
+    net, caller = place.net, place.caller
+    server = place.servers[0]
+    net.readdress(server, SERVER, SECOND)
+    net.run(5)
+    # Called by the one, it passes on from the other, which the caller's configuration has.
+    place.call(SECOND)
+    net.until(lambda: caller.state(place.mobile) is State.ESTABLISHED)
+
+
 # -- registration ----------------------------------------------------------------------------
 
 

@@ -75,7 +75,7 @@ def addresses(host: Host, name: str, family: int) -> set[str]:
 
 def test_with_a_zone_alone(lab: Lab) -> None:
     """Programs reach a host by its name, of which nothing is configured but its record."""
-    network = Network(lab)
+    network = Network(lab, resolver="resolv.conf")
     before = "search plant.example\nnameserver 192.168.103.1\n"
     one, two = network.one, network.two
     hit = network.daemons[1].hit
@@ -130,7 +130,7 @@ def test_with_a_zone_alone(lab: Lab) -> None:
 
 def test_a_resolver_that_validates(lab: Lab) -> None:
     """Knot signs a zone, BIND validates it: the HIT of a name is proven then."""
-    network = Network(lab, dnssec="trust")
+    network = Network(lab, dnssec="trust", resolver="resolv.conf")
     network.publish(f"b.{SIGNED}", KNOT)
     network.publish(f"b.{PLAIN}", BIND)
     one = network.one

@@ -280,6 +280,7 @@ def counters(show_all: bool, as_json: bool, socket_path: Path | None) -> None:
         ("control-drop", answer["control_drops"]),
         ("dataplane", answer["dataplane"]),
         ("dataplane-drop", answer["dataplane_drops"]),
+        ("names", answer["names"]),
     )
     output.print_table(
         ("group", "counter", "count"),

@@ -192,6 +192,9 @@ class CountersAnswer(TypedDict):
     dataplane: dict[str, int]
     dataplane_drops: dict[str, int]
     """Data packets not delivered, by reason."""
+    names: dict[str, int]
+    """By which this machine's programs find peers, and peers this machine: DNS queries that were
+    answered here (`dns_local`), passed on (`dns_forwarded`) or known already (`dns_cached`), …"""
 
 
 class PingReplyAnswer(TypedDict):
@@ -365,6 +368,43 @@ class ResolveAnswer(TypedDict):
     """In the order in which they are believed; asked for the name first, then for its HIT."""
 
 
+class FleetDirectoryAnswer(TypedDict):
+    """A place where the entries of the fleet are."""
+
+    directory: str
+    reached: bool
+    """Whether it can be read and watched now."""
+    silent_s: float | None
+    """Since it told something last; null if it never did."""
+    trouble: str | None
+    """Why it cannot be reached."""
+
+
+class FleetRefusalAnswer(TypedDict):
+    """An entry that was refused."""
+
+    age_s: float
+    name: str
+    """As it says itself, which anybody can have written; `?` if it says nothing."""
+    where: str
+    reason: str
+
+
+class FleetAnswer(TypedDict):
+    """The fleet as this machine knows it."""
+
+    fleet: str
+    lan: str | None
+    """The LAN of this machine."""
+    entries: int
+    """In force."""
+    directories: list[FleetDirectoryAnswer]
+    missing: list[str]
+    """Names in force that no directory has any more: they were taken out without a signature."""
+    refused: list[FleetRefusalAnswer]
+    """The latest ones."""
+
+
 class EndboxPeerAnswer(TypedDict):
     """A peer that shares the endbox's LAN, or may not."""
 
@@ -509,6 +549,10 @@ class ControlApi(Protocol):
 
     def identify(self, peer: str) -> tuple[str, str]:
         """Name and HIT of a peer given by name, HIT or LSI. Raises UnknownPeerError."""
+        ...
+
+    def fleet(self) -> FleetAnswer | None:
+        """The fleet and its directory; None without one."""
         ...
 
     async def resolve(self, query: str) -> ResolveAnswer:

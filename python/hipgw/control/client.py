@@ -17,6 +17,7 @@ from hipgw.control.api import (
     CountersAnswer,
     EndboxAnswer,
     EventAnswer,
+    FleetAnswer,
     MacAnswer,
     PeerAnswer,
     PingReplyAnswer,
@@ -132,6 +133,10 @@ class ControlClient:
     def endbox(self) -> EndboxAnswer | None:
         """The LAN that an endbox shares with its peers; None without the role."""
         return cast(EndboxAnswer | None, self.request("endbox"))
+
+    def fleet(self) -> FleetAnswer | None:
+        """The fleet and its directory; None without one."""
+        return cast(FleetAnswer | None, self.request("fleet"))
 
     def resolve(self, query: str) -> ResolveAnswer:
         """What each source of names says about a name, HIT or LSI."""

@@ -135,6 +135,8 @@ class Connection:
                 result = self._api.endbox()
             case "ping":
                 result = await self._ping(request_id, **params)
+            case "fleet":
+                result = self._api.fleet()
             case "resolve":
                 result = await self._api.resolve(**params)
             case "connect":

@@ -134,6 +134,11 @@ METHODS: dict[str, Method] = {
             ),
         ),
         Method(
+            "fleet",
+            "The fleet and its directory; null without one.",
+            "FleetAnswer",
+        ),
+        Method(
             "resolve",
             "Ask all sources of names, and tell what each says.",
             "ResolveAnswer",

@@ -28,6 +28,7 @@ from hipgw.control.api import (
     CountersAnswer,
     EndboxAnswer,
     EventAnswer,
+    FleetAnswer,
     HealthWarning,
     LocalHitAnswer,
     MacAnswer,
@@ -45,6 +46,7 @@ from hipgw.daemon.address_answers import addresses_answer
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.endbox_answers import election_answer, endbox_answer, multicast_answer
 from hipgw.daemon.events import event_answer, path_answer
+from hipgw.daemon.fleet_answers import fleet_warnings
 from hipgw.daemon.health import Health
 from hipgw.daemon.membership import Membership
 from hipgw.daemon.naming import NamingServices
@@ -276,6 +278,7 @@ class ControlService:
             "control_drops": control["drops"],
             "dataplane": data.counters,
             "dataplane_drops": data.drops,
+            "names": self._naming.counters(),
         }
 
     def identify(self, peer: str) -> tuple[str, str]:
@@ -305,6 +308,10 @@ class ControlService:
             yield answer
             if sequence < count:
                 await asyncio.sleep(max(0.0, began + interval_s - time.monotonic()))
+
+    def fleet(self) -> FleetAnswer | None:
+        answer = self._naming.fleet_answer
+        return None if answer is None else answer()
 
     async def resolve(self, query: str) -> ResolveAnswer:
         return await resolve_answer(
@@ -497,12 +504,14 @@ class ControlService:
 
     def _warnings(self) -> list[HealthWarning]:
         infos = self._driver.machine.associations()
-        return self._health.warnings(
+        warnings = self._health.warnings(
             (self._directory.primary(one.peer_hit) for one in infos if one.state in UP_STATES),
             has_address=bool(self._watch.addresses),
             registrations=self._driver.machine.held_registrations(),
             failures=self._failures,
         )
+        fleet = self.fleet()
+        return warnings if fleet is None else warnings + fleet_warnings(fleet)
 
     def _profiles(self) -> dict[str, int]:
         names = (peer.compat(self._driver.active_hit(peer.hit)) for peer in self._directory)

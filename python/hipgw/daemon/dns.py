@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from ipaddress import ip_address
 
 from hipgw.config.names import ResolverIntegration
@@ -78,7 +79,7 @@ class SystemServers(NamingPart):
             if now == self._seen:
                 return
             self._seen = now
-            system = resolv_conf.read()
+            system = resolv_conf.read(resolv_conf.PATH)
         except OSError as error:
             if self._seen != error.errno:
                 _log.warning("%s cannot be read: %s", resolv_conf.PATH, error.strerror)
@@ -170,6 +171,13 @@ class InterceptorPart(NamingPart):
             self._way.close()
         if self._interceptor is not None:
             await self._interceptor.stop()
+
+    def counters(self) -> dict[str, int]:
+        if self._interceptor is None:
+            return {}
+        return {
+            f"dns_{name}": count for name, count in asdict(self._interceptor.statistics).items()
+        }
 
     def _use(self, servers: NameServers) -> None:
         if self._interceptor is not None:

@@ -101,13 +101,13 @@ class HipDriver:
         that was not reached where it was thought to be, or of which nothing is known, is looked up
         first.
         """
-        if self.is_up(peer.hit):
+        now = self._directory.by_hit(peer.hit)
+        if now is None or self.is_up(now.hit):
             return
-        peer = self._directory.by_hit(peer.hit) or peer
-        if self._finder.wanted(peer):
-            self._finder.refresh(peer, self._connect_found)
+        if self._finder.wanted(now):
+            self._finder.refresh(now, self._connect_found)
         else:
-            self._connect_by(peer, peer.hit)
+            self._connect_by(now, now.hit)
 
     def _connect_found(self, peer: Peer | None) -> None:
         if peer is not None and not self.is_up(peer.hit):
@@ -146,6 +146,8 @@ class HipDriver:
         return paths
 
     def _connect_by(self, peer: Peer, hit: IPv6Address) -> None:
+        if self._directory.by_hit(hit) is None:
+            return  # it is no peer any more
         paths = self._paths(peer, hit)
         if not paths:
             # No network yet, or the route is gone: the same as silence, so it is tried again.
@@ -172,7 +174,7 @@ class HipDriver:
             self._finder.refresh(peer, lambda found: self._call_elsewhere(found, hit))
 
     def _call_elsewhere(self, peer: Peer | None, hit: IPv6Address) -> None:
-        if peer is not None and not self.is_up(hit):
+        if peer is not None and hit in peer.hits and self._directory.by_hit(hit) is not None:
             paths = self._paths(peer, hit)
             self.perform(self.machine.found_at(hit, paths, time.monotonic()))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from hipgw.config.schema import FleetConfig
 from hipgw.daemon.directory import peer_of
 from hipgw.daemon.driver import HipDriver
+from hipgw.daemon.fleet_answers import fleet_answer
 from hipgw.daemon.fleet_directory import open_directories
 from hipgw.daemon.fleet_peers import FleetPeers, Merged
 from hipgw.daemon.naming import NamingPart, NamingServices
@@ -33,6 +34,7 @@ def add_fleet(services: NamingServices) -> None:
         return
     part = FleetPart(services, config)
     services.add(part)
+    services.fleet_answer = lambda: fleet_answer(config.name, part.lan, part.keeper)
     services.resolver.add(FleetSource(lambda: part.keeper.valid), cached=False)
 
 

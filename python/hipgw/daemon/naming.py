@@ -10,6 +10,7 @@ from pathlib import Path as FilePath
 from hipgw.config.names import HipVersionName, SourceName
 from hipgw.config.schema import Config
 from hipgw.config.tables.dns import DnsConfig
+from hipgw.control.api import FleetAnswer
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.membership import Membership
 from hipgw.identity.host_identity import LocalIdentity
@@ -57,6 +58,10 @@ class NamingPart:
 
     def handle_event(self, event: Effect) -> None:
         """Something happened to an association or a registration."""
+
+    def counters(self) -> dict[str, int]:
+        """What is counted, by names that begin with that of the subject."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,8 @@ class NamingServices:
         )
         self.driver: HipDriver | None = None
         """The HIP machine; there from `start` on."""
+        self.fleet_answer: Callable[[], FleetAnswer] | None = None
+        """Tells of the fleet's directory, if there is one."""
         self._parts: list[NamingPart] = []
         self._started = False
         self._expiry: asyncio.TimerHandle | None = None
@@ -207,6 +214,10 @@ class NamingServices:
         lasting = path.relay_to is None and path.remote_port == peer.port
         if lasting or path.transport is Transport.RAW:
             self._last_known.note(peer, path.remote)
+
+    def counters(self) -> dict[str, int]:
+        """What the parts count."""
+        return {name: count for part in self._parts for name, count in part.counters().items()}
 
     def _expire(self) -> None:
         self.finder.expire()

@@ -240,7 +240,12 @@ class PeerFinder:
             for one in self._usable(answer.found)
             if set(_hits(one)) & set(peer.hits)
         ]
-        peer = self._directory.by_hit(peer.hit) or peer
+        current = self._directory.by_hit(peer.hit)
+        if current is None:
+            # It was taken out meanwhile, and is not to come back by this.
+            self._asked.pop(peer.hit, None)
+            return peer
+        peer = current
         self._stale.discard(peer.hit)
         self._tried.add(peer.hit)
         if not any(_located(one) for one in found):

@@ -137,7 +137,7 @@ def _undo(change: dict[str, Any]) -> None:
         policy_rules.flush(range(int(first), int(end)))
         return
     if change["kind"] == "resolv.conf":
-        resolv_conf.remove()
+        resolv_conf.remove(resolv_conf.PATH)
         return
     name = str(change["name"])
     if change["kind"] == "xfrm":

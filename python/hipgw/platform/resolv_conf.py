@@ -33,7 +33,7 @@ class ResolvConf:
     """Whether its author trusts the servers with the AD bit (resolv.conf(5), since glibc 2.31)."""
 
 
-def read(path: Path = PATH) -> ResolvConf:
+def read(path: Path) -> ResolvConf:
     """Read it; nothing is in a file that is not there. Raises OSError for other trouble."""
     return parse(_load(path)[0])
 
@@ -88,7 +88,7 @@ def add(path: Path, address: str, tag: str) -> None:
         _store(path, with_server(text, address, tag, made=not there))
 
 
-def remove(path: Path = PATH, tag: str | None = None) -> bool:
+def remove(path: Path, tag: str | None = None) -> bool:
     """Take out what was added for *tag*, or for any; whether it was there. Raises OSError."""
     text, there = _load(path)
     rest = without_server(text, tag)

@@ -22,7 +22,10 @@ def resolved_is_asked() -> bool:
         return False
     try:
         real = resolv_conf.PATH.resolve()
-        return _RESOLVED_FILES in real.parents or _RESOLVED_STUB in resolv_conf.read().servers
+        return (
+            _RESOLVED_FILES in real.parents
+            or _RESOLVED_STUB in resolv_conf.read(resolv_conf.PATH).servers
+        )
     except OSError:
         return False
 

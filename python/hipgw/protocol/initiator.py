@@ -172,7 +172,7 @@ def _accept(
         signature2_coverage(packet.raw), signature.signature
     ):
         raise Dropped(DropReason.BAD_SIGNATURE)
-    ways.check_via(exchange, packet, path)
+    ways.check_via(core, exchange, packet, path)
 
     puzzle = require(packet, Puzzle)
     function = version.puzzle_hash(peer.hit)

@@ -400,3 +400,50 @@ def test_a_preferred_identity_that_is_not_there(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="'x', which hip"):
         directory.import_directory(folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("given", "intercept", "servers"),
+    [
+        ("", None, []),
+        ("<disable_dns_thread>no</disable_dns_thread>", True, []),
+        ("<disable_dns_thread>yes</disable_dns_thread>", False, []),
+        ("<dns_server>192.0.2.53</dns_server>", False, ["192.0.2.53:53"]),
+        (
+            "<disable_dns_thread>no</disable_dns_thread><dns_server>2001:db8::53</dns_server>",
+            True,
+            ["[2001:db8::53]:53"],
+        ),
+    ],
+)
+def test_names_are_answered_where_openhip_answers_them(
+    tmp_path: Path, given: str, intercept: bool | None, servers: list[str]
+) -> None:
+    conf = tmp_path / "some-hip.conf"
+    conf.write_text(f"<hip_configuration>{given}</hip_configuration>")
+    _, config = imported(installation(tmp_path / "hip", "v4-raw.A", conf), tmp_path)
+    if intercept is None:
+        assert config.dns is None
+    else:
+        assert config.dns is not None
+        assert config.dns.intercept is intercept
+        assert [str(server) for server in config.dns.servers] == servers
+    back = exported(config).conf
+    assert back.disable_dns_thread is not bool(intercept)
+    assert str(back.dns_server or "") in (servers or [""])[0]
+
+
+def test_looking_up_no_names_stays_so(tmp_path: Path) -> None:
+    conf = tmp_path / "some-hip.conf"
+    text = "<hip_configuration><disable_dns_lookups>yes</disable_dns_lookups></hip_configuration>"
+    conf.write_text(text)
+    _, config = imported(installation(tmp_path / "hip", "v4-raw.A", conf), tmp_path)
+    assert "dns" not in [source.value for source in config.naming.order]
+    assert exported(config).conf.disable_dns_lookups
+    table = tomllib.loads((tmp_path / "hipgw.toml").read_text())
+    del table["naming"]
+    table["dns"] = {}
+    (tmp_path / "hipgw.toml").write_text(tomli_w.dumps(table))
+    changed = exported(load(tmp_path / "hipgw.toml")).conf
+    assert not changed.disable_dns_lookups
+    assert not changed.disable_dns_thread

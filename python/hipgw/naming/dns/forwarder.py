@@ -67,15 +67,21 @@ class _Port:
 
 
 @dataclass(slots=True)
-class ForwarderStatistics:
+class DnsStatistics:
     """What became of queries."""
 
+    local: int = 0
+    """Those below the suffix."""
     forwarded: int = 0
     cached: int = 0
+    """Answered as before, without asking."""
     answered: int = 0
+    """By name servers."""
     retried: int = 0
     failed: int = 0
+    """Answered with SERVFAIL, as no name server did."""
     dropped: int = 0
+    """Too many at once."""
     not_asked_for: int = 0
     """Datagrams from a server that answer nothing: late ones, or forged ones."""
 
@@ -84,7 +90,7 @@ class UdpForwarder:
     """Not to be used before `start`, on the running loop."""
 
     def __init__(self, cache: AnswerCache) -> None:
-        self.statistics = ForwarderStatistics()
+        self.statistics = DnsStatistics()
         self._cache = cache
         self._servers: tuple[NameServer, ...] = ()
         self._ports: list[list[_Port]] = []
@@ -239,10 +245,9 @@ class UdpForwarder:
             self.statistics.answered += 1
             if pending.attempt:
                 self._preferred = port.server
-            if is_plain_query(pending.query):
-                assert self._loop is not None
-                self._cache.put(pending.query, data, self._loop.time())
             pending.reply(pending.query[:2] + data[2:])
+            if self._loop is not None and is_plain_query(pending.query):
+                self._cache.put(pending.query, data, self._loop.time())
 
     def _refused(self, port: _Port, error: OSError) -> None:
         """Nobody is there: all that waits on this socket is asked elsewhere at once."""

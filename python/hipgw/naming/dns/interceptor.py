@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from hipgw.errors import NamingError
 from hipgw.logs import packet_path_logger
 from hipgw.naming.dns.answer_cache import AnswerCache
-from hipgw.naming.dns.forwarder import ForwarderStatistics, UdpForwarder
+from hipgw.naming.dns.forwarder import DnsStatistics, UdpForwarder
 from hipgw.naming.dns.hip_answers import HipAnswers, Lookup
 from hipgw.naming.dns.octets import MESSAGE_MAX, asks_below, is_query, suffix_octets
 from hipgw.naming.dns.servers import NameServer
@@ -63,8 +63,8 @@ class Interceptor:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
-    def statistics(self) -> ForwarderStatistics:
-        """What became of the queries that are passed on."""
+    def statistics(self) -> DnsStatistics:
+        """What became of queries."""
         return self._forwarder.statistics
 
     def use(self, servers: Sequence[NameServer]) -> None:
@@ -127,7 +127,9 @@ class Interceptor:
 
     def _look_up(self, query: bytes, client: Client) -> None:
         if len(self._lookups) >= _LOOKUPS_MAX:
+            self.statistics.dropped += 1
             return
+        self.statistics.local += 1
         task = asyncio.ensure_future(self._look_up_and_reply(query, client))
         self._lookups.add(task)
         task.add_done_callback(self._lookups.discard)

@@ -83,6 +83,8 @@ class _Conversation:
         self._writer = writer
         self._stack = stack
         self._upstream: asyncio.StreamWriter | None = None
+        self._writing = asyncio.Lock()
+        """Answers come from us and from the name server; one at a time may wait for room."""
 
     async def run(self) -> None:
         """Until the client closes it, or says nothing for a time."""
@@ -94,9 +96,13 @@ class _Conversation:
                 answer = await self._of._answer(message)
                 if answer is None:
                     return
-                await _write(self._writer, answer)
+                await self._reply(answer)
             elif not await self._pass_on(message):
-                await _write(self._writer, server_failure(message))
+                await self._reply(server_failure(message))
+
+    async def _reply(self, answer: bytes) -> None:
+        async with self._writing:
+            await _write(self._writer, answer)
 
     async def _pass_on(self, message: bytes) -> bool:
         if self._upstream is None or self._upstream.is_closing():
@@ -123,7 +129,7 @@ class _Conversation:
         """Answers of the name server to the client, as they come."""
         try:
             while True:
-                await _write(self._writer, await _read(reader))
+                await self._reply(await _read(reader))
         except (OSError, asyncio.IncompleteReadError):
             upstream.close()
 

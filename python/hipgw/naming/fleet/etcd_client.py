@@ -105,6 +105,8 @@ class EtcdClient:
             if not revision:
                 cluster, revision = _header(answer)
             page = [_key_value(entry) for entry in _list(answer, "kvs")]
+            if keys and page and page[0].key <= keys[-1].key:
+                raise NamingError("etcd answers with the same keys again")
             keys += page
             size += sum(len(entry.value) for entry in page)
             if len(keys) > KEYS_MAX or size > WIRE_MAX:

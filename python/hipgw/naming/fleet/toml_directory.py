@@ -35,24 +35,38 @@ class TomlDirectory:
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """The whole file, at first and whenever it has changed; see `Directory`."""
-        seen = await asyncio.to_thread(_stamp, self._file)
-        yield Batch(await self.read(), whole=True)
+        notices = self._notices()
         try:
-            async for _ in awatch(
-                self._file.parent,
-                recursive=False,
-                debounce=_DEBOUNCE_MS,
-                rust_timeout=int(self._look_s * 1000),
-                yield_on_timeout=True,
-                raise_interrupt=False,
-            ):
+            # Watched before it is read, so that nothing happens between the two.
+            notice = asyncio.ensure_future(anext(notices))
+            await asyncio.sleep(0)
+            seen: tuple[int, ...] | None = None
+            while True:
                 stamp = await asyncio.to_thread(_stamp, self._file)
                 if stamp != seen:
                     yield Batch(await self.read(), whole=True)
                     seen = stamp
+                await notice
+                notice = asyncio.ensure_future(anext(notices))
         except OSError as error:
             raise NamingError(f"{self._file.parent} cannot be watched: {error}") from None
-        raise NamingError(f"{self._file.parent} is not watched any more")
+        except StopAsyncIteration:
+            raise NamingError(f"{self._file.parent} is not watched any more") from None
+        finally:
+            notice.cancel()
+            await asyncio.gather(notice, return_exceptions=True)
+            await notices.aclose()
+
+    async def _notices(self) -> AsyncGenerator[None, None]:
+        """Something has changed in the folder, or a while is over."""
+        async for _ in awatch(
+            self._file.parent,
+            recursive=False,
+            debounce=_DEBOUNCE_MS,
+            rust_timeout=int(self._look_s * 1000),
+            yield_on_timeout=True,
+        ):
+            yield
 
     async def read(self) -> Sequence[Offered]:
         """Everything in the file. Raises NamingError."""

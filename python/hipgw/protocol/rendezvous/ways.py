@@ -16,17 +16,18 @@ WAYS_MAX = 4
 """Addresses of rendezvous servers of one peer that are tried."""
 
 
-def check_via(exchange: InitiatorExchange, packet: HipPacket, path: Path) -> None:
+def check_via(core: Core, exchange: InitiatorExchange, packet: HipPacket, path: Path) -> None:
     """See whether an R1 has come by a server that the I1 went to (RFC 8004 §4.3.4).
 
-    It comes from elsewhere then. A server that was called in the other IP version is named by an
-    address that nobody here may know. Raises Dropped.
+    It comes from elsewhere then. A server that was called at one of its addresses may send from
+    another; if that is of the other IP version, nobody here need know it. Raises Dropped.
     """
     via = packet.get(ViaRvs)
     if via is None or path.relay_to is not None:
         return
-    called = {way.remote for way in exchange.paths}
-    if called & set(via.addresses):
+    known = {way.remote for way in exchange.paths}
+    known |= {address for address, _ in core.config.rendezvous_of(packet.sender_hit)}
+    if known & set(via.addresses):
         return
     versions = {address.version for address in via.addresses}
     servers = [way for way in exchange.paths if way.by_rendezvous]
