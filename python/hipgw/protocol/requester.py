@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hipgw.protocol import update_tasks
 from hipgw.protocol.compat import Compat
 from hipgw.protocol.effects import RegistrationChanged
+from hipgw.protocol.path import Path
 from hipgw.protocol.registration import (
     Grant,
     ServiceType,
@@ -43,6 +44,8 @@ STRANDED_S = 5.0
 """How long a registrar may be out of reach, for want of an address of its IP version."""
 RETRY_S = 60.0
 """Wait before asking again for what was refused or not answered (RFC 8003 §4.5)."""
+UNANSWERED_S = 2.0
+"""Wait before asking again for what was acknowledged alone."""
 LEAST_S = 1.0
 """Least time between two requests."""
 NONCE_OCTETS = 16
@@ -107,6 +110,7 @@ def answered(core: "Core", association: "Association", packet: HipPacket, now: f
             _tell(core, association, reg_type, 0.0, why, failure.failure_type)
     if responses or failures:
         held.asked = frozenset()
+        held.asked_again = False
         _plan(core, association, now)
     offer = packet.get(RegInfo)
     if offer is not None:
@@ -223,10 +227,30 @@ def _send(
         [path],
         now,
         # What the answer says is read like that of any UPDATE.
-        acknowledged=update_tasks.ignore,
+        acknowledged=_acknowledged,
         abandoned=_abandoned,
         nonce=nonce,
     )
+
+
+def _acknowledged(
+    core: "Core",
+    association: "Association",
+    _task: UpdateTask,
+    _packet: HipPacket,
+    _path: Path,
+    now: float,
+) -> None:
+    """The registrar has it. If it has not answered as well, its answer is lost: ask once more.
+
+    It acknowledges a request that comes again, but need not remember what it has answered.
+    """
+    held = association.registrations.held
+    if held.asked:
+        soon = not held.asked_again and not _compat(core, association).registers_once
+        held.asked_again = True
+        held.renew_at = now + (UNANSWERED_S if soon else RETRY_S)
+        core.arm(association)
 
 
 def _abandoned(core: "Core", association: "Association", _task: UpdateTask, now: float) -> None:
