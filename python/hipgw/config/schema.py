@@ -12,6 +12,7 @@ from hipgw.config.consistency import check_config, check_hip, check_lifetimes
 from hipgw.config.names import CompatName, HipVersionName
 from hipgw.config.tables.base import Table
 from hipgw.config.tables.daemon import DaemonConfig
+from hipgw.config.tables.dht import DhtConfig
 from hipgw.config.tables.dns import DnsConfig
 from hipgw.config.tables.endbox import EndboxConfig
 from hipgw.config.tables.esp import EspConfig
@@ -30,6 +31,7 @@ from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Transport
 __all__ = [
     "Config",
     "DaemonConfig",
+    "DhtConfig",
     "DnsConfig",
     "EndboxConfig",
     "EspConfig",
@@ -60,6 +62,7 @@ class Config(Table):
     peers: tuple[PeerConfig, ...] = Field(default=(), alias="peer", max_length=65536)
     naming: NamingConfig = Field(default_factory=NamingConfig)
     nat: NatConfig = Field(default_factory=NatConfig)
+    dht: DhtConfig | None = None
     rendezvous: RendezvousConfig = Field(default_factory=RendezvousConfig)
     host: HostConfig | None = None
     endbox: EndboxConfig | None = None
