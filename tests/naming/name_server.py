@@ -76,8 +76,9 @@ class _Udp(asyncio.DatagramProtocol):
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        answer = self._records.answer(data)
         if not self._records.mute and self._transport is not None:
-            self._transport.sendto(self._records.answer(data), addr)
+            self._transport.sendto(answer, addr)
 
 
 @contextlib.asynccontextmanager

@@ -155,3 +155,14 @@ def test_servers_that_fail_are_passed_over() -> None:
     assert found.hit == IDENTITY.hit
     with pytest.raises(NamingError, match="no name server"):
         asyncio.run(DnsSource(NameServers).by_name("b.example.com"))
+
+
+async def test_a_server_that_was_silent_is_asked_last_the_next_time() -> None:
+    mute = Records(mute=True)
+    async with name_server(mute) as silent, name_server(records()) as server:
+        servers = NameServers((silent, server))
+        source = DnsSource(lambda: servers)
+        assert await source.by_name("b.example.com")
+        silent_asked = len(mute.asked)
+        assert await source.by_name("b.example.com")
+        assert len(mute.asked) == silent_asked

@@ -1,80 +1,83 @@
-"""Random lives of a rendezvous server's clients: each is found, whatever it has been through."""
+"""Random lives of two hosts with rendezvous servers: in the end, each finds the other again."""
 
 import random
+from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
-from hipgw.protocol.registration import ServiceType
-from hipgw.protocol.states import State
-from protocol.network import Network, Node
-from protocol.rvs_clients import RVS, SERVER, checked, host, i1, relay, server_config
+from hipgw.protocol.effects import Closed, InstallSA, MoveSA
+from hipgw.protocol.path import HIP_UDP_PORT
+from protocol.network import hip_version
+from protocol.test_rendezvous_client import SECOND, SERVER, SERVER_6, TRANSPORTS, Place
 
-CLIENTS = 3
-EVENTS = 25
-LIFETIME_S = 120.0
-CALM_S = 70.0
+LIVES = 12
+SERVERS = (SERVER, SERVER_6, SECOND)
 
 
-def lives(seed: int) -> tuple[Network, Node, list[Node]]:
-    """A server and its clients after some time of moves, renewals, losses and restarts."""
-    chance = random.Random(seed)
-    network = Network(seed=seed)
-    loss = 0.15
-    network.filter = lambda _sender, _data: (
-        [] if network.random.random() < loss else [0.01 + 0.05 * network.random.random()]
+@pytest.mark.parametrize("seed", range(LIVES))
+def test_whatever_happens_they_find_each_other(seed: int) -> None:
+    """Nothing is begun anew, and no data goes to a server or along the way that led by it."""
+    choose = random.Random(seed)
+    token = hip_version.set(choose.choice([1, 2]))
+    try:
+        live(choose, seed)
+    finally:
+        hip_version.reset(token)
+
+
+def live(choose: random.Random, seed: int) -> None:
+    place = Place(
+        servers=(SERVER, SECOND),
+        compact=choose.random() < 0.5,
+        transport=choose.choice(TRANSPORTS),
     )
-    config = server_config(compact=True, awake_max=2, rest_s=3.0)
-    server = network.add("server", SERVER, host(1), config)
-    network.perform(server, server.machine.addresses_changed(server.addresses, network.now))
-    clients = [network.add(f"c{n}", f"10.0.1.{n}", host(n + 2)) for n in range(CLIENTS)]
+    net, mobile, caller = place.net, place.mobile, place.caller
+    net.random.seed(seed)
+    net.readdress(place.servers[0], SERVER, SERVER_6)
+    known = [(ip_address(address), HIP_UDP_PORT) for address in SERVERS]
+    core = caller.machine._core
+    core.config = replace(core.config, rendezvous_of=lambda hit: known)
+    net.run(3)
+    place.meet(SERVER, SECOND)
+    loss = choose.choice([0.0, 0.05, 0.2])
 
-    def call(client: Node) -> None:
-        now = network.now
-        network.perform(client, client.machine.addresses_changed(client.addresses, now))
-        network.perform(client, client.machine.register(server.hit, [RVS], LIFETIME_S, now))
-        network.connect(client, server)
+    def lossy(_sender: str, _data: bytes) -> list[float]:
+        return [] if net.random.random() < loss else [net.random.uniform(0.005, 0.05)]
 
-    for client in clients:
-        call(client)
-    for event in range(EVENTS):
-        network.run(chance.choice([0.05, 0.5, 4.0, 12.0, 40.0]))
-        number = chance.randrange(CLIENTS)
-        client = clients[number]
-        match chance.randrange(5):
-            case 0 | 1:
-                network.readdress(client, f"10.1.{event}.{number + 1}")
-            case 2:
-                up = client.state(server) in {State.ESTABLISHED, State.R2_SENT}
-                if up:
-                    network.perform(client, client.machine.rekey(server.hit, network.now))
-            case 3:
-                where = str(client.address)
-                clients[number] = network.add(client.name, where, host(number + 2))
-                call(clients[number])
+    net.filter = lossy
+    numbers = iter(range(20, 250))
+
+    def somewhere(version: int) -> str:
+        number = next(numbers)
+        return f"198.51.100.{number}" if version == 4 else f"2001:db8:9::{number:x}"
+
+    for _ in range(choose.randint(2, 8)):
+        node = choose.choice([mobile, caller])
+        match choose.choice(["move", "move", "two", "nowhere", "both"]):
+            case "move":
+                net.readdress(node, somewhere(choose.choice([4, 6])))
+            case "two":
+                net.readdress(node, somewhere(4), somewhere(6))
+            case "nowhere":
+                net.cut_off(node)
             case _:
-                if client.state(server) is State.ESTABLISHED:
-                    client.machine.ping(server.hit, network.now)
-    network.filter = lambda _sender, _data: [0.01]
-    for _ in range(3):
-        network.run(CALM_S, steps=60_000)
-        for client in clients:
-            # As the role of such a host does.
-            if client.state(server) not in {State.ESTABLISHED, State.R2_SENT}:
-                call(client)
-    network.run(1.0)
-    return network, server, clients
-
-
-@pytest.mark.both_versions
-@pytest.mark.parametrize("seed", range(4))
-def test_everybody_is_found(seed: int) -> None:
-    network, server, clients = lives(seed)
-    for client in clients:
-        assert ServiceType.RENDEZVOUS in {one.reg_type for one in client.machine.registrations()}
-        network.now += 1.0
-        (sent,) = relay(network, server, i1(client))
-        assert sent.path.remote == client.address
-        checked(client, server, sent.data)
-    # One that has just renewed its registration is awake for a while.
-    network.until(lambda: server.machine.resting_count == CLIENTS, 100.0)
-    assert server.machine.association_count == CLIENTS
+                net.readdress(mobile, somewhere(choose.choice([4, 6])))
+                net.run(choose.random() * 0.05)
+                net.readdress(caller, somewhere(choose.choice([4, 6])))
+        net.run(choose.choice([0.01, 0.3, 1.0, 4.0]))
+    version = choose.choice([4, 6])
+    net.readdress(mobile, somewhere(version))
+    net.readdress(caller, somewhere(version))
+    net.filter = lambda sender, data: [0.01]
+    net.run(90)
+    ends = (mobile.hit, caller.hit)
+    closed = [*mobile.of(Closed), *caller.of(Closed)]
+    assert not [one for one in closed if isinstance(one, Closed) and one.peer_hit in ends]
+    assert place.flows()
+    for node, other in ((mobile, caller), (caller, mobile)):
+        for event in node.events:
+            if isinstance(event, MoveSA | InstallSA) and event.peer_hit == other.hit:
+                assert str(event.path.remote) not in SERVERS
+                assert not event.path.by_rendezvous
+                assert event.path.via is None

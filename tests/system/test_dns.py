@@ -73,6 +73,7 @@ def addresses(host: Host, name: str, family: int) -> set[str]:
     return {line.split()[0] for line in done.stdout.splitlines()}
 
 
+@pytest.mark.both_versions(by_request=True)
 def test_with_a_zone_alone(lab: Lab) -> None:
     """Programs reach a host by its name, of which nothing is configured but its record."""
     network = Network(lab, resolver="resolv.conf")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -204,6 +205,7 @@ class Service:
             self._handle_event,
             self._versions,
             self._naming.finder,
+            is_barred=self._membership.is_barred,
         )
         stack.callback(driver.stop)
         if config.nat.stun_servers:
@@ -250,6 +252,10 @@ class Service:
             self._control.multicast = self._multicast
         self._start_roles(directory)
         await self._naming.start(driver)
+        # What lives as long as the daemon is not to be looked through again and again for garbage:
+        # it is much, and everybody waits meanwhile.
+        gc.collect()
+        gc.freeze()
         _log.info(
             "hipgw is running", extra={"hit": str(identity.hit), "roles": ",".join(config.roles)}
         )

@@ -40,6 +40,8 @@ RELAYED_MAX = 16
 """Relayed addresses that are remembered of one registrar."""
 RENEW_SHARE = 0.6
 """Share of a lifetime after which it is renewed."""
+STRANDED_S = 5.0
+"""How long a registrar may be out of reach, for want of an address of its IP version."""
 RETRY_S = 60.0
 """Wait before asking again for what was refused or not answered (RFC 8003 §4.5)."""
 UNANSWERED_S = 2.0
@@ -124,7 +126,20 @@ def timer_expired(core: "Core", association: "Association", now: float) -> None:
         _end(core, association, over, "expired")
     if held.renew_at is not None and held.renew_at <= now:
         held.renew_at = None
-        renew(core, association, now)
+        if core.own_addresses and association.path and not core.is_own(association.path):
+            # It knows this host where it is no more, and cannot be told: begin anew elsewhere.
+            held.unanswered = True
+        else:
+            renew(core, association, now)
+
+
+def stranded(core: "Core", association: "Association", now: float) -> None:
+    """No address of a peer can be reached from here: soon see whether that is still so."""
+    held = association.registrations.held
+    if held.grants and core.own_addresses:
+        soon = now + STRANDED_S
+        held.renew_at = soon if held.renew_at is None else min(held.renew_at, soon)
+        core.arm(association)
 
 
 def renew(core: "Core", association: "Association", now: float) -> None:

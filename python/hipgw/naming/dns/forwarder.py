@@ -2,8 +2,8 @@
 
 Only the transaction id changes on the way, and the port: each query leaves by one of several
 sockets, connected to one server, with an id and at a port that nobody can foretell (RFC 5452 §9.2).
-Sockets are replaced after some thousand queries. What comes back is taken from that server, with
-that id and that question alone.
+Sockets are replaced after some thousand queries, or a minute. What comes back is taken from that
+server, with that id and that question alone.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ from hipgw.naming.dns.octets import (
 )
 from hipgw.naming.dns.servers import NameServer
 
-_SOCKETS = 16
+_SOCKETS = 4
 """Of each server."""
 _QUERIES_PER_SOCKET = 4000
-_BATCH = 64
-"""Datagrams that are read before others get their turn."""
+_SOCKET_AGE_S = 60.0
+"""A port that is known is half of the way to a forged answer."""
 _PENDING_MAX = 8192
 """Queries under way; what comes on top is dropped, and asked again by its sender."""
 _PATIENCE_S = 1.5
@@ -43,14 +43,15 @@ _GONE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPERM)
 _log = logging.getLogger(__name__)
 _packet_log = packet_path_logger(__name__ + ".packets")
 
-Reply = Callable[[bytes], None]
+Client = tuple[str, int] | tuple[str, int, int, int]
+"""Where a query came from."""
+Reply = Callable[[Client, bytes], None]
 
 
 @dataclass(slots=True)
 class _Pending:
     query: bytes
-    question: bytes
-    reply: Reply
+    client: Client
     due: float
     attempt: int
 
@@ -61,6 +62,8 @@ class _Port:
 
     sock: socket.socket
     server: int
+    until: float
+    """When it is replaced."""
     left: int = _QUERIES_PER_SOCKET
     pending: dict[int, _Pending] = field(default_factory=dict)
     """By transaction id, the longest waiting first."""
@@ -89,9 +92,11 @@ class DnsStatistics:
 class UdpForwarder:
     """Not to be used before `start`, on the running loop."""
 
-    def __init__(self, cache: AnswerCache) -> None:
+    def __init__(self, cache: AnswerCache, reply: Reply) -> None:
+        """*reply* sends an answer to a client."""
         self.statistics = DnsStatistics()
         self._cache = cache
+        self._reply = reply
         self._servers: tuple[NameServer, ...] = ()
         self._ports: list[list[_Port]] = []
         """Of each server."""
@@ -102,8 +107,6 @@ class UdpForwarder:
         self._pending = 0
         self._random = b""
         self._random_at = 0
-        self._buffer = bytearray(MESSAGE_MAX)
-        self._view = memoryview(self._buffer)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tick: asyncio.TimerHandle | None = None
 
@@ -139,20 +142,20 @@ class UdpForwarder:
         for n in range(len(self._servers)):
             yield self._servers[(self._preferred + n) % len(self._servers)]
 
-    def forward(self, query: bytes, reply: Reply) -> None:
-        """Have a query answered, from the cache or by a server, by a call of *reply*."""
+    def forward(self, query: bytes, client: Client) -> None:
+        """Have a query answered, from the cache or by a server."""
         assert self._loop is not None
         now = self._loop.time()
         kept = self._cache.get(query, now)
         if kept is not None:
             self.statistics.cached += 1
-            reply(kept)
+            self._reply(client, kept)
             return
         if self._pending >= _PENDING_MAX:
             self.statistics.dropped += 1
             return
         self.statistics.forwarded += 1
-        self._send(_Pending(query, question_of(query), reply, now + _PATIENCE_S, 0))
+        self._send(_Pending(query, client, now + _PATIENCE_S, 0))
 
     # -- towards servers -----------------------------------------------------------------------
 
@@ -176,7 +179,7 @@ class UdpForwarder:
             self._pending += 1
             return
         self.statistics.failed += 1
-        pending.reply(server_failure(pending.query))
+        self._reply(pending.client, server_failure(pending.query))
 
     def _port_of(self, server: int) -> _Port:
         ports = self._ports[server]
@@ -188,9 +191,8 @@ class UdpForwarder:
         port = ports[place]
         port.left -= 1
         if port.left <= 0:
-            ports[place] = self._open(server)
             self._retired.append(port)
-            port = ports[place]
+            port = ports[place] = self._open(server)
         return port
 
     def _open(self, server: int) -> _Port:
@@ -204,7 +206,7 @@ class UdpForwarder:
         except OSError:
             sock.close()
             raise
-        port = _Port(sock, server)
+        port = _Port(sock, server, self._loop.time() + _SOCKET_AGE_S)
         self._loop.add_reader(sock.fileno(), self._readable, port)
         return port
 
@@ -226,28 +228,28 @@ class UdpForwarder:
     # -- from servers ----------------------------------------------------------------------------
 
     def _readable(self, port: _Port) -> None:
-        receive, buffer, view = port.sock.recv_into, self._buffer, self._view
-        for _ in range(_BATCH):
-            try:
-                length = receive(buffer)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._refused(port, error)
-                return
-            data = bytes(view[:length])
-            pending = port.pending.get(buffer[0] << 8 | buffer[1]) if length > 2 else None
-            if pending is None or not answers(data, pending.question):
-                self.statistics.not_asked_for += 1
-                continue
-            del port.pending[buffer[0] << 8 | buffer[1]]
-            self._pending -= 1
-            self.statistics.answered += 1
-            if pending.attempt:
-                self._preferred = port.server
-            pending.reply(pending.query[:2] + data[2:])
-            if self._loop is not None and is_plain_query(pending.query):
-                self._cache.put(pending.query, data, self._loop.time())
+        # One at a time: there is seldom another one on the same of so many sockets, and asking
+        # costs as much as being called again.
+        try:
+            data = port.sock.recv(MESSAGE_MAX)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._refused(port, error)
+            return
+        number = int.from_bytes(data[:2], "big")
+        pending = port.pending.get(number)
+        if pending is None or not answers(data, question_of(pending.query)):
+            self.statistics.not_asked_for += 1
+            return
+        del port.pending[number]
+        self._pending -= 1
+        self.statistics.answered += 1
+        if pending.attempt:
+            self._preferred = port.server
+        self._reply(pending.client, pending.query[:2] + data[2:])
+        if self._loop is not None and is_plain_query(pending.query):
+            self._cache.put(pending.query, data, self._loop.time())
 
     def _refused(self, port: _Port, error: OSError) -> None:
         """Nobody is there: all that waits on this socket is asked elsewhere at once."""
@@ -285,6 +287,10 @@ class UdpForwarder:
         self._pending -= len(late)
         for pending in late:
             self._again(pending)
+        for ports in self._ports:
+            for port in [port for port in ports if port.until < now]:
+                ports.remove(port)
+                self._retired.append(port)
         for port in [port for port in self._retired if not port.pending]:
             self._retired.remove(port)
             self._close(port)

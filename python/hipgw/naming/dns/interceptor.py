@@ -1,7 +1,6 @@
 """A name server for this machine: it answers names under `.hip`, and passes on all the rest."""
 
 import asyncio
-import functools
 import logging
 import socket
 from collections.abc import Sequence
@@ -11,13 +10,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from hipgw.errors import NamingError
 from hipgw.logs import packet_path_logger
 from hipgw.naming.dns.answer_cache import AnswerCache
-from hipgw.naming.dns.forwarder import DnsStatistics, UdpForwarder
+from hipgw.naming.dns.forwarder import Client, DnsStatistics, UdpForwarder
 from hipgw.naming.dns.hip_answers import HipAnswers, Lookup
 from hipgw.naming.dns.octets import MESSAGE_MAX, asks_below, is_query, suffix_octets
 from hipgw.naming.dns.servers import NameServer
 from hipgw.naming.dns.tcp_server import TcpServer
 
-_BATCH = 64
+_BATCH_MAX = 64
+"""Datagrams that are read before others get their turn."""
 _LOOKUPS_MAX = 256
 """Queries for names under the suffix that are answered at the same time."""
 _RECEIVE_BUFFER_OCTETS = 1 << 20
@@ -25,8 +25,6 @@ _STRANGERS_MAX = 1024
 
 _log = logging.getLogger(__name__)
 _packet_log = packet_path_logger(__name__ + ".packets")
-
-Client = tuple[str, int] | tuple[str, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class Interceptor:
         self.settings = settings
         self._suffix = suffix_octets(settings.suffix)
         self._udp, self._listening = _bind(settings)
-        self._forwarder = UdpForwarder(AnswerCache(settings.cache_max))
+        self._forwarder = UdpForwarder(AnswerCache(settings.cache_max), self._reply)
         self._answers = HipAnswers(settings.suffix, lookup, settings.ttl_s)
         self._tcp = TcpServer(
             self._suffix, self._answers.answer, self._forwarder.servers_in_turn, self._allowed
@@ -58,8 +56,9 @@ class Interceptor:
         self._own = str(settings.address)
         self._known: dict[str, bool] = {}
         self._lookups: set[asyncio.Task[None]] = set()
-        self._buffer = bytearray(MESSAGE_MAX)
-        self._view = memoryview(self._buffer)
+        self._batch = 1
+        """How many are read at once. As many as come: asking for one more than there are costs as
+        much as reading one."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -101,22 +100,23 @@ class Interceptor:
         self._listening.close()
 
     def _readable(self) -> None:
-        receive, buffer, view = self._udp.recvfrom_into, self._buffer, self._view
-        for _ in range(_BATCH):
+        receive = self._udp.recvfrom
+        for n in range(self._batch):
             try:
-                length, client = receive(buffer)
+                data, client = receive(MESSAGE_MAX)
             except BlockingIOError:
+                self._batch = max(1, n)
                 return
             except OSError as error:
                 _packet_log.warning("cannot receive DNS queries: %s", error.strerror)
                 return
-            data = bytes(view[:length])
             if not is_query(data) or not self._allowed(client[0]):
                 continue
             if asks_below(data, self._suffix):
                 self._look_up(data, client)
             else:
-                self._forwarder.forward(data, functools.partial(self._reply, client))
+                self._forwarder.forward(data, client)
+        self._batch = min(2 * self._batch, _BATCH_MAX)
 
     def _reply(self, client: Client, answer: bytes) -> None:
         try:
