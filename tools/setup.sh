@@ -46,6 +46,7 @@ if [ "$purpose" != run ]; then
     want dig bind9-dnsutils
     want knotd knot         # a second server, and signed zones
     want dnsperf dnsperf    # ten thousand queries a second through the interceptor
+    want dhtnode dhtnode    # a ring of OpenDHT nodes, behind DHT gateways
 fi
 if [ "$purpose" = bench ]; then
     want wireguard-go wireguard-go
@@ -68,7 +69,7 @@ if [ "${#wanted[@]}" -gt 0 ]; then
         fail "apt-get could not install: ${wanted[*]}"
     # The tests start it themselves, in a namespace.
     case " ${wanted[*]} " in *" coturn "*) systemctl disable --now --quiet coturn 2>/dev/null || true ;; esac
-    for server in named:bind9 knot:knot; do
+    for server in named:bind9 knot:knot dhtnode:dhtnode; do
         case " ${wanted[*]} " in *" ${server#*:} "*) systemctl disable --now --quiet "${server%:*}" 2>/dev/null || true ;; esac
     done
     # So with the directory of a fleet.

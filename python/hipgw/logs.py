@@ -26,8 +26,8 @@ _COLOURS = {
     logging.ERROR: "\x1b[31m",
     logging.CRITICAL: "\x1b[1;31m",
 }
-_TALKATIVE = ("asyncio", "pyroute2")
-"""Libraries whose debug records are about themselves: pyroute2's are whole netlink messages, which
+_TALKATIVE = {"asyncio": logging.INFO, "pyroute2": logging.INFO, "watchfiles": logging.WARNING}
+"""Libraries whose lesser records are about themselves: pyroute2's are whole netlink messages, which
 hide what hipgw has to say and hold keys where the kernel is asked for its security associations."""
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _NEEDS_QUOTES = re.compile(r"[^!#-<>-~\u00a1-\u2027\u2030-\ud7ff]")
@@ -165,8 +165,8 @@ def set_up(
     logging.raiseExceptions = False
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(True)
-    for library in _TALKATIVE:
-        logging.getLogger(library).setLevel(logging.INFO)
+    for library, least in _TALKATIVE.items():
+        logging.getLogger(library).setLevel(least)
 
 
 def _fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:

@@ -150,6 +150,20 @@ permissions_per_client = 8
 bytes_per_s = 1000000
 packets_per_source = 10
 packets_per_client = 100
+[dht]
+servers = ["192.0.2.9", "[2001:db8::9]:5852"]
+publish = false
+name = "Plant-A.example"
+ttl_s = 600
+private_addresses = true
+gateway = ["0.0.0.0", "[::]:5853"]
+clients = ["10.0.0.0/8"]
+store = "opendht"
+proxies = ["127.0.0.1:8001"]
+records_max = 1000
+puts_per_source = 5
+puts_total = 50
+unsequenced = "any"
 [rvs]
 clients = ["plant-b"]
 min_lifetime_s = 20
@@ -254,6 +268,9 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "192.0.2.9:3478",
         "[2001:db8::1]:3479",
     ]
+    assert config.dht is not None
+    assert [str(server) for server in config.dht.asked] == ["192.0.2.9:5851", "[2001:db8::9]:5852"]
+    assert [str(one) for one in config.dht.gateway] == ["0.0.0.0:5851", "[::]:5853"]
     assert config.fleet is not None
     assert config.fleet.etcd == ("https://192.0.2.1:2379", "http://etcd.example.org:2379")
     assert config.fleet.state_dir == tmp_path / "fleet"

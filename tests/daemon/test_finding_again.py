@@ -62,7 +62,7 @@ class Transport:
 class Net:
     """A driver with one peer and one source beside the configuration."""
 
-    def __init__(self, tmp_path: Any, *peers: Peer) -> None:
+    def __init__(self, tmp_path: Any, *peers: Peer, barred: IPv6Address | None = None) -> None:
         self.machine, self.dht = Machine(), Said("dht")
         self.directory = PeerDirectory(peers, LsiTable())
         resolver = Resolver(["configured", "dht"])
@@ -78,6 +78,7 @@ class Net:
             self.news.append,
             VersionPolicy(self.directory, tmp_path / "heard.json"),
             self.finder,
+            is_barred=lambda hit: hit == barred,
         )
 
     async def settle(self) -> None:
@@ -86,6 +87,15 @@ class Net:
 
     def fail(self) -> None:
         self.driver.perform([Failed(OWN, HIT, "no answer to I1")])
+
+
+async def test_who_is_barred_is_not_called_wherever_it_is_found(tmp_path: Any) -> None:
+    net = Net(tmp_path, configured(HIT, "b", "192.0.2.1"), barred=HIT)
+    (peer,) = net.directory
+    net.driver.connect(peer)
+    await net.settle()
+    assert not net.machine.calls
+    assert [getattr(one, "reason", "") for one in net.news] == ["it is kept out"]
 
 
 async def test_after_a_failure_it_is_called_where_it_is_found(tmp_path: Any) -> None:

@@ -271,3 +271,30 @@ def test_a_registrar_that_lost_its_memory_is_called_anew() -> None:
     join(network, client, server)
     assert infos(client)
     assert infos(server)
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+def test_an_answer_that_is_lost_is_asked_for_again(lost: int) -> None:
+    """A registrar acknowledges a request that comes again, but need not remember its answer."""
+    network, server, client = pair()
+    register(network, client, server, HIP)
+    join(network, client, server)
+    left = [lost]
+
+    def lose(sender: str, data: bytes) -> list[float]:
+        packet = HipPacket.parse(data)
+        if sender == "server" and packet.get(RegResponse) is not None and left[0]:
+            left[0] -= 1
+            # What it would have been answered with is forgotten.
+            for association in server.machine._core.associations.values():
+                assert association.session is not None
+                association.session.answers.clear()
+            return []
+        return [0.01]
+
+    network.filter = lose
+    network.run(400.0)
+    assert not left[0]
+    assert [one.reg_type for one in infos(client)] == [HIP]
+    asked = [kind for name, kind in network.sent if name == "client" and kind == PacketType.UPDATE]
+    assert len(asked) < 40

@@ -529,6 +529,20 @@ def test_the_server_follows_a_client_that_moves() -> None:
     assert str(place.caller.path_to(mobile).remote) == "198.51.100.23"
 
 
+def test_a_server_that_cannot_be_told_of_a_move_is_left() -> None:
+    """It would send callers to where this host is no more, for as long as it is registered."""
+    place = Place()
+    net, mobile = place.net, place.mobile
+    net.readdress(mobile, "2001:db8:1::1")
+    net.run(3)
+    assert mobile.machine.registrations()
+    net.run(5)
+    assert not mobile.machine.registrations()
+    (closed,) = mobile.of(Closed)
+    assert isinstance(closed, Closed)
+    assert closed.peer_hit == place.servers[0].hit, "so that it can be called elsewhere"
+
+
 def test_peers_that_are_taken_for_openhip() -> None:
     """No port goes with FROM, so that of HIP is taken; each move comes with new keys."""
     token = hip_version.set(1)

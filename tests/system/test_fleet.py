@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 
 from hipgw.lab import Host, Lab, Process, wait_until
 from hipgw.lab.daemon import HipgwDaemon
@@ -53,7 +54,7 @@ class Operator:
 
     def _hipgw(self, *arguments: str | Path, check: bool = True) -> str:
         command = [sys.executable, "-m", "hipgw.cli.main", "fleet", *arguments]
-        done = self._host.run(command, check=check)
+        done = self._host.run(command, check=check, timeout_s=60.0)
         return done.stdout + done.stderr
 
 
@@ -100,6 +101,12 @@ def at(site: Site) -> tuple[str, str]:
     return "--address", underlay_address(site.number, 4)
 
 
+def entry_of(site: Site) -> dict[str, Any]:
+    """What an operator writes of a gateway."""
+    name, hit = site.gateway.name, str(site.daemon.hit)
+    return {"name": name, "hit": hit, "addresses": [underlay_address(site.number, 4)]}
+
+
 def joined(*sites: Site) -> None:
     """Wait until each of these is associated with each other one."""
     for site in sites:
@@ -135,8 +142,13 @@ def test_etcd_comes_and_goes_under_traffic(lab: Lab) -> None:
         configure(site, fleet, endbox={"ports": ["lan0"]})
         site.daemon.start(wait=False)
     # Machines that run already learn of it as it is written.
-    operator.add(one, *at(one), "--lan", "plant")
-    operator.add(two, *at(two), "--lan", "plant")
+    draft = lab.directory / "draft.toml"
+    draft.write_text(
+        tomli_w.dumps({"entry": [{**entry_of(site), "lans": ["plant"]} for site in (one, two)]})
+    )
+    operator.do("sign", str(draft))
+    for site in sites:
+        site.daemon.wait_ready()
     joined(one, two)
     assert one.lan.ping(two.lan4, count=3).received == 3
     before = etcd.get(PREFIX)
@@ -223,3 +235,13 @@ def test_a_file_moves_a_peer_between_lans(lab: Lab) -> None:
     wait_until(lambda: not one.lan.ping(two.lan4, timeout_s=0.3), SEEN_S, what="two LANs")
     wait_until(lambda: by_hit(one, two), SEEN_S, what="the hosts again")
     assert not one.lan.ping(two.lan4, timeout_s=0.5)
+
+    # It is kept out.
+    operator.add(two, "--refused", known=True)
+    logged(one, "association closed", "the fleet's operator keeps it out")
+    wait_until(lambda: not by_hit(one, two) and not by_hit(two, one), SEEN_S)
+    # Where it was last is known still, but it is not called there.
+    logged(one, "no association", "it is kept out")
+    status = one.daemon.request("fleet")
+    assert (status["lan"], status["entries"]) == ("plant", 2)
+    assert status["directories"][0]["reached"]

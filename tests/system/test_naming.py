@@ -10,7 +10,7 @@ import pytest
 import tomli_w
 
 from hipgw.lab import Lab, wait_until
-from hipgw.lab.topologies import GatewayNetwork, Site, host_pair
+from hipgw.lab.topologies import Site, host_pair
 
 pytestmark = pytest.mark.system
 
@@ -41,25 +41,17 @@ def resolve(site: Site, query: str) -> Any:
     return json.loads(done.stdout)
 
 
-def started(network: GatewayNetwork) -> tuple[Site, Site]:
-    network.start()
-    one, two = network.sites
-    return one, two
-
-
 def test_who_is_not_where_it_is_configured_is_found_where_it_was_last(lab: Lab) -> None:
     """The configuration of each has another mistake: a wrong address, and none."""
     network = host_pair(lab)
     one, two = network.sites
     called_at(one, "192.168.102.77")
-    one, two = started(network)
+    network.start()
     hits = [str(site.daemon.hit) for site in network.sites]
     assert two.gateway.ping(hits[0], timeout_s=5), "the one that knows begins"
-    for site in network.sites:
-        site.daemon.stop()
+    network.stop()
     called_at(two)
-    for site in network.sites:
-        site.daemon.start()
+    network.start()
     found = {source["source"]: source["found"] for source in resolve(one, hits[1])["sources"]}
     assert found["last-known"][0]["addresses"] == ["192.168.102.1"]
     assert found["configured"][0]["addresses"] == ["192.168.102.77"]
@@ -69,11 +61,9 @@ def test_who_is_not_where_it_is_configured_is_found_where_it_was_last(lab: Lab) 
     one.daemon.request("close", peer="g2", timeout_s=3.0)
     assert wait_until(lambda: two.gateway.ping(hits[0], timeout_s=5), 20.0, what="that without one")
 
-
-def test_a_hit_that_nobody_knows_costs_nothing_but_patience(lab: Lab) -> None:
-    one, two = started(host_pair(lab))
+    # A HIT that nobody knows costs nothing but patience.
     assert not one.gateway.ping("2001:20::dead:beef", timeout_s=1)
     answer = resolve(one, "2001:20::dead:beef")
     assert answer["hit"] is None
     assert {source["source"] for source in answer["sources"]} >= {"configured", "last-known"}
-    assert one.gateway.ping(str(two.daemon.hit), timeout_s=5)
+    assert one.gateway.ping(hits[1], timeout_s=5)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hipgw.config.endbox_consistency import ownership_problems, static_problems
 from hipgw.config.names import (
     CompatName,
+    DhtStoreName,
     EspBackend,
     HipVersionName,
     NatModeName,
@@ -20,6 +21,7 @@ from hipgw.protocol.path import Transport
 if TYPE_CHECKING:
     from hipgw.config.schema import (
         Config,
+        DhtConfig,
         EndboxConfig,
         EspConfig,
         HipConfig,
@@ -426,6 +428,33 @@ def _relays(config: "Config") -> list[Problem]:
             )
         )
     return problems
+
+
+def check_dht(dht: "DhtConfig") -> None:
+    """Raise InconsistentError if nobody could be asked, or for a store without a gateway."""
+    problems = []
+    if not dht.servers and not dht.gateway:
+        problems.append(
+            Problem(
+                "servers",
+                "is missing, and there is no gateway on this machine either",
+                'write where the DHT is asked, such as ["192.0.2.1"], or turn on `gateway`',
+            )
+        )
+    if dht.store is DhtStoreName.OPENDHT and not dht.proxies:
+        problems.append(
+            Problem(
+                "proxies",
+                "is empty: the ring cannot be reached",
+                'write where a dhtnode has its proxy, such as ["127.0.0.1:8080"]',
+            )
+        )
+    if dht.store is DhtStoreName.OPENDHT and not dht.gateway:
+        problems.append(
+            Problem("store", "is for gateways only", "turn on `gateway`, or leave it out")
+        )
+    if problems:
+        raise InconsistentError(problems)
 
 
 def _rendezvous(config: "Config") -> list[Problem]:

@@ -26,6 +26,11 @@ from hipgw.wire.stun import DEFAULT_PORT
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
+DHT_PORT = 5851
+"""TCP port of OpenDHT's interface (RFC 6537 §2)."""
+DHT_PROXY_PORT = 8080
+"""TCP port of a node's proxy, if none is given: there is no standard one."""
+
 BASE_DIRECTORY = "base_directory"
 """Key of the validation context: the folder that relative paths start from."""
 
@@ -231,8 +236,8 @@ def _socket_path(path: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class StunServer:
-    """Where a STUN server is asked."""
+class Endpoint:
+    """An address with a port."""
 
     address: IPAddress
     port: int
@@ -241,26 +246,44 @@ class StunServer:
         host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
         return f"{host}:{self.port}"
 
+    @property
+    def reached(self) -> "Endpoint":
+        """Where this machine itself reaches what listens here."""
+        if not self.address.is_unspecified:
+            return self
+        return Endpoint(ip_address("127.0.0.1" if self.address.version == 4 else "::1"), self.port)
 
-def parse_stun_server(value: object) -> StunServer:
-    """Parse an address, or an address and a port as 192.0.2.9:3478 or [2001:db8::1]:3478."""
+
+def parse_endpoint(
+    value: object, default_port: int, *, kind: str = "TCP", any_address: bool = False
+) -> Endpoint:
+    """Parse an address, or an address and a port as 192.0.2.9:3478 or [2001:db8::1]:3478.
+
+    *any_address* allows 0.0.0.0 and ::, for what is listened at.
+    """
     text = _text(value)
     match = re.fullmatch(r"\[([^\]]*)\](?::(\d{1,5}))?|([^:]*):(\d{1,5})", text)
     if match is None and text.startswith("["):
         raise InvalidValueError(
-            f"{text!r} is not an address and a port", hint="write one such as [2001:db8::1]:3478"
+            f"{text!r} is not an address and a port",
+            hint=f"write one such as [2001:db8::1]:{default_port}",
         )
     if match is None:
-        return StunServer(parse_address(text), DEFAULT_PORT)
-    port = int(match[2] or match[4] or DEFAULT_PORT)
+        return Endpoint(_listened(text) if any_address else parse_address(text), default_port)
+    port = int(match[2] or match[4] or default_port)
     if not 0 < port < 65536:
-        raise InvalidValueError(f"{port} is not a UDP port", hint="write one from 1 to 65535")
-    address = parse_address(match[1] if match[1] is not None else match[3])
+        raise InvalidValueError(f"{port} is not a {kind} port", hint="write one from 1 to 65535")
+    plain = match[1] if match[1] is not None else match[3]
+    address = _listened(plain) if any_address else parse_address(plain)
     if address.version != (6 if match[1] is not None else 4):
         raise InvalidValueError(
             f"{text!r} has brackets, which are for IPv6 addresses", hint="leave them out"
         )
-    return StunServer(address, port)
+    return Endpoint(address, port)
+
+
+def _listened(text: str) -> IPAddress:
+    return ip_address(text) if text in ("0.0.0.0", "::") else parse_address(text)  # noqa: S104
 
 
 def parse_etcd_url(value: object) -> str:
@@ -289,26 +312,29 @@ def parse_operator_key(value: object) -> str:
         raise InvalidValueError(str(error), hint=hint) from None
 
 
-@dataclass(frozen=True, slots=True)
-class NameServerPlace:
-    """Where a name server is asked."""
-
-    address: IPAddress
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
-        return f"{host}:{self.port}"
+def parse_stun_server(value: object) -> Endpoint:
+    """Parse where a STUN server is asked."""
+    return parse_endpoint(value, DEFAULT_PORT, kind="UDP")
 
 
-def parse_name_server(value: object) -> NameServerPlace:
-    """Parse an address, or an address and a port as 192.0.2.53:5353 or [2001:db8::53]:5353."""
-    text = _text(value)
-    # A bare IPv6 address has colons, too.
-    bare = text.count(":") > 1 and not text.startswith("[")
-    place = StunServer(parse_address(text), DNS_PORT) if bare else parse_stun_server(text)
-    port_given = not bare and re.search(r":\d+$", text)
-    return NameServerPlace(place.address, place.port if port_given else DNS_PORT)
+def parse_dht_server(value: object) -> Endpoint:
+    """Parse where a server of OpenDHT's interface is asked."""
+    return parse_endpoint(value, DHT_PORT)
+
+
+def parse_dht_listener(value: object) -> Endpoint:
+    """Parse where OpenDHT's interface is served."""
+    return parse_endpoint(value, DHT_PORT, any_address=True)
+
+
+def parse_dht_proxy(value: object) -> Endpoint:
+    """Parse where the HTTP proxy of a node of OpenDHT is asked."""
+    return parse_endpoint(value, DHT_PROXY_PORT)
+
+
+def parse_name_server(value: object) -> Endpoint:
+    """Parse where a name server is asked."""
+    return parse_endpoint(value, DNS_PORT, kind="UDP")
 
 
 def parse_listen_address(value: object) -> IPAddress:
@@ -384,8 +410,11 @@ def _pair_end(text: str) -> str:
 
 
 Address = Annotated[IPAddress, BeforeValidator(parse_address)]
-StunServerAddress = Annotated[StunServer, BeforeValidator(parse_stun_server)]
-NameServerAddress = Annotated[NameServerPlace, BeforeValidator(parse_name_server)]
+StunServerAddress = Annotated[Endpoint, BeforeValidator(parse_stun_server)]
+DhtServerAddress = Annotated[Endpoint, BeforeValidator(parse_dht_server)]
+DhtListener = Annotated[Endpoint, BeforeValidator(parse_dht_listener)]
+DhtProxyAddress = Annotated[Endpoint, BeforeValidator(parse_dht_proxy)]
+NameServerAddress = Annotated[Endpoint, BeforeValidator(parse_name_server)]
 ListenAddress = Annotated[IPAddress, BeforeValidator(parse_listen_address)]
 Domain = Annotated[str, BeforeValidator(parse_domain)]
 Hit = Annotated[IPv6Address, BeforeValidator(parse_hit)]

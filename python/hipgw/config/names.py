@@ -186,3 +186,18 @@ class SourceName(StrEnum):
     DNS = "dns"
     DHT = "dht"
     LAST_KNOWN = "last-known"
+
+
+class DhtStoreName(StrEnum):
+    """Where a DHT gateway keeps records."""
+
+    EMBEDDED = "embedded"
+    OPENDHT = "opendht"
+
+
+class UnsequencedName(StrEnum):
+    """What a DHT gateway does with records whose Update ID stays 0."""
+
+    REFUSE = "refuse"
+    NEW = "new"
+    ANY = "any"

@@ -12,6 +12,7 @@ from hipgw.config.consistency import check_config, check_hip, check_lifetimes
 from hipgw.config.names import CompatName, HipVersionName
 from hipgw.config.tables.base import Table
 from hipgw.config.tables.daemon import DaemonConfig
+from hipgw.config.tables.dht import DhtConfig
 from hipgw.config.tables.dns import DnsConfig
 from hipgw.config.tables.endbox import EndboxConfig
 from hipgw.config.tables.esp import EspConfig
@@ -30,6 +31,7 @@ from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Transport
 __all__ = [
     "Config",
     "DaemonConfig",
+    "DhtConfig",
     "DnsConfig",
     "EndboxConfig",
     "EspConfig",
@@ -60,6 +62,7 @@ class Config(Table):
     peers: tuple[PeerConfig, ...] = Field(default=(), alias="peer", max_length=65536)
     naming: NamingConfig = Field(default_factory=NamingConfig)
     nat: NatConfig = Field(default_factory=NatConfig)
+    dht: DhtConfig | None = None
     rendezvous: RendezvousConfig = Field(default_factory=RendezvousConfig)
     host: HostConfig | None = None
     endbox: EndboxConfig | None = None
@@ -100,7 +103,8 @@ class Config(Table):
             helpers = {*self.nat.relays, *(name for peer in self.peers for name in peer.relays)}
             helpers |= {*self.rendezvous.servers, *self._named_servers}
             return tuple(peer for peer in self.peers if peer.name not in helpers)
-        return tuple(peer for peer in self.peers if peer.name in self.endbox.peers)
+        names = set(self.endbox.peers)
+        return tuple(peer for peer in self.peers if peer.name in names)
 
     def relays_of(self, peer: PeerConfig) -> tuple[PeerConfig, ...]:
         """The relays that a peer is called by."""

@@ -58,7 +58,10 @@ class HipDriver:
         listener: Callable[[Effect], None],
         versions: VersionPolicy,
         finder: PeerFinder,
+        *,
+        is_barred: Callable[[IPv6Address], bool] = lambda _hit: False,
     ) -> None:
+        """*is_barred*: whether a HIT is not to be called, whoever has found it."""
         self.machine = machine
         self._transport = transport
         self._associations = associations
@@ -66,6 +69,7 @@ class HipDriver:
         self._listener = listener
         self._versions = versions
         self._finder = finder
+        self._is_barred = is_barred
         self._loop = asyncio.get_running_loop()
         self._puzzles = PuzzleRunner(self._loop, self._puzzle_solved)
         self._timer: asyncio.TimerHandle | None = None
@@ -148,6 +152,9 @@ class HipDriver:
     def _connect_by(self, peer: Peer, hit: IPv6Address) -> None:
         if self._directory.by_hit(hit) is None:
             return  # it is no peer any more
+        if any(map(self._is_barred, peer.hits)):
+            self._listener(Failed(self.machine.local_hit, peer.hit, "it is kept out"))
+            return
         paths = self._paths(peer, hit)
         if not paths:
             # No network yet, or the route is gone: the same as silence, so it is tried again.

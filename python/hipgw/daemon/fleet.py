@@ -4,16 +4,17 @@ import contextlib
 import logging
 import os
 from collections.abc import Mapping
+from ipaddress import IPv6Address
 from pathlib import Path
 
-from hipgw.config.schema import FleetConfig
+from hipgw.config.schema import FleetConfig, PeerConfig
 from hipgw.daemon.directory import peer_of
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.fleet_answers import fleet_answer
 from hipgw.daemon.fleet_directory import open_directories
 from hipgw.daemon.fleet_peers import FleetPeers, Merged
 from hipgw.daemon.naming import NamingPart, NamingServices
-from hipgw.errors import HipgwError, PlatformError
+from hipgw.errors import HipgwError, LocalProtocolError, PlatformError
 from hipgw.identity.operator_key import OperatorPublicKey
 from hipgw.naming.fleet.book import Book
 from hipgw.naming.fleet.entry import Entry
@@ -49,6 +50,11 @@ class FleetPart(NamingPart):
         self._config = config
         self._peers = FleetPeers(self._around.config, self._around.own_hits)
         self._file = config.state_dir / f"{self._around.own_hits[0].packed.hex()}.db"
+        self._made: dict[str, tuple[PeerConfig, Peer]] = {}
+        """By name, what each is made of and the peer itself."""
+        self._given: dict[IPv6Address, Peer] = {}
+        """What the directory was given last."""
+        self._helpers: tuple[PeerConfig, ...] = ()
         self.lan: str | None = config.lan
         self.keeper = FleetKeeper(
             open_directories(config),
@@ -87,31 +93,39 @@ class FleetPart(NamingPart):
         gone = [peer for peer in directory if peer.source == FLEET and peer.hit not in wanted]
         for peer in gone:
             directory.remove(peer.hit)
+            self._given.pop(peer.hit, None)
             _log.info("a peer has left the fleet", extra=_named(peer))
         for peer in wanted.values():
             self._take(peer)
         self._change_endboxes(driver)
         # All that follows may send packets; by now everybody knows who is who.
-        for peer in gone:
-            _drop(driver, peer, "it has left the fleet")
         for info in driver.machine.associations():
             if membership.is_barred(info.peer_hit):
                 driver.close(info.peer_hit, "the fleet's operator keeps it out")
+        for peer in gone:
+            _drop(driver, peer, "it has left the fleet")
         for peer in directory:
             for hit in peer.hits:
                 if (hit in were_endboxes) is not membership.is_endbox(hit):
                     _change_segment(driver, peer, joins=membership.is_endbox(peer.hit))
                     break
 
-    def _wanted(self, merged: Merged) -> dict[object, Peer]:
-        wanted: dict[object, Peer] = {}
+    def _wanted(self, merged: Merged) -> dict[IPv6Address, Peer]:
+        wanted: dict[IPv6Address, Peer] = {}
         directory = self._around.directory
         # Those that others name are looked up for each of these; they are few.
         named = {one for peer in merged.config.peers for one in (*peer.relays, *peer.rvs)}
         helpers = tuple(peer for peer in merged.config.peers if peer.name in named)
         config = merged.config.model_copy(update={"peers": helpers})
+        before = self._made if helpers == self._helpers else {}
+        self._made, self._helpers = {}, helpers
         for entry in merged.config.peers:
             if entry.name not in merged.fleet:
+                continue
+            known, peer = before.get(entry.name, (None, None))
+            if known is entry and peer is not None:
+                wanted[peer.hit] = peer
+                self._made[entry.name] = (entry, peer)
                 continue
             try:
                 peer = peer_of(config, entry, directory.lsi_for, source=FLEET)
@@ -121,14 +135,16 @@ class FleetPart(NamingPart):
                 )
                 continue
             wanted[peer.hit] = peer
+            self._made[entry.name] = (entry, peer)
         return wanted
 
     def _take(self, peer: Peer) -> None:
         """Add a peer to the directory, or bring it up to date."""
         directory = self._around.directory
         known = directory.by_hit(peer.hit)
-        if known == peer:
-            return
+        new = known is None or known.source != FLEET
+        if not new and self._given.get(peer.hit) == peer:
+            return  # others may have added where else it was found
         for hit in peer.hits:
             other = directory.by_hit(hit)
             if other is not None and other.hit != peer.hit:
@@ -139,7 +155,7 @@ class FleetPart(NamingPart):
         except HipgwError as error:
             _log.warning("a peer of the fleet cannot be taken in: %s", error, extra=_named(peer))
             return
-        new = known is None or known.source != FLEET
+        self._given[peer.hit] = peer
         _log.info(
             "a peer has joined the fleet" if new else "a peer of the fleet has changed",
             extra=_named(peer),
@@ -162,7 +178,8 @@ def _change_segment(driver: HipDriver, peer: Peer, *, joins: bool) -> None:
             continue
         if joins:
             # New ones are made for the LAN; meanwhile the old ones carry what they did.
-            driver.rekey(hit, dh=False)
+            with contextlib.suppress(LocalProtocolError):
+                driver.rekey(hit, dh=False)
         else:
             # At once: also what is on its way must not get into the LAN any more.
             driver.close(hit, "it has left the LAN")

@@ -13,12 +13,13 @@ from hipgw.config.tables.dns import DnsConfig
 from hipgw.control.api import FleetAnswer
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.membership import Membership
+from hipgw.errors import HipgwError
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.naming.configured import ConfiguredSource
 from hipgw.naming.finder import PeerDefaults, PeerFinder
 from hipgw.naming.last_known import LastKnown
 from hipgw.naming.peers import Peer, PeerDirectory
-from hipgw.naming.resolver import Resolver, ResolverSettings
+from hipgw.naming.resolver import Resolver, ResolverSettings, plain_name
 from hipgw.platform.journal import Journal
 from hipgw.protocol.effects import Effect, Established, PathChanged
 from hipgw.protocol.path import Path, Transport
@@ -186,15 +187,14 @@ class NamingServices:
         try:
             return await self.finder.by_hit(IPv6Address(text))
         except ValueError:
-            return await self.finder.by_name(text.rstrip(".").removesuffix(self.suffix))
+            return await self.finder.by_name(plain_name(text, self.suffix))
 
     # -- news --------------------------------------------------------------------------------
 
     def addresses_changed(self, addresses: Sequence[IPAddress]) -> None:
         """All usable own addresses are these now, the best first."""
         self.resolver.clear()  # what could not be reached may be now, and by other answers
-        for part in self._parts if self._started else ():
-            part.addresses_changed(addresses)
+        self._tell(lambda part: part.addresses_changed(addresses))
 
     def handle_event(self, event: Effect) -> None:
         """Something happened to an association or a registration."""
@@ -203,8 +203,15 @@ class NamingServices:
             self._note_place(event.peer_hit, event.path)
         if isinstance(event, PathChanged):
             self._note_place(event.peer_hit, event.new)
+        self._tell(lambda part: part.handle_event(event))
+
+    def _tell(self, news: Callable[[NamingPart], None]) -> None:
         for part in self._parts if self._started else ():
-            part.handle_event(event)
+            try:
+                news(part)
+            except Exception:
+                # What else has to hear of it is not to go without.
+                _log.exception("%s", part.name)
 
     def _note_place(self, hit: IPv6Address, path: Path) -> None:
         peer = self.around.directory.by_hit(hit)
@@ -220,7 +227,10 @@ class NamingServices:
         return {name: count for part in self._parts for name, count in part.counters().items()}
 
     def _expire(self) -> None:
-        self.finder.expire()
+        try:
+            self.finder.expire()
+        except HipgwError as error:
+            _log.warning("peers that were looked up: %s", error)
         if self._last_known is not None:
             self._last_known.save()
         self._expiry = asyncio.get_running_loop().call_later(EXPIRE_S, self._expire)

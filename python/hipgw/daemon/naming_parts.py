@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from hipgw.daemon.dht import add_dht
 from hipgw.daemon.dns import add_dns
 from hipgw.daemon.naming import NamingServices
 
@@ -14,7 +15,7 @@ def _add_fleet(services: NamingServices) -> None:
         add_fleet(services)
 
 
-PARTS: tuple[Callable[[NamingServices], None], ...] = (_add_fleet, add_dns)
+PARTS: tuple[Callable[[NamingServices], None], ...] = (_add_fleet, add_dns, add_dht)
 """Called in this order, while the daemon is root; what is not configured adds nothing."""
 
 

@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from hipgw.control import api
 from hipgw.naming.peers import PeerDirectory
-from hipgw.naming.resolver import Resolution, Resolver
+from hipgw.naming.resolver import Resolution, Resolver, plain_name
 from hipgw.naming.sources import Found, Rendezvous
 
 
@@ -16,6 +16,8 @@ async def resolve_answer(
     *suffix* is that of HIP's own names, such as `.hip`.
     """
     wanted = _wanted(query, directory, suffix)
+    if wanted is None:
+        return {"query": query, "name": None, "hit": None, "lsi": None, "sources": []}
     resolutions = [await resolver.ask_all(wanted)]
     peer = directory.find(str(wanted))
     hit = peer.hit if peer is not None else None
@@ -35,8 +37,8 @@ async def resolve_answer(
     }
 
 
-def _wanted(query: str, directory: PeerDirectory, suffix: str) -> str | IPv6Address:
-    """The name or HIT that is asked for."""
+def _wanted(query: str, directory: PeerDirectory, suffix: str) -> str | IPv6Address | None:
+    """The name or HIT that is asked for; None for an LSI that nobody has here."""
     try:
         return IPv6Address(query)
     except ValueError:
@@ -46,10 +48,8 @@ def _wanted(query: str, directory: PeerDirectory, suffix: str) -> str | IPv6Addr
     except ValueError:
         pass
     else:
-        if peer is not None:
-            return peer.hit
-    name = query.rstrip(".")
-    return name.removesuffix(suffix) or name
+        return None if peer is None else peer.hit
+    return plain_name(query, suffix)
 
 
 def _answers(resolution: Resolution) -> list[api.SourceAnswer]:

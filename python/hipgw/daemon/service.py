@@ -205,6 +205,7 @@ class Service:
             self._handle_event,
             self._versions,
             self._naming.finder,
+            is_barred=self._membership.is_barred,
         )
         stack.callback(driver.stop)
         if config.nat.stun_servers:

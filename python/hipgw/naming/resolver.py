@@ -214,5 +214,13 @@ class Resolver:
         return min(max(wanted, self._settings.ttl_min_s), self._settings.ttl_max_s)
 
 
+def plain_name(text: str, suffix: str) -> str:
+    """A name as sources are asked for it: without *suffix*, such as `.hip`, and a final dot."""
+    name = text.rstrip(".")
+    if name.lower().endswith(suffix.lower()):
+        return name[: -len(suffix)] or name
+    return name
+
+
 def _normal(query: Query) -> Query:
     return query.lower().rstrip(".") if isinstance(query, str) else query

@@ -7,7 +7,15 @@ goes by another one at once; if a better one has come, it does once that is know
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hipgw.protocol import closing, notifying, paths, reachability, rekeying, update_tasks
+from hipgw.protocol import (
+    closing,
+    notifying,
+    paths,
+    reachability,
+    rekeying,
+    requester,
+    update_tasks,
+)
 from hipgw.protocol.association import Association, InitiatorExchange, Session
 from hipgw.protocol.core import UP, Core
 from hipgw.protocol.locators import LOCATORS_MAX, LocatorState, PeerLocator, is_unicast
@@ -94,6 +102,7 @@ def reconsider(core: Core, association: Association, now: float) -> None:
     if path is None or session is None or best is None or path.local not in core.own_addresses:
         # No address, or no common family: the peer's in the other one may become known yet.
         mobility.changed = changed
+        requester.stranded(core, association, now)
         if session is not None:
             _tell_by_server(core, association, session, now)
         return

@@ -132,6 +132,8 @@ class Held:
     """By registration type."""
     asked: frozenset[int] = frozenset()
     """Types in a request that is not answered yet."""
+    asked_again: bool = False
+    """A request was acknowledged, but not answered, and was made once more since."""
     mapped: tuple[IPAddress, int] | None = None
     """Where the registrar sees this host (REG_FROM)."""
     relayed: list[tuple[IPAddress, int]] = field(default_factory=list)

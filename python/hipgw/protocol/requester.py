@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hipgw.protocol import update_tasks
 from hipgw.protocol.compat import Compat
 from hipgw.protocol.effects import RegistrationChanged
+from hipgw.protocol.path import Path
 from hipgw.protocol.registration import (
     Grant,
     ServiceType,
@@ -39,8 +40,12 @@ RELAYED_MAX = 16
 """Relayed addresses that are remembered of one registrar."""
 RENEW_SHARE = 0.6
 """Share of a lifetime after which it is renewed."""
+STRANDED_S = 5.0
+"""How long a registrar may be out of reach, for want of an address of its IP version."""
 RETRY_S = 60.0
 """Wait before asking again for what was refused or not answered (RFC 8003 §4.5)."""
+UNANSWERED_S = 2.0
+"""Wait before asking again for what was acknowledged alone."""
 LEAST_S = 1.0
 """Least time between two requests."""
 NONCE_OCTETS = 16
@@ -105,6 +110,7 @@ def answered(core: "Core", association: "Association", packet: HipPacket, now: f
             _tell(core, association, reg_type, 0.0, why, failure.failure_type)
     if responses or failures:
         held.asked = frozenset()
+        held.asked_again = False
         _plan(core, association, now)
     offer = packet.get(RegInfo)
     if offer is not None:
@@ -120,7 +126,20 @@ def timer_expired(core: "Core", association: "Association", now: float) -> None:
         _end(core, association, over, "expired")
     if held.renew_at is not None and held.renew_at <= now:
         held.renew_at = None
-        renew(core, association, now)
+        if core.own_addresses and association.path and not core.is_own(association.path):
+            # It knows this host where it is no more, and cannot be told: begin anew elsewhere.
+            held.unanswered = True
+        else:
+            renew(core, association, now)
+
+
+def stranded(core: "Core", association: "Association", now: float) -> None:
+    """No address of a peer can be reached from here: soon see whether that is still so."""
+    held = association.registrations.held
+    if held.grants and core.own_addresses:
+        soon = now + STRANDED_S
+        held.renew_at = soon if held.renew_at is None else min(held.renew_at, soon)
+        core.arm(association)
 
 
 def renew(core: "Core", association: "Association", now: float) -> None:
@@ -208,10 +227,30 @@ def _send(
         [path],
         now,
         # What the answer says is read like that of any UPDATE.
-        acknowledged=update_tasks.ignore,
+        acknowledged=_acknowledged,
         abandoned=_abandoned,
         nonce=nonce,
     )
+
+
+def _acknowledged(
+    core: "Core",
+    association: "Association",
+    _task: UpdateTask,
+    _packet: HipPacket,
+    _path: Path,
+    now: float,
+) -> None:
+    """The registrar has it. If it has not answered as well, its answer is lost: ask once more.
+
+    It acknowledges a request that comes again, but need not remember what it has answered.
+    """
+    held = association.registrations.held
+    if held.asked:
+        soon = not held.asked_again and not _compat(core, association).registers_once
+        held.asked_again = True
+        held.renew_at = now + (UNANSWERED_S if soon else RETRY_S)
+        core.arm(association)
 
 
 def _abandoned(core: "Core", association: "Association", _task: UpdateTask, now: float) -> None:

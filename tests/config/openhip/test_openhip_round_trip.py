@@ -19,6 +19,7 @@ from hipgw.config.openhip.hosts import Hosts, read_known_hosts, read_my_hosts
 from hipgw.config.openhip.importing import Imported, covered_tags
 from hipgw.config.openhip.mapping import ELSEWHERE, KEPT, TAGS
 from hipgw.config.schema import Config
+from hipgw.config.tables.dht import DhtConfig
 from hipgw.errors import ConfigError
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.keyfile import load_key_file
@@ -101,6 +102,9 @@ def test_the_configuration_says_what_openhip_does(tmp_path: Path) -> None:
     assert [suite.wire_id for suite in config.hip.v1.esp_suites] == [4]
     assert [str(network) for network in config.mobility.ignored_addresses] == ["10.78.0.1/32"]
     assert config.mobility.preferred_interfaces == ("eth0",)
+    assert config.dht is not None
+    assert [str(server) for server in config.dht.servers] == ["192.0.2.10:5851"]
+    assert (config.dht.name, config.dht.private_addresses) == ("A-1024", True)
     b, s = config.peers
     assert (b.name, s.name) == ("B-1024", "S-1024")
     # By way of the rendezvous server first, as OpenHIP does.
@@ -400,6 +404,21 @@ def test_a_preferred_identity_that_is_not_there(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="'x', which hip"):
         directory.import_directory(folder, tmp_path / "out")
+
+
+def test_a_dht_server_goes_both_ways(tmp_path: Path) -> None:
+    folder = installation(tmp_path / "hip", "v4-raw.A", HERE / "full-hip.conf")
+    _, config = imported(folder, tmp_path)
+    for servers, address, port in (
+        (["198.51.100.7:5900"], "198.51.100.7", 5900),
+        (["198.51.100.7"], "198.51.100.7", 5851),
+        (["2001:db8::7", "198.51.100.7"], "2001:db8::7", 5851),
+    ):
+        dht = DhtConfig.model_validate({"servers": servers})
+        back = exported(config.model_copy(update={"dht": dht})).conf
+        assert (str(back.dht_server), back.dht_server_port) == (address, port)
+    back = exported(config.model_copy(update={"dht": None})).conf
+    assert back.dht_server is None
 
 
 @pytest.mark.parametrize(

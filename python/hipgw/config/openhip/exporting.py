@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
+from hipgw.config.fields import DHT_PORT
 from hipgw.config.names import HipVersionName, SourceName
 from hipgw.config.openhip.conf import HipConf, conf_of, default_of, tags
 from hipgw.config.openhip.hosts import Host, Hosts
@@ -221,6 +222,7 @@ def _conf(
     changed |= _naming_tags(config, conf)
     if config.endbox is not None:
         changed |= _endbox_tags(config, config.endbox, conf)
+    changed |= _dht_tags(config, conf)
     if multicast_key:
         changed["multicast_key"] = multicast_key
     # OpenHIP reads the group and its SPI before the key, which therefore stays last.
@@ -233,6 +235,20 @@ def _conf(
         **{tag: default_of(tag) for tag in absent},
         given=tuple(tag for tag in given if tag not in absent),
     )
+
+
+def _dht_tags(config: Config, conf: HipConf) -> dict[str, Any]:
+    """Where OpenHIP, which asks one server, finds the DHT."""
+    asked = config.dht.asked if config.dht is not None else ()
+    if not asked or asked[0].address.is_loopback:
+        return {"dht_server": None, "dht_server_port": None} if conf.dht_server else {}
+    server = asked[0]
+    changed: dict[str, Any] = {}
+    if conf.dht_server != server.address:
+        changed["dht_server"] = server.address
+    if (conf.dht_server_port or DHT_PORT) != server.port:
+        changed["dht_server_port"] = server.port
+    return changed
 
 
 def _naming_tags(config: Config, conf: HipConf) -> dict[str, bool]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 
-from hipgw.config.fields import InvalidValueError, parse_address
+from hipgw.config.fields import DHT_PORT, Endpoint, InvalidValueError, parse_address
 from hipgw.config.names import SourceName
 from hipgw.config.openhip import conf as hip_conf
 from hipgw.config.openhip.conf import HipConf
@@ -35,6 +35,7 @@ MULTICAST_KEY_OCTETS = 24
 SELF = "self"
 _WEAK_BITS = 1024
 _ADDRESSES_MAX = 16
+_DHT_NAME = re.compile(r"[!-~]{1,255}")
 _SERVERS_MAX = 4
 _SECRET = ("multicast_key",)
 
@@ -102,6 +103,7 @@ def translate(
     is_endbox = known.is_endbox or bool(conf.cfg_library)
     own = _identities(run)
     _conf_tags(run, is_endbox=is_endbox)
+    _dht(run, own)
     _names(run, is_endbox=is_endbox)
     _peers(run, is_endbox=is_endbox)
     if is_endbox:
@@ -212,6 +214,22 @@ def _conf_tags(run: _Import, *, is_endbox: bool) -> None:
             f"{conf.cfg_library} takes the peers from elsewhere than from "
             "known_host_identities.xml; export them into that file first",
         )
+
+
+def _dht(run: _Import, own: Host) -> None:
+    """Look up and publish where OpenHIP did, under the same name."""
+    server = run.conf.dht_server
+    if server is None:
+        if run.conf.dht_server_port:
+            run.note("dht_server_port", "there is no dht_server", kept=True)
+        return
+    run.set("dht.servers", [str(Endpoint(server, run.conf.dht_server_port or DHT_PORT))])
+    if _DHT_NAME.fullmatch(own.name):
+        run.set("dht.name", own.name)
+    if server.is_private:
+        # OpenHIP publishes any address; where the server has a private one, they can be of use.
+        run.set("dht.private_addresses", True)
+    run.note("dht_server", "records that are not signed, or outdated, are not believed any more")
 
 
 def _names(run: _Import, *, is_endbox: bool) -> None:

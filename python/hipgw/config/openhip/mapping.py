@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
-from hipgw.config.fields import DNS_PORT, NameServerPlace, parse_name_server
+from hipgw.config.fields import DNS_PORT, Endpoint, parse_name_server
 from hipgw.config.names import V1DhGroupName, V1SuiteName
 from hipgw.config.openhip.conf import DEFAULT_SUITES
 
@@ -111,7 +111,7 @@ TAGS: dict[str, Tag] = {
     ),
     "dns_server": Tag(
         "dns.servers",
-        lambda address: None if address is None else [str(NameServerPlace(address, DNS_PORT))],
+        lambda address: None if address is None else [str(Endpoint(address, DNS_PORT))],
         lambda servers: parse_name_server(servers[0]).address if servers else None,
         lambda address: (
             "" if address is None else "is asked for all names then, not for peers only"
@@ -134,6 +134,8 @@ ELSEWHERE = {
     "multicast_group": "endbox.multicast_group",
     "multicast_spi": "endbox.multicast_spi",
     "multicast_key": "endbox.multicast_key",
+    "dht_server": "dht.servers",
+    "dht_server_port": "dht.servers",
 }
 """Tags that `importing` and `exporting` take over by themselves, with the key that they go to."""
 
@@ -147,8 +149,6 @@ KEPT: dict[str, str] = {
     "r1_lifetime": "hipgw makes new R1s every two minutes",
     "failure_timeout": "an exchange that fails can be begun again at once",
     "msl": "hipgw takes ten seconds",
-    "dht_server": "OpenDHT is gone, and what it held was not signed",
-    "dht_server_port": "OpenDHT is gone",
     "disable_notify": "hipgw's NOTIFYs are limited in rate, and there is no switch for them",
     "enable_broadcast": "there is no broadcast to 1.255.255.255: endboxes carry that of their LANs",
     "min_reg_lifetime": "`hip -rvs` takes it over as rvs.min_lifetime_s",

@@ -19,7 +19,9 @@ RETRY_MIN_S, RETRY_MAX_S = 0.25, 10.0
 """Between two tries to reach the directory, doubled each time."""
 _LOOK_MAX_S = 3600.0
 """Longest sleep until the next expiry is looked for: the clock may be set."""
-_AT_ONCE = 64
+_REST = 4.0
+"""How much longer a rest is than the telling before it."""
+_AT_ONCE = 16
 """Entries between two turns of the loop: each costs a signature check, some 0.1 ms."""
 REFUSALS_MAX = 32
 
@@ -126,17 +128,21 @@ class FleetKeeper:
 
     async def take(self, batch: Batch, source: Followed) -> None:
         """Judge what a directory has, keep what is new, and tell what it comes to."""
-        async with self._one_at_a_time:
-            await self._take(batch, source)
+        await self._take(batch, source)
+        self._publish()
 
     # -- inside ------------------------------------------------------------------------------
 
     async def _run(self) -> None:
         await self.recall()
         self._tasks += [asyncio.create_task(self._follow(one)) for one in self.followed]
-        await self._expire()
+        await self._tell()
 
     async def _take(self, batch: Batch, source: Followed) -> None:
+        async with self._one_at_a_time:
+            await self._judge(batch, source)
+
+    async def _judge(self, batch: Batch, source: Followed) -> None:
         taken: list[Entry] = []
         seen: set[str] = set()
         for number, offered in enumerate(batch.entries):
@@ -159,7 +165,6 @@ class FleetKeeper:
                 await asyncio.to_thread(self._store.save, taken)
             except NamingError as error:
                 _log.warning("what is known of the fleet cannot be kept: %s", error)
-            self._publish()
             self._changed.set()
         self._note_missing()
 
@@ -169,7 +174,7 @@ class FleetKeeper:
             try:
                 async with contextlib.aclosing(source.directory.batches()) as batches:
                     async for batch in batches:
-                        await self.take(batch, source)
+                        await self._take(batch, source)
                         self._is_reached(source)
                         delay_s = RETRY_MIN_S
             except NamingError as error:
@@ -182,9 +187,9 @@ class FleetKeeper:
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311
             delay_s = min(2 * delay_s, RETRY_MAX_S)
 
-    async def _expire(self) -> None:
+    async def _tell(self) -> None:
+        """Tell what changes, because an entry was taken or has expired."""
         while True:
-            self._changed.clear()
             now = self._clock()
             due = self.book.next_expiry(now)
             wait_s = _LOOK_MAX_S if due is None else min(due - now, _LOOK_MAX_S)
@@ -192,7 +197,11 @@ class FleetKeeper:
                 # wait_for() can lose a cancellation that comes along with the event.
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
+            self._changed.clear()
+            began = time.monotonic()
             self._publish()
+            # When many entries come one by one, this is not to be all that the daemon does.
+            await asyncio.sleep(_REST * (time.monotonic() - began))
 
     def _publish(self) -> None:
         valid = self.book.valid(self._clock())

@@ -1,0 +1,1 @@
+"""Where a gateway keeps records: on this machine, or in a ring of OpenDHT nodes."""
