@@ -1,6 +1,8 @@
 # Every target installs what it lacks by itself; see tools/setup.sh.
 SHELL := /bin/bash
 PYTHON_ENV := .venv/bin
+# System tests wait most of the time, so several run at once.
+JOBS ?= 3
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -29,11 +31,12 @@ test-rust:  ## Rust tests (no root needed)
 
 .PHONY: test-python
 test-python:  ## Python tests that need no root
-	$(PYTHON_ENV)/python -m pytest -q -m "not system"
+	$(PYTHON_ENV)/python -m pytest -q -m "not system" -n 2
 
 .PHONY: test-system
 test-system:  ## Real daemons in network namespaces (root)
-	$(PYTHON_ENV)/python -m pytest -q -m system
+	$(PYTHON_ENV)/python -m pytest -q -m "system and not alone" -n $(JOBS) --dist worksteal
+	$(PYTHON_ENV)/python -m pytest -q -m "system and alone"
 
 .PHONY: test-vm
 test-vm: build  ## The kernel's own ESP, on Debian's kernel in an emulated machine (root; some 15 minutes)

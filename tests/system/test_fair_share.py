@@ -9,7 +9,7 @@ import pytest
 from hipgw.lab import Lab, wait_until
 from hipgw.lab.topologies import endbox_pair
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 
 BUSY_S = 3.0
 """How long each of the busy programs works."""
