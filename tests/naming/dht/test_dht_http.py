@@ -299,6 +299,20 @@ async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert await say(one, b"GET / HTTP/1.0\r\n\r\n") == b""
 
 
+@run
+async def test_one_source_cannot_have_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "CONNECTIONS_PER_SOURCE", 2)
+    async with serving(World()) as one, contextlib.AsyncExitStack() as stack:
+        for n in range(3):
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", one.port, local_addr=("127.0.0.2", 0)
+            )
+            stack.callback(writer.close)
+            if n == 2:
+                assert await reader.read() == b""  # sent away
+        assert b" 405 " in await say(one, b"GET / HTTP/1.0\r\n\r\n")
+
+
 @pytest.mark.parametrize(
     "body",
     [
