@@ -1,11 +1,13 @@
 """`hipgw fleet`: the directory of a fleet, from the operator's side."""
 
+import contextlib
 import re
 import time
 import tomllib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -202,6 +204,7 @@ def add(
                 hint="give --change to change it" if there else "leave --change out to add it",
             )
         table = dict(known.table) if known is not None and there else {}
+        _warn_of_others(at, read, name, {**table, **values})
         return await _write(at, read, key, {**table, **values, "name": name})
 
     revision = _at_place(work, config_file, place, fleet_name, (key.public,))
@@ -274,6 +277,7 @@ def sign(
                 if known is not None and _content(known.table) == _content(table):
                     continue
             name = str(table.get("name"))
+            _warn_of_others(at, read, name, table)
             shown = ", ".join(f"{key}={value}" for key, value in sorted(_content(table).items()))
             if dry_run:
                 done.append(f"would sign {name}: {shown}")
@@ -513,6 +517,22 @@ async def _write(
     return revision
 
 
+def _warn_of_others(at: Place, read: "Sequence[Offered]", name: str, table: dict[str, Any]) -> None:
+    """Say that another name has the same HIT: of the two, machines take the newer one alone."""
+    hits = set()
+    for key in ("hit", "hit_v1"):
+        # What is no HIT is refused later.
+        with contextlib.suppress(ValueError):
+            hits.add(IPv6Address(str(table.get(key))))
+    for other in sorted({entry.name for _, entry, _ in at.entries(read) if entry} - {name}):
+        known = at.known(read, other)
+        if known is not None and known.valid_at(time.time()) and hits & set(known.hits):
+            click.echo(
+                f"warning: {name} has the HIT of {other}, which machines will not know any more",
+                err=True,
+            )
+
+
 def _check_peer(signed: dict[str, Any], key: "OperatorKey", fleet_name: str) -> None:
     """Refuse what machines would not make a peer of. Raises NamingError."""
     from pydantic import ValidationError
@@ -540,7 +560,12 @@ async def _read_or_nothing(at: Place) -> "Sequence[Offered]":
 def _drafts(file: Any) -> list[dict[str, Any]]:
     """The tables of a file that are to be signed."""
     try:
-        parsed = tomllib.loads(file.read().decode())
+        text = file.read().decode()
+        # What `hipgw id` tells people comes before the table.
+        _, stanza, tables_of_id = text.partition("\n[[peer]]\n")
+        if stanza and text.startswith("HIT:"):
+            text = stanza + tables_of_id
+        parsed = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise NamingError(f"{file.name}: it is no TOML file: {error}") from None
     tables = []
@@ -582,11 +607,12 @@ def _time(text: str) -> str:
         at = datetime.now(UTC) + timedelta(**{_UNITS[match[2]]: int(match[1])})
     else:
         try:
-            at = datetime.fromisoformat(text)
-        except ValueError:
+            at = datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):
             raise click.BadParameter(
                 f"{text!r} is neither a period such as 30d nor a time such as 2030-01-31T12:00:00Z",
                 param_hint="--expires",
             ) from None
-        at = at.astimezone(UTC)
+        if at <= datetime.now(UTC):
+            raise click.BadParameter(f"{text} is over already", param_hint="--expires")
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -105,7 +105,7 @@ class Journal:
 
         What only root may undo, when the daemon is root no more, is left to the next start.
         """
-        left = []
+        left: list[dict[str, Any]] = []
         for change in reversed(self._changes):
             try:
                 _undo(change)

@@ -24,7 +24,26 @@ _DEPTH_MAX = 16
 """Elements within each other; an answer to a get has nine."""
 
 _ELEMENTS = frozenset(
-    ["methodCall", "methodResponse", "methodName", "params", "param", "value", "fault", "int", "i4", "boolean", "double", "string", "base64", "array", "data", "struct", "member", "name"]
+    [
+        "methodCall",
+        "methodResponse",
+        "methodName",
+        "params",
+        "param",
+        "value",
+        "fault",
+        "int",
+        "i4",
+        "boolean",
+        "double",
+        "string",
+        "base64",
+        "array",
+        "data",
+        "struct",
+        "member",
+        "name",
+    ]
 )
 
 _UNREADABLE = (
