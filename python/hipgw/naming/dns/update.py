@@ -88,5 +88,5 @@ def _ask(message: dns.message.Message, server: NameServer) -> dns.message.Messag
     except dns.tsig.PeerBadTime:
         why = "its clock and that of this machine differ"
     except (OSError, EOFError, dns.exception.DNSException) as error:
-        why = str(error) or type(error).__name__
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
     raise NamingError(f"{server} cannot be used: {why}")
