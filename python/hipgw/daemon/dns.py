@@ -15,7 +15,7 @@ from hipgw.naming.dns.interceptor import Interceptor, InterceptorSettings
 from hipgw.naming.dns.preload import preload
 from hipgw.naming.dns.servers import NameServer, NameServers
 from hipgw.naming.dns.source import NAME, DnssecPolicy, DnsSource
-from hipgw.naming.peers import Peer
+from hipgw.naming.peers import CONFIGURED, FLEET, Peer
 from hipgw.platform import resolv_conf, resolver
 
 _LOOK_S = 2.0
@@ -187,7 +187,13 @@ class InterceptorPart(NamingPart):
         """The peer of a name under the suffix; NamingError if it cannot be told just now."""
         peer = self._by_any_case(name) or await self._services.finder.by_name(name)
         if peer is None:
-            if (await self._services.resolver.resolve(name)).failed:
+            resolution = await self._services.resolver.resolve(name)
+            around = self._services.around
+            for one in resolution.found:
+                if one.hit in around.own_hits:
+                    ttl_s = self._table.ttl_s
+                    return LocalName(lsi=around.own_lsi, hit=one.hit, ttl_s=ttl_s)
+            if resolution.failed:
                 raise NamingError(f"not every source of names could be asked for {name}")
             return None
         self._services.finder.keep(peer.hit, self._table.ttl_s)
@@ -196,6 +202,9 @@ class InterceptorPart(NamingPart):
     def _by_any_case(self, name: str) -> Peer | None:
         """A peer whose name has capitals: names of the DNS are the same without."""
         capital = self._capitals.get(name)
+        exact = self._services.around.directory.by_name(name)
+        if exact is not None and exact.source in (CONFIGURED, FLEET):
+            return exact
         return None if capital is None else self._services.around.directory.by_name(capital)
 
     def _renamed(self, old: Peer | None, new: Peer | None) -> None:
