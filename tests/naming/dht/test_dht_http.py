@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import wraps
@@ -321,13 +322,15 @@ async def test_one_source_cannot_have_all_connections(monkeypatch: pytest.Monkey
         b"<methodResponse><params><param><value><int>9</int></value></param></params>"
         b"</methodResponse>",
         b"x" * (BODY_LENGTH + 1),
+        gzip.compress(b" " * 10_000_000),
     ],
 )
 @run
 async def test_servers_that_answer_nonsense(body: bytes) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/xml\r\n\r\n" + body)
+        encoding = b"Content-Encoding: gzip\r\n" if body[:2] == b"\x1f\x8b" else b""
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/xml\r\n" + encoding + b"\r\n" + body)
         await writer.drain()
         writer.close()
 
