@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from hipgw.cli import rvs
+from hipgw.cli.daemon import run
+from hipgw.cli.exits import Exit
 from hipgw.config.load import load, load_identities
 from hipgw.config.names import Accept
 from hipgw.errors import ConfigError
@@ -36,3 +39,9 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be made"):
         rvs.at_hand(tmp_path / "file" / "hipgw.toml")
+
+
+def test_a_configuration_is_needed_for_anything_else() -> None:
+    result = CliRunner().invoke(run, [])
+    assert result.exit_code == Exit.USAGE
+    assert "--config" in result.output
