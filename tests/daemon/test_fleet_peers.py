@@ -135,3 +135,16 @@ def test_a_relay_of_the_fleet_gets_no_frames() -> None:
     ]
     assert endboxes(merged({}, peer=peers)) == ["hub", "x"]
     assert endboxes(merged(fleet(a={"relays": ["hub"]}), peer=peers)) == ["x"]
+
+
+def test_openhip_is_in_no_lan_by_a_directory(caplog: pytest.LogCaptureFixture) -> None:
+    entries = fleet(
+        me={"hit": str(OWN), "lans": ["plant"]},
+        old={"hit": "2001:10::9", "compat": "openhip", "lans": ["plant"]},
+        new={"lans": ["plant"]},
+    )
+    one = merged(entries, hip={"versions": ["v2", "v1"]})
+    assert one.fleet == {"old", "new"}
+    assert endboxes(one) == ["new"]
+    (record,) = caplog.records
+    assert "it is in none" in record.reason  # type: ignore[attr-defined]

@@ -138,7 +138,7 @@ async def test_where_peers_are_is_kept_unless_it_is_lent(tmp_path: FilePath) -> 
     await run(made)
     relay = (ip_address("192.0.2.66"), 30000)
     places = (
-        Path(None, ip_address("192.0.2.1")),
+        Path(None, ip_address("192.0.2.7")),
         Path(None, ip_address("192.0.2.2"), remote_port=4711),
         Path(None, ip_address("192.0.2.3"), relay_to=relay),
         Path(None, ip_address("192.0.2.4"), Transport.RAW, remote_port=0),
@@ -150,9 +150,25 @@ async def test_where_peers_are_is_kept_unless_it_is_lent(tmp_path: FilePath) -> 
     again = services(tmp_path)
     answers = {one.source: one.found for one in (await again.resolver.ask_all(HIT)).answers}
     (found,) = answers["last-known"]
-    assert list(map(str, found.addresses)) == ["192.0.2.4", "192.0.2.1"]
+    assert list(map(str, found.addresses)) == ["192.0.2.4", "192.0.2.7"]
     answers = {one.source: one.found for one in (await again.resolver.ask_all(OTHER)).answers}
     assert answers["last-known"] == (), "strangers are nobody's question"
+
+
+async def test_what_the_configuration_says_is_not_kept(tmp_path: FilePath) -> None:
+    made = services(tmp_path)
+    await run(made)
+    here, there = (Path(None, ip_address(f"192.0.2.{number}")) for number in (1, 7))
+    before = sorted(tmp_path.iterdir())
+    made.handle_event(Established(OWN, HIT, here, True, 0.01))
+    await made.stop()
+    assert sorted(tmp_path.iterdir()) == before
+    made.handle_event(PathChanged(OWN, HIT, here, there, "it moved"))
+    made.handle_event(PathChanged(OWN, HIT, there, here, "it came back"))
+    await made.stop()
+    again = services(tmp_path)
+    answers = {one.source: one.found for one in (await again.resolver.ask_all(HIT)).answers}
+    assert answers["last-known"] == ()
 
 
 async def test_only_the_sources_of_the_order_are_there(tmp_path: FilePath) -> None:

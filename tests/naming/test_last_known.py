@@ -39,6 +39,18 @@ async def test_the_longest_unheard_is_forgotten_first(tmp_path: Path) -> None:
     assert await known.by_hit(IPv6Address(int(HIT) + 1))
 
 
+async def test_what_is_forgotten_is_no_answer_and_stays_forgotten(tmp_path: Path) -> None:
+    known = LastKnown(tmp_path / "last.json")
+    known.forget(HIT)
+    known.save()
+    assert not list(tmp_path.iterdir()), "nothing to be kept"
+    known.note(configured(HIT, "b"), ip_address("192.0.2.1"))
+    known.save()
+    known.forget(HIT)
+    known.save()
+    assert await LastKnown(tmp_path / "last.json").by_hit(HIT) == ()
+
+
 @pytest.mark.parametrize(
     "content",
     [

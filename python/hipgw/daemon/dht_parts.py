@@ -5,6 +5,7 @@
 import encodings.idna  # noqa: F401
 import logging
 from collections.abc import Sequence
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from hipgw.config.names import DhtStoreName
@@ -21,6 +22,8 @@ from hipgw.naming.dht.stores.base import Store
 from hipgw.naming.dht.stores.database import Database
 from hipgw.naming.dht.stores.embedded import EmbeddedStore
 from hipgw.naming.dht.stores.opendht import OpenDhtStore
+from hipgw.protocol.effects import Effect, RegistrationChanged
+from hipgw.protocol.registration import ServiceType
 
 _log = logging.getLogger(__name__)
 
@@ -45,9 +48,10 @@ class DhtPart(NamingPart):
         self._around = services.around
         self._client = client
         self._gateway = _Gateway(services, dht) if dht.gateway else None
+        self._rendezvous = OwnRendezvousServers(services, private=dht.private_addresses)
         self._publisher: Publisher | None = None
         if dht.publish:
-            self._publisher = _publisher(services, dht, client, source)
+            self._publisher = _publisher(services, dht, client, source, self._rendezvous)
 
     async def start(self) -> None:
         """Publish, and serve; a gateway that cannot be is no reason not to be published."""
@@ -74,6 +78,45 @@ class DhtPart(NamingPart):
         """Publish the new ones."""
         if self._publisher is not None:
             self._publisher.changed(addresses)
+
+    def handle_event(self, event: Effect) -> None:
+        """Publish by which rendezvous servers this machine can be called."""
+        if isinstance(event, RegistrationChanged):
+            self._rendezvous.changed(event)
+            if self._publisher is not None:
+                self._publisher.changed(self._around.addresses())
+
+
+class OwnRendezvousServers:
+    """Where the servers are with which this machine is registered (RFC 8004, RFC 6537 §5)."""
+
+    def __init__(self, services: NamingServices, *, private: bool) -> None:
+        """*private*: also addresses that are not routed everywhere."""
+        self._services = services
+        self._private = private
+        self._hits: dict[IPv6Address, None] = {}
+
+    def changed(self, event: RegistrationChanged) -> None:
+        """Take note of a registration of this machine with a server."""
+        if event.registrar or event.reg_type != ServiceType.RENDEZVOUS:
+            return
+        if event.lifetime_s > 0:
+            self._hits[event.peer_hit] = None
+        else:
+            self._hits.pop(event.peer_hit, None)
+
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """Those that others can use, as the configuration or the association has them."""
+        found: dict[IPAddress, None] = {}
+        driver = self._services.driver
+        for hit in self._hits:
+            peer = self._services.around.directory.by_hit(hit)
+            if peer is not None and peer.addresses:
+                found.update(dict.fromkeys(peer.addresses))
+            elif driver is not None:
+                infos = driver.machine.associations(hit)
+                found.update((info.path.remote, None) for info in infos if info.path is not None)
+        return tuple(one for one in found if self._private or one.is_global)
 
 
 class _Gateway:
@@ -120,7 +163,11 @@ class _Gateway:
 
 
 def _publisher(
-    services: NamingServices, dht: DhtConfig, client: DhtClient, source: DhtSource
+    services: NamingServices,
+    dht: DhtConfig,
+    client: DhtClient,
+    source: DhtSource,
+    rendezvous: OwnRendezvousServers,
 ) -> Publisher:
     config = services.around.config
     return Publisher(
@@ -134,4 +181,5 @@ def _publisher(
             udp_port=config.hip.port,
         ),
         config.daemon.state_dir / "dht-published.json",
+        rendezvous.addresses,
     )

@@ -61,4 +61,6 @@ def hits_of(config: Config, entry: PeerConfig) -> tuple[IPv6Address, ...]:
 
 def is_sought(config: Config, entry: PeerConfig) -> bool:
     """Whether it is worth calling a peer without addresses, because somebody may know one."""
-    return SourceName.DNS in config.naming.order and "." in entry.name
+    order = config.naming.order
+    by_hit = config.dht is not None and SourceName.DHT in order
+    return by_hit or (SourceName.DNS in order and "." in entry.name)

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Mapping
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -24,6 +25,8 @@ from hipgw.naming.fleet.store import Store
 from hipgw.naming.peers import FLEET, Peer
 from hipgw.platform import privileges
 from hipgw.roles.endbox import EndboxRole
+
+_STATE_FILE = re.compile(r"[0-9a-f]{32}\.db(-wal|-shm|-journal)?")
 
 _log = logging.getLogger(__name__)
 
@@ -196,6 +199,12 @@ def _make_folder(file: Path, user: str) -> None:
     """Make the folder of a state file, for the user that the daemon becomes."""
     folder = file.parent
     try:
+        if folder.is_dir() and any(not _STATE_FILE.fullmatch(one.name) for one in folder.iterdir()):
+            # It will be that user's.
+            raise PlatformError(
+                f"{folder} has other files than those of fleets.",
+                hint="`fleet.state_dir` has to be a folder of its own.",
+            )
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.geteuid() == 0 and user != "root":
             ids = privileges.user_and_group(user)

@@ -8,6 +8,8 @@ from ipaddress import IPv6Address
 from pydantic import ValidationError
 
 from hipgw.config.schema import Config, PeerConfig
+from hipgw.daemon.frame_formats import frame_formats
+from hipgw.identity.esp_format import FrameFormat
 from hipgw.naming.fleet.entry import Entry
 
 _log = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ class FleetPeers:
             made[key] = peer = self._made[key] if key in self._made else self._peer(entry)
             if peer is not None:
                 added.append(peer)
-                if lan in entry.lans:
+                if lan in entry.lans and not self._is_static(peer):
                     members.add(entry.name)
         self._made = made
         added.sort(key=lambda peer: peer.name)
@@ -85,6 +87,10 @@ class FleetPeers:
         endbox = merged.endbox.model_copy(update={"peers": tuple(names)})
         return merged.model_copy(update={"endbox": endbox})
 
+    def _is_static(self, peer: PeerConfig) -> bool:
+        """Whether frames go to it by configured addresses only, which it has none of here."""
+        return FrameFormat.ETHERNET in frame_formats(self._config, peer)
+
     def _peer(self, entry: Entry) -> PeerConfig | None:
         if entry.name in self._names or self._hits & set(entry.hits):
             _note(entry, "the configuration of this machine has it, and goes first")
@@ -100,6 +106,8 @@ class FleetPeers:
         if not versions or not set(versions) <= self._spoken:
             _warn(entry, "it speaks a version of HIP that this machine does not")
             return None
+        if entry.lans and self._config.endbox is not None and self._is_static(peer):
+            _warn(entry, "what OpenHIP needs of a LAN cannot come from a directory: it is in none")
         return peer
 
 

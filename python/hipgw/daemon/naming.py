@@ -219,7 +219,12 @@ class NamingServices:
             return
         # A port that a NAT or a relay has lent is another's tomorrow.
         lasting = path.relay_to is None and path.remote_port == peer.port
-        if lasting or path.transport is Transport.RAW:
+        if not lasting and path.transport is not Transport.RAW:
+            return
+        if not peer.was_found and path.remote in self.finder.base(peer).addresses:
+            # Nothing that the configuration does not say.
+            self._last_known.forget(peer.hit)
+        else:
             self._last_known.note(peer, path.remote)
 
     def counters(self) -> dict[str, int]:

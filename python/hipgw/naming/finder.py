@@ -179,6 +179,10 @@ class PeerFinder:
         self._waiting[peer.hit] = [then]
         self._spawn(self._answer(peer.hit, self._refresh(peer), peer))
 
+    def base(self, peer: Peer) -> Peer:
+        """A peer as its source says it, without the places where it was found besides."""
+        return self._base.get(peer.hit, peer)
+
     # -- house-keeping -----------------------------------------------------------------------
 
     def expire(self) -> None:

@@ -59,6 +59,11 @@ class LastKnown:
             self._known.popitem(last=False)
         self._changed = True
 
+    def forget(self, hit: IPv6Address) -> None:
+        """Nothing has to be remembered of a peer any more."""
+        if self._known.pop(hit, None) is not None:
+            self._changed = True
+
     def save(self) -> None:
         """Write what has changed to the file."""
         if not self._changed:

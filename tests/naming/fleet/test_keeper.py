@@ -204,3 +204,15 @@ def test_of_two_directories_the_newest_counts(
 
     asyncio.run(run())
     assert "without a signed removal" in caplog.text
+
+
+def test_names_that_nobody_signed_are_not_remembered(tmp_path: Path) -> None:
+    async def run() -> None:
+        following = Following(tmp_path)
+        await following.take(batch(signed("a"), *({"name": f"x{n}"} for n in range(50))))
+        await following.take(batch({"name": "y"}, {**signed("a"), "port": 7}, whole=False))
+        assert following.followed.names == {"a"}
+        assert not following.keeper.missing
+        assert len(following.keeper.refusals) == 32
+
+    asyncio.run(run())

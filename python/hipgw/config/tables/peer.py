@@ -53,8 +53,8 @@ class PeerConfig(Table):
     addresses: Annotated[tuple[Address, ...], NoRepeats] = Field(
         default=(),
         max_length=16,
-        description="Where it is found, the preferred address first. Without any, this machine "
-        "waits to be called.",
+        description="Where it is found, the preferred address first. Without any, it is looked up, "
+        "or this machine waits to be called; see docs/naming.md.",
     )
     transport: Transport | None = Field(
         default=None, description="How it is reached; default: `hip.transport`."

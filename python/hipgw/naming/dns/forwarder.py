@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -105,8 +106,7 @@ class UdpForwarder:
         self._preferred = 0
         """The server that is asked first: the last one that answered when others did not."""
         self._pending = 0
-        self._random = b""
-        self._random_at = 0
+        self._random: list[int] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tick: asyncio.TimerHandle | None = None
 
@@ -163,8 +163,12 @@ class UdpForwarder:
         while pending.attempt < _ROUNDS * len(self._servers):
             server = (self._preferred + pending.attempt) % len(self._servers)
             try:
-                port = self._port_of(server)
-                number = self._free_id(port)
+                # Both of one draw: which socket, and the transaction id.
+                draw = self._draw()
+                port = self._port_of(server, draw)
+                number = draw & 0xFFFF
+                while number in port.pending:
+                    number = (number + 1) & 0xFFFF
                 # Sending may find that an earlier query was refused; one more try tells.
                 message = number.to_bytes(2, "big") + pending.query[2:]
                 try:
@@ -181,13 +185,13 @@ class UdpForwarder:
         self.statistics.failed += 1
         self._reply(pending.client, server_failure(pending.query))
 
-    def _port_of(self, server: int) -> _Port:
+    def _port_of(self, server: int, draw: int) -> _Port:
         ports = self._ports[server]
         if len(ports) < _SOCKETS:
             port = self._open(server)
             ports.append(port)
             return port
-        place = self._random_number() % _SOCKETS
+        place = (draw >> 16) % _SOCKETS
         port = ports[place]
         port.left -= 1
         if port.left <= 0:
@@ -210,20 +214,11 @@ class UdpForwarder:
         self._loop.add_reader(sock.fileno(), self._readable, port)
         return port
 
-    def _free_id(self, port: _Port) -> int:
-        number = self._random_number()
-        while number in port.pending:
-            number = (number + 1) & 0xFFFF
-        return number
-
-    def _random_number(self) -> int:
-        """16 bits from the kernel, fetched some thousand at a time."""
-        at = self._random_at
-        if at >= len(self._random):
-            self._random = os.urandom(8192)
-            at = 0
-        self._random_at = at + 2
-        return self._random[at] << 8 | self._random[at + 1]
+    def _draw(self) -> int:
+        """32 bits from the kernel, fetched some thousand at a time."""
+        if not self._random:
+            self._random = list(struct.unpack("1024I", os.urandom(4096)))
+        return self._random.pop()
 
     # -- from servers ----------------------------------------------------------------------------
 

@@ -100,7 +100,7 @@ class Interceptor:
         self._listening.close()
 
     def _readable(self) -> None:
-        receive = self._udp.recvfrom
+        receive, suffix, known = self._udp.recvfrom, self._suffix, self._known
         for n in range(self._batch):
             try:
                 data, client = receive(MESSAGE_MAX)
@@ -110,9 +110,10 @@ class Interceptor:
             except OSError as error:
                 _packet_log.warning("cannot receive DNS queries: %s", error.strerror)
                 return
-            if not is_query(data) or not self._allowed(client[0]):
+            # Each call counts here: what can be told without is told first.
+            if not is_query(data) or not (known.get(client[0]) or self._allowed(client[0])):
                 continue
-            if asks_below(data, self._suffix):
+            if suffix in data.lower() and asks_below(data, suffix):
                 self._look_up(data, client)
             else:
                 self._forwarder.forward(data, client)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from hipgw.errors import NamingError
 from hipgw.logs import packet_path_logger
-from hipgw.naming.fleet.book import Book, Verdict
-from hipgw.naming.fleet.directory import Batch, Directory
+from hipgw.naming.fleet.book import Book, Judgement, Verdict
+from hipgw.naming.fleet.directory import Batch, Directory, Offered
 from hipgw.naming.fleet.entry import Entry
 from hipgw.naming.fleet.store import Store
 
@@ -56,7 +56,7 @@ class Followed:
     trouble: str = ""
     """Why it cannot be reached."""
     names: set[str] = field(default_factory=set)
-    """Of the entries that it has, as they say themselves."""
+    """Of the entries that it has, of those that are known."""
 
 
 class FleetKeeper:
@@ -145,18 +145,17 @@ class FleetKeeper:
     async def _judge(self, batch: Batch, source: Followed) -> None:
         taken: list[Entry] = []
         seen: set[str] = set()
-        for number, offered in enumerate(batch.entries):
-            if offered.table is None:
-                self._refused("?", offered.where, "it is no table")
-                continue
-            judgement = self.book.offer(offered.table)
-            seen.add(judgement.name)
-            if judgement.entry is not None:
-                taken.append(judgement.entry)
-            elif judgement.verdict is Verdict.REFUSED:
-                self._refused(judgement.name, offered.where, judgement.reason)
-            if number % _AT_ONCE == _AT_ONCE - 1:
-                await asyncio.sleep(0)
+        for first in range(0, len(batch.entries), _AT_ONCE):
+            began, refused = time.monotonic(), False
+            for offered in batch.entries[first : first + _AT_ONCE]:
+                judgement = self._offer(offered)
+                if judgement.entry is not None:
+                    taken.append(judgement.entry)
+                refused = refused or judgement.verdict is Verdict.REFUSED
+                if self.book.get(judgement.name) is not None:
+                    seen.add(judgement.name)
+            # Whoever has the directory can offer nonsense without end, but not keep this busy.
+            await asyncio.sleep(_REST * (time.monotonic() - began) if refused else 0)
         source.names = seen if batch.whole else (source.names | seen).difference(batch.gone)
         source.read_at = self._clock()
         if taken:
@@ -167,6 +166,15 @@ class FleetKeeper:
                 _log.warning("what is known of the fleet cannot be kept: %s", error)
             self._changed.set()
         self._note_missing()
+
+    def _offer(self, offered: Offered) -> Judgement:
+        if offered.table is None:
+            judgement = Judgement(Verdict.REFUSED, "?", "it is no table")
+        else:
+            judgement = self.book.offer(offered.table)
+        if judgement.verdict is Verdict.REFUSED:
+            self._refused(judgement.name, offered.where, judgement.reason)
+        return judgement
 
     async def _follow(self, source: Followed) -> None:
         delay_s = RETRY_MIN_S

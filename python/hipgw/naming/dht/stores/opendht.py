@@ -106,7 +106,8 @@ class OpenDhtStore:
                 raise
             found, others = [], []
         removals += others
-        every = {(one.value_hash, one.secret_hash): one for one in (*found, *own)}.values()
+        # The own ones first: at equal age they are the ones that came last.
+        every = {(one.value_hash, one.secret_hash): one for one in (*own, *found)}.values()
         left = [one for one in every if not any(_removes(gone, one) for gone in removals)]
         removed = sorted((one.value for one in removals), key=peek_sequence, reverse=True)
         if application == ADDRESS_APPLICATION:
@@ -219,7 +220,9 @@ def _newest(key: bytes, found: Sequence[Stored], removed: Sequence[bytes]) -> li
 
     One that is older than a *removed* one is none: its owner has said something else since.
     """
-    ordered = sorted(found, key=lambda one: peek_sequence(one.value), reverse=True)
+    # Of a host that does not count, the one that lives longest was put last: OpenHIP asks for the
+    # same time with each.
+    ordered = sorted(found, key=lambda one: (peek_sequence(one.value), one.expires), reverse=True)
     for one in ordered[:_VERIFIED_MAX]:
         if _is_good(key, one.value):
             later = (value for value in removed if peek_sequence(value) > peek_sequence(one.value))
