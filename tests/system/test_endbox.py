@@ -5,11 +5,13 @@ import re
 import socket
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from hipgw.lab import Lab, read_pcap, wait_until
 from hipgw.lab.topologies import Family, GatewayNetwork, TransportName, endbox_pair, endbox_triangle
@@ -196,9 +198,10 @@ def test_a_crashed_peer_that_cannot_call_back_is_called_again(lab: Lab) -> None:
     """The other side has no address for it: only unanswered traffic tells that it is gone."""
     network = endbox_pair(lab)
     one, two = network.sites
-    text = two.daemon.config_file.read_text()
-    silent = [line for line in text.splitlines() if not line.startswith("addresses")]
-    two.daemon.config_file.write_text("\n".join(silent))
+    tables = tomllib.loads(two.daemon.config_file.read_text())
+    for peer in tables["peer"]:
+        del peer["addresses"]
+    two.daemon.config_file.write_text(tomli_w.dumps(tables))
     network.start()
     assert one.lan.ping(two.lan4).received == 1
     two.daemon.restart(crash=True)

@@ -240,8 +240,6 @@ def test_a_file_moves_a_peer_between_lans(lab: Lab) -> None:
     operator.add(two, "--refused", known=True)
     logged(one, "association closed", "the fleet's operator keeps it out")
     wait_until(lambda: not by_hit(one, two) and not by_hit(two, one), SEEN_S)
-    # Where it was last is known still, but it is not called there.
-    logged(one, "no association", "it is kept out")
     status = one.daemon.request("fleet")
     assert (status["lan"], status["entries"]) == ("plant", 2)
     assert status["directories"][0]["reached"]

@@ -452,7 +452,7 @@ class ControlService:
             "source": None,
             "transport": Transport.UDP.value,
             "roles": [],
-            "state": info.state.value if info else State.UNASSOCIATED.value,
+            "state": (info.state if info else self._state_at_rest(hit)).value,
             "path": _optional_path(info.path) if info else None,
             "established_s": None if since is None else time.monotonic() - since,
             "rtt_s": self._rtts.get(hit),
@@ -460,6 +460,10 @@ class ControlService:
             "next_attempt_s": self._driver.retry_in(hit),
             "last_failure": self._failures.get(hit),
         }
+
+    def _state_at_rest(self, hit: IPv6Address) -> State:
+        """Of somebody without an association that is looked after: it may be a silent client."""
+        return State.ESTABLISHED if self._driver.machine.is_up(hit) else State.UNASSOCIATED
 
     def _sa(self, entry: SecurityAssociation) -> SaAnswer:
         return {

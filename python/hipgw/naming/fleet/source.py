@@ -18,20 +18,29 @@ class FleetSource:
     def __init__(self, valid: Callable[[], Mapping[str, Entry]]) -> None:
         """*valid* gives the entries in force by name."""
         self._valid = valid
+        self._indexed: Mapping[str, Entry] | None = None
+        self._by_name: dict[str, Entry] = {}
+        self._by_hit: dict[IPv6Address, Entry] = {}
 
     async def by_name(self, name: str) -> Sequence[Found]:
         """The machine with this name; case does not matter, as in the DNS."""
-        entries = self._valid()
-        entry = entries.get(name)
-        if entry is None:
-            lower = name.lower()
-            entry = next((one for one in entries.values() if one.name.lower() == lower), None)
-        return () if entry is None or not entry.accept else (self._found(entry),)
+        self._index()
+        return self._answer(self._valid().get(name) or self._by_name.get(name.lower()))
 
     async def by_hit(self, hit: IPv6Address) -> Sequence[Found]:
         """The machine with this HIT."""
-        entries = self._valid().values()
-        return tuple(self._found(one) for one in entries if hit in one.hits and one.accept)
+        self._index()
+        return self._answer(self._by_hit.get(hit))
+
+    def _index(self) -> None:
+        entries = self._valid()
+        if entries is not self._indexed:
+            self._indexed = entries
+            self._by_name = {entry.name.lower(): entry for entry in entries.values()}
+            self._by_hit = {hit: entry for entry in entries.values() for hit in entry.hits}
+
+    def _answer(self, entry: Entry | None) -> Sequence[Found]:
+        return () if entry is None or not entry.accept else (self._found(entry),)
 
     def _found(self, entry: Entry) -> Found:
         transport = entry.table.get("transport")
