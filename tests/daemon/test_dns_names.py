@@ -5,20 +5,11 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from hipgw.config.load import load
+from daemon.made_services import OWN, OWN_LSI, made_services
 from hipgw.config.tables.dns import DnsConfig
 from hipgw.daemon.dns import InterceptorPart, SystemServers
-from hipgw.daemon.membership import Membership
-from hipgw.daemon.naming import NamingServices, Surroundings
-from hipgw.identity.host_identity import LocalIdentity
-from hipgw.identity.lsi import LsiTable
-from hipgw.naming.peers import PeerDirectory
 from hipgw.naming.sources import Found, Provenance
-from hipgw.platform.journal import Journal
 from naming_sources import HIT, OTHER, configured
-
-OWN = LocalIdentity.generate("ed25519")
-OWN_LSI = IPv4Address("1.0.0.1")
 
 
 class Dns:
@@ -36,30 +27,11 @@ class Dns:
 
 
 def answering(folder: Path, *names: tuple[IPv6Address, str]) -> InterceptorPart:
-    (folder / "key.pem").write_text("a key")
-    file = folder / "hipgw.toml"
-    file.write_text(f'[identity]\nkey_file = "key.pem"\n[host]\n[daemon]\nstate_dir = "{folder}"\n')
-    config = load(file)
-    lsis = LsiTable()
     peers = [
         replace(configured(hit, name, "192.0.2.1"), lsi=IPv4Address(f"1.0.0.{index + 2}"))
         for index, (hit, name) in enumerate(names)
     ]
-    for peer in peers:
-        lsis.assign(peer.hit, peer.lsi)
-    services = NamingServices(
-        Surroundings(
-            config=config,
-            config_file=file,
-            identities=(OWN,),
-            directory=PeerDirectory(peers, lsis),
-            own_lsi=OWN_LSI,
-            journal=Journal(folder),
-            roles=(),
-            membership=Membership(config, [OWN.hit]),
-            addresses=lambda: (),
-        )
-    )
+    services = made_services(folder, peers=peers)
     services.resolver.add(Dns())
     table = DnsConfig()
     return InterceptorPart(services, table, "hip0", SystemServers(table))
