@@ -173,7 +173,8 @@ async def test_a_server_that_was_silent_is_asked_last_the_next_time() -> None:
 def test_nothing_is_loaded_for_names_beyond_ascii() -> None:
     """The daemon may not be able to any more, once it is another user."""
     program = (
-        "import sys, dns.name; import hipgw.naming.dns.preload; before = set(sys.modules);"
+        "import sys, dns.name; from hipgw.naming.dns.preload import preload; preload();"
+        "before = set(sys.modules);"
         "dns.name.from_text('m\u00fcnchen.example'); print(sorted(set(sys.modules) - before))"
     )
     ran = subprocess.run(
