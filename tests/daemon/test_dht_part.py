@@ -30,7 +30,7 @@ async def test_a_port_that_is_taken_at_first(
         assert "there is no DHT gateway" in caplog.text
         await asyncio.sleep(0.2)
         other.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while "is there now" not in caplog.text:
                 caplog.set_level("INFO")
                 await asyncio.sleep(0.02)

@@ -105,7 +105,7 @@ async def name_server(records: Records) -> AsyncIterator[NameServer]:
 
 
 async def ask_udp(
-    data: bytes, server: NameServer, *, timeout_s: float = 5.0, source: str = ADDRESS
+    data: bytes, server: NameServer, *, timeout_s: float = 30.0, source: str = ADDRESS
 ) -> bytes:
     """Send a query and return the answer to it."""
     loop = asyncio.get_running_loop()
@@ -135,7 +135,7 @@ async def ask_tcp(queries: list[bytes], server: NameServer) -> list[bytes]:
         writer.write(len(data).to_bytes(2, "big") + data)
     answers = []
     for _ in queries:
-        length = int.from_bytes(await asyncio.wait_for(reader.readexactly(2), 5.0), "big")
+        length = int.from_bytes(await asyncio.wait_for(reader.readexactly(2), 30.0), "big")
         answers.append(await reader.readexactly(length))
     writer.close()
     return answers

@@ -242,7 +242,7 @@ async def test_many_values_are_put_together() -> None:
         assert len(await client.get(one, name_key("a"), NAME_APPLICATION)) == 16
 
 
-async def say(server: Server, data: bytes, *, wait_s: float = 5.0) -> bytes:
+async def say(server: Server, data: bytes, *, wait_s: float = 30.0) -> bytes:
     reader, writer = await asyncio.open_connection(str(server.address), server.port)
     try:
         writer.write(data)

@@ -64,7 +64,7 @@ class Following:
         self.told.append(set(entries))
 
     async def until(self, names: set[str]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not self.told or self.told[-1] != names:
                 await asyncio.sleep(0.005)
 
