@@ -8,7 +8,7 @@ import pytest
 
 from hipgw.lab import Lab
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 
 HIPGW = [sys.executable, "-m", "hipgw.cli.main"]
 

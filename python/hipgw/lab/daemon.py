@@ -1,6 +1,7 @@
 """A hipgw daemon on a host of a lab: its key, its configuration, its process."""
 
 import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from ipaddress import IPv6Address
@@ -73,6 +74,13 @@ class HipgwDaemon:
         if peers:
             complete["peer"] = list(peers)
         self.config_file.write_text(tomli_w.dumps(complete))
+
+    def wait_to_be_called(self) -> None:
+        """Take the addresses of all peers out of hipgw.toml."""
+        tables = tomllib.loads(self.config_file.read_text())
+        for peer in tables.get("peer", ()):
+            peer.pop("addresses", None)
+        self.config_file.write_text(tomli_w.dumps(tables))
 
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until it answers on its control socket."""

@@ -142,9 +142,7 @@ def _associate(network: GatewayNetwork, story: Story) -> None:
     story.step = "base exchange: I1, R1 (a puzzle), I2 (its solution), R2"
     caller, called = network.sites
     # One calls and one is called, so that the exchange is seen once and whole.
-    text = called.daemon.config_file.read_text()
-    waiting = "\n".join(line for line in text.splitlines() if not line.startswith("addresses"))
-    called.daemon.config_file.write_text(waiting + "\n")
+    called.daemon.wait_to_be_called()
     called.daemon.start()
     watcher = _Watcher(network, story)
     watcher.start()
