@@ -114,9 +114,9 @@ class DhKeyPair(ABC):
         """
 
     @property
+    @abstractmethod
     def private(self) -> bytes:
         """What `generate` makes this key pair of, if its `random` yields it."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"<DhKeyPair {self.group.label}>"

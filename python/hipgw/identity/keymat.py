@@ -54,13 +54,13 @@ class AnyKeymat(ABC):
         return self._material[index:end]
 
     @property
+    @abstractmethod
     def secret(self) -> bytes:
         """What everything is expanded from, to be kept as carefully as the keys."""
-        raise NotImplementedError
 
+    @abstractmethod
     def resumed(self, secret: bytes, index: int) -> Self:
         """Make it the keying material of a `secret` that was kept; returns itself."""
-        raise NotImplementedError
 
     @abstractmethod
     def _expand(self, length: int) -> bytes:

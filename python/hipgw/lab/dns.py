@@ -4,6 +4,7 @@ import base64
 import os
 import re
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +63,7 @@ class UpdateKey:
         return path
 
 
-class NameServerProgram:
+class NameServerProgram(ABC):
     """What both servers have in common."""
 
     program = ""
@@ -100,13 +101,13 @@ class NameServerProgram:
         """Where a zone's records are."""
         return self.directory / f"{zone.name}.zone"
 
+    @abstractmethod
     def configuration(self) -> str:
         """The text of its configuration."""
-        raise NotImplementedError
 
+    @abstractmethod
     def command(self, configuration: Path) -> list[str | Path]:
         """How it is started in the foreground."""
-        raise NotImplementedError
 
     def dig(self, *arguments: str) -> str:
         """What `dig` prints when this server is asked, from its own host."""
