@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from ipaddress import IPv6Address
+from typing import Self
 from unittest.mock import patch
 
 from hipgw.errors import IdentityError, LocalProtocolError
@@ -142,6 +143,14 @@ class RecordedKeymat(AnyKeymat):
     def __init__(self, material: bytes) -> None:
         super().__init__(SHA1, len(material))
         self._material = material
+
+    @property
+    def secret(self) -> bytes:
+        return self._material
+
+    def resumed(self, secret: bytes, index: int) -> Self:
+        self._material, self.index = secret, index
+        return self
 
     def _expand(self, length: int) -> bytes:
         return self._material
