@@ -290,6 +290,7 @@ class Engine:
         replay_window: int = 8192,
         interface: int = 0,
         verified: bool = True,
+        wire_spi: int = 0,
         esn: bool = True,
         icv_length: int | None = None,
         null_iv: bool = False,
@@ -308,6 +309,8 @@ class Engine:
         `path_mtu` (576 to 65535) counts from the outer IP header and is for outbound ones, as is
         `interface`, the index of the one to send by, 0 for where the routing table leads. If the
         peer is not `verified` to be there, it gets no more than its credit (RFC 8046 §5.6).
+        `wire_spi` stands in the place of the SPI in packets sent, whose ICV is over the SPI, as for
+        peers behind a mobile router; 0 is none.
         `replay_window` (packets) is for inbound ones.
         """
     def move_sa(
@@ -323,6 +326,7 @@ class Engine:
         path_mtu: int = 1500,
         interface: int = 0,
         verified: bool = True,
+        wire_spi: int = 0,
     ) -> None:
         """Send the packets of an outbound security association along another path; see `add_sa`."""
     def remove_sa(self, *, direction: Literal["in", "out"], spi: int, peer_hit: bytes) -> None:
