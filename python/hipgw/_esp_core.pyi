@@ -290,6 +290,7 @@ class Engine:
         replay_window: int = 8192,
         interface: int = 0,
         verified: bool = True,
+        wire_spi: int = 0,
         esn: bool = True,
         icv_length: int | None = None,
         null_iv: bool = False,
@@ -308,6 +309,8 @@ class Engine:
         `path_mtu` (576 to 65535) counts from the outer IP header and is for outbound ones, as is
         `interface`, the index of the one to send by, 0 for where the routing table leads. If the
         peer is not `verified` to be there, it gets no more than its credit (RFC 8046 §5.6).
+        `wire_spi` stands in the place of the SPI in packets sent, whose ICV is over the SPI, as for
+        peers behind a mobile router; 0 is none.
         `replay_window` (packets) is for inbound ones.
         """
     def move_sa(
@@ -323,6 +326,7 @@ class Engine:
         path_mtu: int = 1500,
         interface: int = 0,
         verified: bool = True,
+        wire_spi: int = 0,
     ) -> None:
         """Send the packets of an outbound security association along another path; see `add_sa`."""
     def remove_sa(self, *, direction: Literal["in", "out"], spi: int, peer_hit: bytes) -> None:
@@ -336,3 +340,61 @@ class Engine:
     def mac_table(self, segment: int) -> list[MacEntry]: ...
     def flush_macs(self, segment: int, peer_hit: bytes | None = None) -> int: ...
     def statistics(self) -> EngineStatistics: ...
+
+@final
+class SpinatBatch:
+    """IP packets that are rewritten together; for tests and measurements."""
+    def __new__(cls, packets: list[bytes]) -> SpinatBatch: ...
+    def reset(self) -> None:
+        """Make the packets what they were at first."""
+    def packets(self) -> list[bytes]: ...
+    def verdicts(self) -> list[str]:
+        """Of each: "rewritten", "control", "unknown", "fragment", "malformed" or "no_room"."""
+
+@final
+class Spinat:
+    """The ways of the ESP that a mobile router rewrites; at most `capacity` of them.
+
+    A way is one SPI in one direction. Addresses have 4 or 16 octets; ports are 0 without UDP.
+    """
+    def __new__(cls, capacity: int) -> Spinat: ...
+    def __len__(self) -> int: ...
+    def memory(self) -> int:
+        """Octets set aside; does not change."""
+    def insert(
+        self,
+        *,
+        spi: int,
+        correspondent: bytes | None = None,
+        client: bytes | None = None,
+        source: bytes,
+        destination: bytes,
+        source_port: int = 0,
+        destination_port: int = 0,
+        new_spi: int,
+        now_s: int,
+    ) -> int:
+        """Enter a way; returns its name. Raises DataPlaneError if it is refused.
+
+        From a client: `client` and `correspondent` are the addresses of its packets. From a
+        correspondent that uses the public SPI neither is given, from others `correspondent`.
+        """
+    def aim(
+        self,
+        way: int,
+        *,
+        source: bytes,
+        destination: bytes,
+        source_port: int = 0,
+        destination_port: int = 0,
+        new_spi: int,
+    ) -> bool:
+        """Change what packets become; False if there is no such way."""
+    def remove(self, way: int) -> tuple[int, int, int] | None:
+        """Forget a way; returns its `counts`."""
+    def counts(self, way: int) -> tuple[int, int, int] | None:
+        """Packets, octets of ESP, and `now_s` of the last packet."""
+    def idle(self, *, now_s: int, idle_s: int) -> list[int]:
+        """The ways that nothing has passed for so long."""
+    def rewrite(self, batch: SpinatBatch, *, inward: bool, now_s: int) -> int:
+        """Rewrite packets for the other side, with the GIL released; returns how many are to go."""

@@ -20,6 +20,7 @@ pub mod packet;
 pub mod puzzle;
 pub mod replay;
 pub mod spi_table;
+pub mod spinat;
 pub mod stages;
 pub mod stats;
 pub mod suite;

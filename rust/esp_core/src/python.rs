@@ -1,6 +1,7 @@
 //! The Python module `hipgw._esp_core`: with its folder, the only part that knows PyO3.
 
 mod engine;
+mod spinat;
 
 use std::time::{Duration, Instant};
 
@@ -89,6 +90,7 @@ pub(crate) mod _esp_core {
     #[pymodule_export]
     use super::{
         engine::{capabilities, Engine},
+        spinat::{Spinat, SpinatBatch},
         PuzzleSolver,
     };
 

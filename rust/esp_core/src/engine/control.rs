@@ -110,6 +110,7 @@ impl Inner {
             room: path.mtu - ip - udp,
             overhead: ip + udp,
             verified: path.verified,
+            wire_spi: path.wire_spi,
         })
     }
 

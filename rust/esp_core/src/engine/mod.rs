@@ -98,6 +98,9 @@ pub struct SaPath {
     /// Whether the peer has been proven to be there. If not, no more is sent there than the peer has
     /// credit for (RFC 8046 §5.6).
     pub verified: bool,
+    /// What the peer's mobile router knows its packets by; written in the place of the SPI when the
+    /// ICV has been computed (draft-melen-spinat-01 §4.2). 0 where there is none. For sending.
+    pub wire_spi: u32,
 }
 
 /// How the packets of a security association look, beside what its suite says.

@@ -26,6 +26,8 @@ pub(super) struct OutboundPath {
     pub overhead: usize,
     /// The peer has been proven to be there; else it needs credit (RFC 8046 §5.6).
     pub verified: bool,
+    /// As in `SaPath`.
+    pub wire_spi: u32,
 }
 
 /// One outbound security association. Belongs to the sending thread.
@@ -160,6 +162,11 @@ impl OutboundSa {
         self.sealer
             .seal_batch(&mut packets)
             .map_err(|_| DropReason::SealFailed)?;
+        if self.path.wire_spi != 0 {
+            for packet in &mut packets {
+                packet.buf[..4].copy_from_slice(&self.path.wire_spi.to_be_bytes());
+            }
+        }
         self.counters.packets(N, octets, sequence - 1, now_ms);
         Ok(())
     }
@@ -392,6 +399,7 @@ mod tests {
             room: 1472,
             overhead: 28,
             verified: true,
+            wire_spi: 0,
         };
         let parameters = SaParameters {
             direction: Direction::Out,
@@ -410,6 +418,7 @@ mod tests {
                 mtu: 1500,
                 interface: 0,
                 verified: true,
+                wire_spi: 0,
             },
             segment: 0,
             replay_window: 64,
@@ -503,6 +512,34 @@ mod tests {
         peer.credit.earn(1, 0);
         other.seal(97, [(&mut a, 100)], 0).unwrap();
         assert_eq!(other.seal(97, [(&mut a, 0)], 0), Err(DropReason::NoCredit));
+    }
+
+    #[test]
+    fn the_icv_is_over_the_spi_of_its_own() {
+        for suite in [Suite::AesGcm16, Suite::Aes128CbcSha256, Suite::NullSha256] {
+            let peer = peer(0, 1);
+            let seal = |wire_spi| {
+                let mut sa = sa_of(&peer, 300, None, suite, PacketForm::default());
+                let path = OutboundPath {
+                    wire_spi,
+                    ..sa.path().clone()
+                };
+                sa.set_path(path);
+                let (mut a, mut b) = ([0; 200], [0; 200]);
+                sa.seal(97, [(&mut a, 100), (&mut b, 100)], 0).unwrap();
+                let len = sa.sealed_len(100);
+                [a, b].map(|packet| packet[..len].to_vec())
+            };
+            let (own, put) = (seal(0), seal(0x1234_5678));
+            for (own, mut put) in own.into_iter().zip(put) {
+                assert_eq!(own[..4], 300u32.to_be_bytes());
+                assert_eq!(put[..4], [0x12, 0x34, 0x56, 0x78]);
+                put[..4].copy_from_slice(&own[..4]);
+                if suite != Suite::Aes128CbcSha256 {
+                    assert_eq!(put, own, "the router puts the SPI back");
+                }
+            }
+        }
     }
 
     #[test]

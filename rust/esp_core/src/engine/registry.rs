@@ -265,6 +265,7 @@ mod tests {
                 mtu: 1500,
                 interface: 0,
                 verified: true,
+                wire_spi: 0,
             },
             segment: 0,
             replay_window: 64,

@@ -38,7 +38,7 @@ impl From<EngineError> for PyErr {
     }
 }
 
-fn refuse<T>(what: impl Into<String>) -> PyResult<T> {
+pub(super) fn refuse<T>(what: impl Into<String>) -> PyResult<T> {
     Err(DataPlaneError::new_err(what.into()))
 }
 
@@ -329,8 +329,8 @@ impl Engine {
     #[pyo3(signature = (
         *, direction, spi, suite, encryption_key, authentication_key, local_hit, peer_hit, local,
         remote, udp, local_port, remote_port, segment = 0, path_mtu = 1500, replay_window = 8192,
-        interface = 0, verified = true, esn = true, icv_length = None, null_iv = false,
-        alignment = None, frames = "etherip-fragments", replay = true,
+        interface = 0, verified = true, wire_spi = 0, esn = true, icv_length = None,
+        null_iv = false, alignment = None, frames = "etherip-fragments", replay = true,
         begins_by_lsi = false
     ))]
     #[allow(clippy::too_many_arguments)]
@@ -353,6 +353,7 @@ impl Engine {
         replay_window: u32,
         interface: u32,
         verified: bool,
+        wire_spi: u32,
         esn: bool,
         icv_length: Option<usize>,
         null_iv: bool,
@@ -364,6 +365,7 @@ impl Engine {
         let path = SaPath {
             interface,
             verified,
+            wire_spi,
             ..path(local, remote, udp, (local_port, remote_port), path_mtu)?
         };
         let Some(framing) = Framing::from_name(frames) else {
@@ -396,7 +398,7 @@ impl Engine {
 
     #[pyo3(signature = (
         *, spi, peer_hit, local, remote, udp, local_port, remote_port, path_mtu = 1500,
-        interface = 0, verified = true
+        interface = 0, verified = true, wire_spi = 0
     ))]
     #[allow(clippy::too_many_arguments)]
     fn move_sa(
@@ -411,10 +413,12 @@ impl Engine {
         path_mtu: usize,
         interface: u32,
         verified: bool,
+        wire_spi: u32,
     ) -> PyResult<()> {
         let path = SaPath {
             interface,
             verified,
+            wire_spi,
             ..path(local, remote, udp, (local_port, remote_port), path_mtu)?
         };
         Ok(self.0.move_sa(spi, hit(peer_hit)?, &path)?)
@@ -626,6 +630,7 @@ fn path(
         mtu,
         interface: 0,
         verified: true,
+        wire_spi: 0,
     })
 }
 
@@ -668,7 +673,7 @@ fn lsi(octets: &[u8]) -> PyResult<Lsi> {
         .or_else(|_| refuse(format!("an LSI has 4 octets, not {}", octets.len())))
 }
 
-fn address(octets: &[u8]) -> PyResult<IpAddr> {
+pub(super) fn address(octets: &[u8]) -> PyResult<IpAddr> {
     if let Ok(v4) = <[u8; 4]>::try_from(octets) {
         return Ok(Ipv4Addr::from(v4).into());
     }

@@ -7,6 +7,7 @@
 pub mod address;
 pub mod control_message;
 pub mod fd;
+pub mod memory;
 pub mod poll;
 pub mod receive;
 pub mod schedule;

@@ -157,6 +157,7 @@ impl Node {
             mtu,
             interface: 0,
             verified: true,
+            wire_spi: 0,
         }
     }
 

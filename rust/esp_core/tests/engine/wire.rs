@@ -478,6 +478,7 @@ fn what_cannot_be_used_is_refused() {
         mtu,
         interface: 0,
         verified: true,
+        wire_spi: 0,
     };
     let refused = |path: &SaPath, expected: &str| {
         let error = node.engine.move_sa(300, hit(2), path).unwrap_err();
