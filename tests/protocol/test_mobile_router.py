@@ -8,6 +8,7 @@ import pytest
 from hipgw.protocol.effects import Direction, ForwardHip
 from hipgw.protocol.mobile_router.transit import Place, Transit
 from hipgw.protocol.path import Path, Transport
+from hipgw.protocol.registration import ServiceType
 from hipgw.protocol.states import State
 from hipgw.wire.packet import PacketType
 from hipgw.wire.parameters import (
@@ -198,6 +199,51 @@ def test_a_client_that_leaves_the_router_goes_on() -> None:
     network.readdress(client, ELSEWHERE)
     network.run(3.0)
     assert peer.path_to(client).remote == ip_address(ELSEWHERE)
+    both_ways(network, client, peer)
+
+
+def test_a_client_goes_over_to_another_router() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    second = network.router("second", "10.2.0.1", [ELSEWHERE], 5)
+    network.where.pop(client.address)
+    network.where[ip_address("10.2.0.10")] = "second"
+    network.readdress(client, "10.2.0.10")
+    effects = client.machine.register(second.hit, [ServiceType.MOBILE_ROUTER], 300.0, network.now)
+    network.perform(client, effects)
+    network.connect(client, second)
+    network.run(5.0)
+    assert peer.path_to(client).remote == ip_address(ELSEWHERE)
+    both_ways(network, client, peer)
+    network.move(second, [THERE])
+    network.run(2.0)
+    assert peer.path_to(client).remote == ip_address(THERE)
+    assert updates(network, AuthTicket)
+    both_ways(network, client, peer)
+    # What the first one still has is revoked by the ticket of the second.
+    assert "bad_ticket" not in peer.drops()
+    network.move(router, ["203.0.113.66"])
+    network.run(2.0)
+    assert peer.drops()["bad_ticket"]
+    assert peer.path_to(client).remote == ip_address(THERE)
+
+
+def test_a_router_that_has_forgotten_all_is_told_by_its_clients() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    network.routers.pop("router")
+    router = network.router("router", ROUTER, [HERE], 1)
+    assert not network.esp(peer, client)
+    network.perform(client, client.machine.ping(peer.hit, network.now)[1])
+    network.run(0.2)
+    assert router.drops()["not_relayed"], "while it does not know the client"
+    network.perform(client, client.machine.close(router.hit, network.now))
+    network.run(40.0)
+    network.connect(client, router)
+    network.run(15.0)
+    both_ways(network, client, peer)
+    network.move(router, [THERE])
+    network.run(2.0)
     both_ways(network, client, peer)
 
 

@@ -42,9 +42,17 @@ def lend_key(core: "Core", session: Session) -> None:
 
 
 def registered(core: "Core", router: Association, now: float) -> None:
-    """A router has taken this host as a client: give it tickets for all correspondents."""
+    """A router has taken this host as a client, which may have associations already.
+
+    The router learns of these by an UPDATE, and then gets tickets for them.
+    """
     for association in list(core.associations.values()):
-        _give(core, router, association, now)
+        if association is not router and association.peer_hit not in core.mobile_routers:
+            _resume(core, association, now)
+            if association.session is not None:
+                # A ticket of its own, which revokes those of routers before.
+                association.session.ticket_renew_at = None
+            _give(core, router, association, now)
 
 
 def met(core: "Core", association: Association, now: float) -> None:
@@ -79,6 +87,26 @@ def untold(
         association = core.associations.get((router.local_hit, hit))
         if association is not None and association is not router and association.state in _UP:
             _announce(core, association, address, now)
+
+
+def _resume(core: "Core", association: Association, now: float) -> None:
+    session, path, mobility = association.session, association.path, association.mobility
+    if session is None or path is None or association.state not in _UP:
+        return
+    if mobility.announcement is not None:
+        update_tasks.send_again(core, association, mobility.announcement, path)
+    elif not (session.compat.bare_updates or session.compat.moves_with_rekey):
+        spi = session.inbound_spi
+        update_tasks.begin(
+            core,
+            association,
+            session,
+            [EspInfo(session.keymat.index, spi, spi)],
+            [path],
+            now,
+            acknowledged=update_tasks.ignore,
+            abandoned=update_tasks.ignore,
+        )
 
 
 def _announce(core: "Core", association: Association, address: IPAddress, now: float) -> None:

@@ -26,13 +26,14 @@ class Ticket:
 class Proxy:
     """An UPDATE in a client's name that is not answered yet."""
 
-    packet: bytes
     number: int
     """Of hipgw's kind: what an ACK has to name."""
     source: Place
     places: tuple[Place, ...]
     """Where the correspondent may be, taken in turn."""
     retransmission: Retransmission
+    packet: bytes = b""
+    """Empty until its turn comes: with very many, making them takes a while."""
     transmissions: int = 0
 
 
@@ -61,6 +62,8 @@ class Flow:
     """Where the correspondent is, by IP version, as the client or the correspondent has proven."""
     claimed: dict[int, Place] = field(default_factory=dict)
     """Where else it may be: nobody has proven that."""
+    resumed: bool = False
+    """Whether its base exchange was elsewhere: the client has brought it, or the router forgot."""
     done: bool = False
     """Whether its base exchange is over."""
     touched: float = 0.0

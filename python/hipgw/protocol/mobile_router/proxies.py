@@ -168,7 +168,6 @@ class Proxies:
         number = ticket.next_number
         ticket.next_number += 1
         flow.proxy = Proxy(
-            _packet(flow, ticket, place, number),
             number,
             place,
             places,
@@ -185,6 +184,9 @@ class Proxies:
         if not proxy.transmissions:
             # It may have waited for its turn.
             proxy.retransmission = _retransmission(core, now)
+        ticket = flow.ticket
+        if not proxy.packet and ticket is not None and flow.lent:
+            proxy.packet = _packet(flow, ticket, proxy.source, proxy.number)
         to = proxy.places[proxy.transmissions % len(proxy.places)]
         proxy.transmissions += 1
         router.send(core, proxy.packet, Place(proxy.source.address, to.transport), to)

@@ -39,6 +39,7 @@ from hipgw.wire.checksum import PseudoHeader, hip_checksum
 from hipgw.wire.insertion import with_parameters
 from hipgw.wire.packet import HEADER_LENGTH, HipPacket, PacketType, set_checksum
 from hipgw.wire.parameters import (
+    Ack,
     EspInfo,
     EspInfoNoSig,
     EspInfoNoSigOptional,
@@ -101,6 +102,10 @@ class MobileRouter:
         flow = self._flow(client, packet.receiver_hit)
         if kind in {PacketType.I1, PacketType.I2, PacketType.R2}:
             flow = self._begin(core, client, packet, transit)
+        elif flow is None and kind is PacketType.UPDATE and packet.get(EspInfo) is not None:
+            # An association that the client had before it came here.
+            flow = self._begin(core, client, packet, transit)
+            flow.resumed = True
         if flow is None:
             if kind is not PacketType.R1:
                 raise Dropped(DropReason.NO_ASSOCIATION)
@@ -137,7 +142,7 @@ class MobileRouter:
         ):
             raise Dropped(DropReason.RATE_LIMIT)
         if flow is not None:
-            if kind not in _EXCHANGE and not flow.done:
+            if kind not in _EXCHANGE and not flow.done and not flow.resumed:
                 raise Dropped(DropReason.UNEXPECTED)
             if self.proxies.answered(self, core, flow, packet, transit.source):
                 return
@@ -322,7 +327,7 @@ class MobileRouter:
         info = packet.get(EspInfo)
         if info is None and packet.get(LocatorSet) is None:
             return packet.raw
-        if info is not None and info.new_spi != info.old_spi:
+        if info is not None and (info.new_spi != info.old_spi or not flow.lent):
             self._lend(core, flow, packet, info.new_spi, now)
         if not flow.lent:
             return packet.raw
@@ -334,7 +339,7 @@ class MobileRouter:
             flow.i2 = name
             bare = flow.version == 1 and flow.copies % 2 == 1
             flow.knows = not bare
-        elif packet.packet_type is PacketType.R2:
+        elif packet.packet_type is PacketType.R2 or (flow.resumed and flow.version != 1):
             flow.knows = True
         kind = EspInfoNoSig if flow.version == 1 else EspInfoNoSigOptional
         if lent.public != lent.private:
@@ -411,7 +416,10 @@ class MobileRouter:
                 flow.peer_spi = spi
                 for one in flow.lent[-1:]:
                     self._tell(core, flow, one)
-        if kind is PacketType.R2 and flow.lent and not flow.done:
+        answers = kind is PacketType.R2 or (
+            flow.resumed and kind is PacketType.UPDATE and packet.get(Ack) is not None
+        )
+        if answers and flow.lent and not flow.done:
             flow.touched = now
             self._finish(client, flow)
         listed = packet.get(LocatorSet)
