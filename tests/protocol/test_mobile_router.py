@@ -20,6 +20,7 @@ from hipgw.wire.parameters import (
 )
 from protocol.moving import Moving, both_ways, router_config
 from protocol.network import Node, parse
+from protocol.rvs_clients import server_config
 
 ROUTER, CLIENT, CLIENT_2, PEER = "10.1.0.1", "10.1.0.10", "10.1.0.11", "192.0.2.9"
 HERE, THERE, ELSEWHERE = "198.51.100.1", "203.0.113.1", "203.0.113.77"
@@ -188,6 +189,29 @@ def test_both_ends_are_behind_routers_and_both_move_at_once() -> None:
     network.move(second, ["203.0.113.99"])
     network.run(2.0)
     both_ways(network, client, friend)
+
+
+def test_both_routers_move_at_the_same_moment() -> None:
+    """A rendezvous server has to help: neither knows where the other end is (RFC 8046 §3.2.3)."""
+    network, router, client, _peer = moving()
+    second = network.router("second", "10.2.0.1", [ELSEWHERE], 5)
+    friend = network.host("friend", "10.2.0.10", 6, "second")
+    network.register(friend, second)
+    server = network.host("server", "192.0.2.53", 7, config=server_config())
+    effects = friend.machine.register(server.hit, [ServiceType.RENDEZVOUS], 300.0, network.now)
+    network.perform(friend, effects)
+    network.connect(friend, server)
+    network.run(2.0)
+    to_server = Path(client.address, server.address, network.transport, by_rendezvous=True)
+    network.perform(client, client.machine.connect(friend.hit, [to_server], network.now))
+    network.run(3.0)
+    both_ways(network, client, friend)
+    network.move(router, [THERE])
+    network.move(second, ["203.0.113.99"])
+    network.run(20.0)
+    both_ways(network, client, friend)
+    assert friend.path_to(client).remote == ip_address(THERE)
+    assert server.machine.statistics()["relayed"]["UPDATE"]
 
 
 def test_a_client_that_leaves_the_router_goes_on() -> None:

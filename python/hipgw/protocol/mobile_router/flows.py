@@ -64,6 +64,8 @@ class Flow:
     """Where else it may be: nobody has proven that."""
     resumed: bool = False
     """Whether its base exchange was elsewhere: the client has brought it, or the router forgot."""
+    servers: dict[int, Place] = field(default_factory=dict)
+    """A rendezvous server of the correspondent, by IP version, as its R1 names it."""
     done: bool = False
     """Whether its base exchange is over."""
     touched: float = 0.0

@@ -161,7 +161,8 @@ class Proxies:
             return
         flow.outside = place
         family = place.address.version
-        known = (flow.peer.get(family), flow.claimed.get(family))
+        # The server last: it passes UPDATEs on to where the correspondent has moved meanwhile.
+        known = (flow.peer.get(family), flow.claimed.get(family), flow.servers.get(family))
         places = tuple(dict.fromkeys(one for one in known if one is not None))
         if not places:
             return

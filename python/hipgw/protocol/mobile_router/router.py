@@ -49,6 +49,7 @@ from hipgw.wire.parameters import (
     ProxyTicket,
     Solution,
     SpiLocator,
+    ViaRvs,
 )
 
 SWEEP_S = 5.0
@@ -416,6 +417,9 @@ class MobileRouter:
                 flow.peer_spi = spi
                 for one in flow.lent[-1:]:
                     self._tell(core, flow, one)
+        if kind is PacketType.R1 and (via := packet.get(ViaRvs)) is not None:
+            for address in via.addresses[-1:]:
+                flow.servers[address.version] = Place(address, flow.shown.transport)
         answers = kind is PacketType.R2 or (
             flow.resumed and kind is PacketType.UPDATE and packet.get(Ack) is not None
         )
