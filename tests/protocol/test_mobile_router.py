@@ -6,6 +6,7 @@ from ipaddress import ip_address
 import pytest
 
 from hipgw.protocol.effects import Direction, ForwardHip
+from hipgw.protocol.mobile_router import proxies
 from hipgw.protocol.mobile_router.transit import Place, Transit
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.registration import ServiceType
@@ -78,6 +79,10 @@ def test_the_router_tells_where_the_client_is(transport: Transport) -> None:
     assert not updates(network, UntoldPeers)
     (flow,) = network.spinat(router).flows()
     assert flow.proxy is None
+    (info,) = router.machine.mobile_router_clients()
+    assert (info.hit, info.correspondents, info.tickets, info.begun) == (client.hit, 1, 1, 0)
+    assert info.place == Place(client.address, transport)
+    assert info.packets_in and info.packets_out
 
 
 def test_a_correspondent_that_no_ticket_is_for_is_told_by_the_client() -> None:
@@ -189,6 +194,21 @@ def test_both_ends_are_behind_routers_and_both_move_at_once() -> None:
     network.move(second, ["203.0.113.99"])
     network.run(2.0)
     both_ways(network, client, friend)
+
+
+def test_very_many_correspondents_are_told_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxies, "AT_ONCE", 2)
+    monkeypatch.setattr(proxies, "BATCH", 1)
+    network, router, client, peer = moving()
+    peers = [peer]
+    peers += [network.host(f"peer-{one}", f"192.0.2.{one}", one) for one in range(20, 25)]
+    for one in peers:
+        network.join(client, one)
+    network.move(router, [THERE])
+    assert len(updates(network, AuthTicket)) == 2
+    network.run(2.0)
+    for one in peers:
+        assert one.path_to(client).remote == ip_address(THERE)
 
 
 def test_both_routers_move_at_the_same_moment() -> None:

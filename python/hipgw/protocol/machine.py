@@ -29,7 +29,7 @@ from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction, Effect, PacketTrace
 from hipgw.protocol.mobile_router import client
-from hipgw.protocol.mobile_router.router import MobileRouter
+from hipgw.protocol.mobile_router.router import ClientInfo, MobileRouter
 from hipgw.protocol.mobile_router.transit import Place, Transit
 from hipgw.protocol.nat import checking, relayed, restart
 from hipgw.protocol.nat.control_relay import ControlRelay
@@ -201,6 +201,11 @@ class HipMachine:
         """Mobile router: data flowed by these public SPIs lately."""
         if self._core.mobile_router is not None:
             self._core.mobile_router.used(public_spis, now)
+
+    def mobile_router_clients(self) -> list[ClientInfo]:
+        """Mobile router: whom it has passed anything on for."""
+        router = self._core.mobile_router
+        return router.infos(self._core) if router is not None else []
 
     def timer_expired(self, now: float) -> list[Effect]:
         """Do whatever is due."""

@@ -146,8 +146,9 @@ def _process(
     answer = [Ack((update_id,)), *_echoes(packet, path)]
     if core.registrar is not None:
         answer += core.registrar.update(core, association, packet, path, now)
-    for ticket in _hidden_tickets(session, packet):
-        _take_ticket(core, association, ticket, now)
+    if core.mobile_router is not None:
+        for ticket in _hidden_tickets(session, packet):
+            _take_ticket(core, association, ticket, now)
     info, locator_set = packet.get(EspInfo), packet.get(LocatorSet)
     if locator_set is not None and not core.locators_limit.allow(association.peer_hit, now):
         # Each makes this host write to several addresses, which may be somebody else's.

@@ -52,14 +52,14 @@ def handle(
     It may say where the peer is, which is then verified with the peer itself, and nothing else.
     """
     shown, listed = require(packet, AuthTicket), require(packet, LocatorSet)
-    if not core.locators_limit.allow(association.peer_hit, now):
-        raise Dropped(DropReason.RATE_LIMIT)
     key = tickets.key_of(association, session, shown, now)
     if key is None:
         raise Dropped(DropReason.BAD_TICKET)
     mac = packet.get(HipMac)
     if mac is None or not session.rhash.verify_mac(key, mac_coverage(packet.raw), mac.mac):
         raise Dropped(DropReason.BAD_MAC)
+    if not core.locators_limit.allow(association.peer_hit, now):
+        raise Dropped(DropReason.RATE_LIMIT)
     seq = packet.get(Seq)
     if session.compat.lends_keymat:
         # Nothing is numbered. A replay leads to a place where nobody answers the challenge.

@@ -33,7 +33,6 @@ class Proxy:
     """Where the correspondent may be, taken in turn."""
     retransmission: Retransmission
     packet: bytes = b""
-    """Empty until its turn comes: with very many, making them takes a while."""
     transmissions: int = 0
 
 

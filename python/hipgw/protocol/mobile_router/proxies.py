@@ -6,6 +6,7 @@ for, or that does not answer, the client itself has to tell: the router tells th
 """
 
 import heapq
+from collections import deque
 from collections.abc import Iterable
 from ipaddress import IPv6Address
 from itertools import count
@@ -43,9 +44,9 @@ if TYPE_CHECKING:
     from hipgw.protocol.mobile_router.router import MobileRouter
 
 AT_ONCE = 256
-"""UPDATEs that are sent at once."""
-PACE_S = 0.0005
-"""Between those after them."""
+"""Correspondents that are told at once, those heard last first."""
+BATCH, INTERVAL_S = 20, 0.01
+"""So many of the others are told in each such time."""
 RETRIES = 3
 """After which the client is asked."""
 _FOREVER = 0xFFFFFFFF
@@ -60,6 +61,9 @@ class Proxies:
     def __init__(self) -> None:
         self._due: list[tuple[float, int, Flow, Proxy]] = []
         self._number = count()
+        self._waiting: deque[Flow] = deque()
+        """Flows that are to be looked at since the router has moved."""
+        self._next_at = 0.0
 
     def ticket_came(
         self, router: "MobileRouter", core: Core, flow: Flow, ticket: ProxyTicket, now: float
@@ -75,25 +79,29 @@ class Proxies:
         flow.ticket = Ticket(ticket.shown, ticket.key, function, numbered=bool(ticket.action))
         place = router.place_for(flow)
         if place is not None and flow.outside not in (None, place):
-            self._begin(router, core, flow, place, now, now)
+            self._begin(router, core, flow, place, now)
 
     def moved(self, router: "MobileRouter", core: Core, flows: Iterable[Flow], now: float) -> None:
         """The own places outside have changed: tell everybody whom it concerns."""
+        self._waiting = deque(flows)
+        self._take(router, core, AT_ONCE, now)
+
+    def _take(self, router: "MobileRouter", core: Core, most: int, now: float) -> None:
         untold: dict[IPv6Address, list[Flow]] = {}
-        number = 0
-        for flow in flows:
+        while self._waiting and most:
+            flow = self._waiting.popleft()
             place = router.place_for(flow) or _by_claim(router, flow)
-            if place is None:
-                continue  # once there is one again
+            if place is None or not flow.lent:
+                continue  # once there is one again, or it is forgotten
             if place == flow.outside and flow.proxy is None:
                 continue
+            most -= 1
             if flow.ticket is None:
                 untold.setdefault(flow.client_hit, []).append(flow)
                 flow.outside = place
-                continue
-            when = now + max(number - AT_ONCE + 1, 0) * PACE_S
-            number += 1
-            self._begin(router, core, flow, place, when, now)
+            else:
+                self._begin(router, core, flow, place, now)
+        self._next_at = now + INTERVAL_S
         for some in untold.values():
             _have_told(router, core, some, now)
 
@@ -128,6 +136,8 @@ class Proxies:
 
     def timer_expired(self, router: "MobileRouter", core: Core, now: float) -> None:
         """Send what is due, again or for the first time."""
+        if self._waiting and self._next_at <= now:
+            self._take(router, core, BATCH, now)
         given_up: dict[IPv6Address, list[Flow]] = {}
         while self._due and self._due[0][0] <= now:
             _when, _number, flow, proxy = heapq.heappop(self._due)
@@ -137,7 +147,7 @@ class Proxies:
                 flow.proxy = None
                 given_up.setdefault(flow.client_hit, []).append(flow)
                 continue
-            self._send(router, core, flow, proxy, now)
+            self._send(router, core, flow, proxy)
         for some in given_up.values():
             _have_told(router, core, some, now)
 
@@ -145,16 +155,13 @@ class Proxies:
         """When something is due."""
         while self._due and self._due[0][2].proxy is not self._due[0][3]:
             heapq.heappop(self._due)
-        return self._due[0][0] if self._due else None
+        due = self._due[0][0] if self._due else None
+        if self._waiting:
+            due = self._next_at if due is None else min(due, self._next_at)
+        return due
 
     def _begin(
-        self,
-        router: "MobileRouter",
-        core: Core,
-        flow: Flow,
-        place: Place,
-        when: float,
-        now: float,
+        self, router: "MobileRouter", core: Core, flow: Flow, place: Place, now: float
     ) -> None:
         ticket = flow.ticket
         if ticket is None or not flow.lent:
@@ -174,17 +181,9 @@ class Proxies:
             places,
             _retransmission(core, now),
         )
-        if when <= now:
-            self._send(router, core, flow, flow.proxy, now)
-        else:
-            heapq.heappush(self._due, (when, next(self._number), flow, flow.proxy))
+        self._send(router, core, flow, flow.proxy)
 
-    def _send(
-        self, router: "MobileRouter", core: Core, flow: Flow, proxy: Proxy, now: float
-    ) -> None:
-        if not proxy.transmissions:
-            # It may have waited for its turn.
-            proxy.retransmission = _retransmission(core, now)
+    def _send(self, router: "MobileRouter", core: Core, flow: Flow, proxy: Proxy) -> None:
         ticket = flow.ticket
         if not proxy.packet and ticket is not None and flow.lent:
             proxy.packet = _packet(flow, ticket, proxy.source, proxy.number)

@@ -61,6 +61,23 @@ _WITHOUT_FLOW = frozenset({PacketType.I1, PacketType.I2})
 _EXCHANGE = frozenset({PacketType.I1, PacketType.R1, PacketType.I2, PacketType.R2})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientInfo:
+    """What others may know of a client."""
+
+    hit: IPv6Address
+    place: Place | None
+    """Where it is inside; None once it is registered no more."""
+    correspondents: int
+    tickets: int
+    """Of these, for how many the router may speak."""
+    begun: int
+    """Base exchanges under way."""
+    packets_in: int
+    packets_out: int
+    """HIP packets that were passed on."""
+
+
 @dataclass(slots=True)
 class Client:
     """What is kept of a registered client; where it is, its association tells."""
@@ -220,6 +237,25 @@ class MobileRouter:
         """Those whose base exchange is over."""
         for client in self.clients.values():
             yield from client.done.values()
+
+    def infos(self, core: Core) -> list[ClientInfo]:
+        """All clients of which anything is known."""
+        found = []
+        for hit, client in self.clients.items():
+            association = self._registered(core, hit)
+            path = association.path if association is not None else None
+            found.append(
+                ClientInfo(
+                    hit=hit,
+                    place=Place(path.remote, path.transport, path.remote_port) if path else None,
+                    correspondents=len(client.done),
+                    tickets=sum(flow.ticket is not None for flow in client.done.values()),
+                    begun=len(client.begun),
+                    packets_in=client.packets["in"],
+                    packets_out=client.packets["out"],
+                )
+            )
+        return found
 
     def association_of(self, core: Core, flow: Flow) -> Association | None:
         """The association with the client of a flow, while it is registered."""
@@ -418,8 +454,8 @@ class MobileRouter:
                 for one in flow.lent[-1:]:
                     self._tell(core, flow, one)
         if kind is PacketType.R1 and (via := packet.get(ViaRvs)) is not None:
-            for address in via.addresses[-1:]:
-                flow.servers[address.version] = Place(address, flow.shown.transport)
+            for server in via.addresses[-1:]:
+                flow.servers[server.version] = Place(server, flow.shown.transport)
         answers = kind is PacketType.R2 or (
             flow.resumed and kind is PacketType.UPDATE and packet.get(Ack) is not None
         )
