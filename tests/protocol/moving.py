@@ -205,7 +205,11 @@ class Moving(Network):
             if not net:
                 return False
             router = self.routers[net]
-            lent_to = [one for one in router.lent.values() if one.client.address == place]
+            lent_to = [
+                one
+                for one in router.lent.values()
+                if one.client.address == place and wire in one.peer_spis
+            ]
             flow = next((one for one in lent_to if _is_to(one, to)), None)
             same = [one for one in router.outside if one.version == to.version]
             if same and lent_to:

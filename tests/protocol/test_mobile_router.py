@@ -11,16 +11,22 @@ from hipgw.protocol.mobile_router.transit import Place, Transit
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.registration import ServiceType
 from hipgw.protocol.states import State
-from hipgw.wire.packet import PacketType
+from hipgw.wire.checksum import PseudoHeader
+from hipgw.wire.packet import HipPacket, PacketType
 from hipgw.wire.parameters import (
     AuthTicket,
+    EspInfo,
     EspInfoNoSig,
     EspInfoNoSigOptional,
+    HipMac,
+    Locator,
     LocatorSet,
+    Seq,
+    SpiLocator,
     UntoldPeers,
 )
 from protocol.moving import Moving, both_ways, router_config
-from protocol.network import Node, parse
+from protocol.network import Node, hip_version, parse
 from protocol.rvs_clients import server_config
 
 ROUTER, CLIENT, CLIENT_2, PEER = "10.1.0.1", "10.1.0.10", "10.1.0.11", "192.0.2.9"
@@ -58,7 +64,7 @@ def test_a_client_is_at_the_routers_address(transport: Transport, client_begins:
     both_ways(network, client, peer)
     (lent,) = network.routers["router"].lent.values()
     assert lent.public_spi == lent.private_spi
-    assert lent.peer_spi == peer.sa(Direction.INBOUND).spi
+    assert lent.peer_spis == (peer.sa(Direction.INBOUND).spi,)
     (flow,) = network.spinat(router).flows()
     assert flow.ticket is not None
 
@@ -397,6 +403,48 @@ def test_floods_from_outside_cost_no_memory() -> None:
     assert spinat.flow_count == count
     assert len(spinat.clients) == 1
     assert router.drops()["rate_limit"]
+
+
+def test_forged_spis_displace_no_genuine_one() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    (flow,) = network.spinat(router).flows()
+    genuine = flow.peer_spis
+    transit = Transit(Place(peer.address, Transport.UDP), Place(ip_address(HERE), Transport.UDP))
+    for number in range(20):
+        forged = HipPacket(
+            PacketType.UPDATE,
+            peer.hit,
+            client.hit,
+            (EspInfo(0, genuine[0], 5000 + number), Seq(number), EspInfoNoSig(0, 0, 6000 + number)),
+            version=hip_version.get(),
+        )
+        router.machine.transit_received(forged.emit(), transit, network.now, inside=False)
+    assert genuine[0] in flow.peer_spis
+    assert len(flow.peer_spis) <= 4
+
+
+def test_forged_updates_by_proxy_do_not_use_up_what_is_let_through() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    (flow,) = network.spinat(router).flows()
+    assert flow.ticket is not None
+    locator = Locator(SpiLocator(256, ip_address(ELSEWHERE)), 60, preferred=True)
+    rights = replace(flow.ticket.shown, mac=bytes(len(flow.ticket.shown.mac)))
+    for shown in [rights] * 40 + [flow.ticket.shown] * 40:
+        forged = HipPacket(
+            PacketType.UPDATE,
+            client.hit,
+            peer.hit,
+            (LocatorSet((locator,)), Seq(7), shown, HipMac(bytes(len(shown.mac)))),
+            version=hip_version.get(),
+        )
+        pseudo = PseudoHeader(ip_address(ELSEWHERE), peer.address)
+        network.deliver(peer, forged.emit(pseudo), ip_address(ELSEWHERE))
+    assert peer.drops() == {"bad_ticket": 40, "bad_mac": 40}
+    network.move(router, [THERE])
+    network.run(1.0)
+    assert peer.path_to(client).remote == ip_address(THERE)
 
 
 def test_a_client_has_only_so_many_base_exchanges_under_way() -> None:

@@ -342,8 +342,9 @@ class LendSpi:
     peer_hit: IPv6Address
     public_spi: int
     private_spi: int
-    peer_spi: int
-    """What the client's packets bear; 0 while it is not known."""
+    peer_spis: tuple[int, ...]
+    """What the client's packets may bear: while keys are renewed, more than one; empty while that
+    is not known."""
     client: Place
     peer: tuple[Place, ...]
     """Where the correspondent is, at most one of each IP version."""

@@ -147,8 +147,8 @@ def _process(
     if core.registrar is not None:
         answer += core.registrar.update(core, association, packet, path, now)
     if core.mobile_router is not None:
-        for ticket in _hidden_tickets(session, packet):
-            _take_ticket(core, association, ticket, now)
+        for ticket, peer_spi in _hidden_tickets(session, packet):
+            _take_ticket(core, association, ticket, now, peer_spi)
     info, locator_set = packet.get(EspInfo), packet.get(LocatorSet)
     if locator_set is not None and not core.locators_limit.allow(association.peer_hit, now):
         # Each makes this host write to several addresses, which may be somebody else's.
@@ -212,9 +212,9 @@ def _process(
     core.arm(association)
 
 
-def _hidden_tickets(session: Session, packet: HipPacket) -> list[ProxyTicket]:
+def _hidden_tickets(session: Session, packet: HipPacket) -> list[tuple[ProxyTicket, int]]:
     """Those that a client of this mobile router has put into ENCRYPTED. Raises Dropped."""
-    found: list[ProxyTicket] = []
+    found: list[tuple[ProxyTicket, int]] = []
     for container in packet.all(Encrypted):
         version, key = session.version, session.hip_keys.incoming_encryption
         try:
@@ -222,14 +222,17 @@ def _hidden_tickets(session: Session, packet: HipPacket) -> list[ProxyTicket]:
             inner = parse_parameters(octets, version.number)
         except (IdentityError, WireError):
             raise Dropped(DropReason.DECRYPTION) from None
-        found += [one for one in inner if isinstance(one, ProxyTicket)]
+        spi = next((one.old_spi for one in inner if isinstance(one, EspInfo)), 0)
+        found += [(one, spi) for one in inner if isinstance(one, ProxyTicket)]
     return found
 
 
-def _take_ticket(core: Core, association: Association, ticket: ProxyTicket, now: float) -> None:
+def _take_ticket(
+    core: Core, association: Association, ticket: ProxyTicket, now: float, peer_spi: int = 0
+) -> None:
     if core.mobile_router is None:
         raise Dropped(DropReason.BAD_TICKET)
-    core.mobile_router.ticket_came(core, association, ticket, now)
+    core.mobile_router.ticket_came(core, association, ticket, now, peer_spi=peer_spi)
 
 
 def _echoes(packet: HipPacket, path: Path) -> list[Parameter]:

@@ -156,7 +156,9 @@ def _give(core: "Core", router: Association, association: Association, now: floa
             packet = update_tasks.build(router, to, (ticket,))
             core.send(packet, path, router.peer_hit)
         return
-    inner = tlv.build([(ticket.type, ticket.emit())])
+    # The router may not have seen the base exchange.
+    info = EspInfo(0, session.wire_spi or session.outbound_spi, session.inbound_spi)
+    inner = tlv.build((one.type, one.emit()) for one in (info, ticket))
     hidden = to.version.encrypt(to.choice, to.hip_keys.outgoing_encryption, inner, core.random)
     update_tasks.begin(
         core,

@@ -1,5 +1,6 @@
 """What a mobile router knows of a client and one of its correspondents."""
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 
@@ -70,7 +71,10 @@ class Flow:
     touched: float = 0.0
     lent: list[Lent] = field(default_factory=list)
     """The one in use last."""
-    peer_spi: int = 0
+    proven_spis: list[int] = field(default_factory=list)
+    """The correspondent's, as the client takes them for genuine, the newest last."""
+    offered_spis: OrderedDict[int, int] = field(default_factory=OrderedDict)
+    """Those in its UPDATEs that the client has not acknowledged yet, by Update ID."""
     i2: bytes = b""
     """Names the I2 that was seen last."""
     copies: int = 0
@@ -83,6 +87,6 @@ class Flow:
     proxy: Proxy | None = None
 
     @property
-    def key(self) -> tuple[IPv6Address, IPv6Address]:
-        """Names it."""
-        return self.client_hit, self.peer_hit
+    def peer_spis(self) -> tuple[int, ...]:
+        """What the client's packets may bear."""
+        return tuple(dict.fromkeys((*self.proven_spis, *self.offered_spis.values())))

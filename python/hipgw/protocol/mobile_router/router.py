@@ -47,6 +47,7 @@ from hipgw.wire.parameters import (
     LocatorSet,
     PlainLocator,
     ProxyTicket,
+    Seq,
     Solution,
     SpiLocator,
     ViaRvs,
@@ -54,6 +55,8 @@ from hipgw.wire.parameters import (
 
 SWEEP_S = 5.0
 """Between looks for flows whose client is registered no more."""
+PROVEN_MAX, OFFERED_MAX = 2, 2
+"""SPIs of a correspondent that are let pass."""
 CLOSED_S = 30.0
 """How long a flow stays after a CLOSE_ACK, which may have to be sent again."""
 _WITHOUT_FLOW = frozenset({PacketType.I1, PacketType.I2})
@@ -136,8 +139,16 @@ class MobileRouter:
         raw = packet.raw
         if kind in {PacketType.I2, PacketType.R2, PacketType.UPDATE}:
             raw = self._with_spi(core, flow, packet, now)
-        if kind is PacketType.R2 and not flow.done:
-            self._finish(client, flow)
+        if kind is PacketType.R2:
+            # The client has found the I2 to be genuine.
+            if (spi := client.called.pop(packet.receiver_hit, 0)) != 0:
+                self.peer_uses(core, flow, spi)
+            if not flow.done:
+                self._finish(client, flow)
+        if (ack := packet.get(Ack)) is not None:
+            for update_id in ack.update_ids:
+                if (spi := flow.offered_spis.pop(update_id, 0)) != 0:
+                    self.peer_uses(core, flow, spi)
         self._note_end(flow, kind, now)
         client.packets["out"] += 1
         self._leave(core, raw, transit.destination, flow)
@@ -166,7 +177,7 @@ class MobileRouter:
                 return
             self._learn(core, client, flow, packet, now)
             self._note_end(flow, kind, now)
-        elif kind is PacketType.I2 and (info := packet.get(EspInfo)) is not None:
+        if kind is PacketType.I2 and (info := packet.get(EspInfo)) is not None:
             client.called[packet.sender_hit] = wire_spi(packet, info.new_spi)
             while len(client.called) > self.config.begun_per_client:
                 client.called.popitem(last=False)
@@ -185,9 +196,18 @@ class MobileRouter:
         self.proxies.moved(self, core, flows, now)
 
     def ticket_came(
-        self, core: Core, association: Association, ticket: ProxyTicket, now: float
+        self,
+        core: Core,
+        association: Association,
+        ticket: ProxyTicket,
+        now: float,
+        *,
+        peer_spi: int = 0,
     ) -> None:
-        """A client gives a ticket for one of its correspondents. Raises Dropped."""
+        """A client gives a ticket for one of its correspondents. Raises Dropped.
+
+        *peer_spi*: what its packets to that one bear, if it says so.
+        """
         hit = association.peer_hit
         client = self.clients.get(hit)
         flow = client.done.get(ticket.peer_hit) if client is not None else None
@@ -199,6 +219,8 @@ class MobileRouter:
         ):
             # Of somebody else, or for somebody that it has no association with by this router.
             raise Dropped(DropReason.BAD_TICKET)
+        if peer_spi:
+            self.peer_uses(core, flow, peer_spi)
         self.proxies.ticket_came(self, core, flow, ticket, now)
 
     def used(self, public_spis: Iterable[int], now: float) -> None:
@@ -270,6 +292,24 @@ class MobileRouter:
             return flow.outside
         return next(iter(same), None)
 
+    def peer_uses(self, core: Core, flow: Flow, spi: int) -> None:
+        """A correspondent takes data by an SPI, as the client has found."""
+        if spi in flow.proven_spis:
+            return
+        flow.proven_spis.append(spi)
+        del flow.proven_spis[:-PROVEN_MAX]
+        for one in flow.lent:
+            self._tell(core, flow, one)
+
+    def _offers(self, core: Core, flow: Flow, update_id: int, spi: int) -> None:
+        known = spi in flow.peer_spis
+        flow.offered_spis[update_id] = spi
+        while len(flow.offered_spis) > OFFERED_MAX:
+            flow.offered_spis.popitem(last=False)
+        if not known:
+            for one in flow.lent:
+                self._tell(core, flow, one)
+
     def found(self, core: Core, flow: Flow, place: Place) -> None:
         """A correspondent has shown where it is."""
         self._goes_to(core, flow, place)
@@ -314,7 +354,6 @@ class MobileRouter:
             version=packet.version,
             client=transit.source,
             shown=transit.destination,
-            peer_spi=client.called.pop(packet.receiver_hit, 0),
         )
         client.begun[packet.receiver_hit] = flow
         self.flow_count += 1
@@ -435,7 +474,7 @@ class MobileRouter:
                 flow.peer_hit,
                 lent.public,
                 lent.private,
-                flow.peer_spi,
+                flow.peer_spis,
                 flow.client,
                 tuple(flow.peer.values()),
                 flow.shown,
@@ -447,12 +486,11 @@ class MobileRouter:
     def _learn(self, core: Core, client: Client, flow: Flow, packet: HipPacket, now: float) -> None:
         kind = packet.packet_type
         info = packet.get(EspInfo)
-        if info is not None and kind in {PacketType.I2, PacketType.R2, PacketType.UPDATE}:
-            spi = wire_spi(packet, info.new_spi)
-            if spi != flow.peer_spi:
-                flow.peer_spi = spi
-                for one in flow.lent[-1:]:
-                    self._tell(core, flow, one)
+        if info is not None and kind is PacketType.R2:
+            self.peer_uses(core, flow, wire_spi(packet, info.new_spi))
+        seq = packet.get(Seq)
+        if info is not None and kind is PacketType.UPDATE and seq is not None:
+            self._offers(core, flow, seq.update_id, wire_spi(packet, info.new_spi))
         if kind is PacketType.R1 and (via := packet.get(ViaRvs)) is not None:
             for server in via.addresses[-1:]:
                 flow.servers[server.version] = Place(server, flow.shown.transport)
