@@ -80,6 +80,7 @@ def test_lines_for_a_zone_file(run: Run, key: Path) -> None:
         (("b.example.com", "--key", "KEY", "--update", "nobody"), "not an IPv4 or IPv6 address"),
         (("b.example.com", "--key", "KEY", "--address", "fe80::1"), "link-local"),
         (("b.example.com", "--key", "KEY", "--rvs", "a..b"), "no domain name"),
+        (("b.example.com", "--key", "KEY", "--rvs", "192.0.2.1"), "192.0.2.1 is an address"),
         (("b.example.com", "--key", "/nonexistent"), "there is no key file"),
         (("b.example.com", "--delete", "--update", "127.0.0.1:1"), "cannot be used"),
     ],

@@ -125,6 +125,24 @@ def test_stanzas_of_machines_are_signed_as_they_are(
     assert run("fleet", "sign", draft, "-d", place).exit_code == 1
 
 
+def test_what_hipgw_id_shows_is_signed(
+    run: Run, key: OperatorPublicKey, place: Path, tmp_path: Path
+) -> None:
+    run("keygen", tmp_path / "host.pem")
+    shown = tmp_path / "shown"
+    shown.write_text(run("id", tmp_path / "host.pem", "--name", "b").stdout)
+    result = run("fleet", "sign", shown, "-d", place)
+    assert result.exit_code == 0, result.stderr
+    assert set(entries(place, key)) == {"b"}
+
+
+def test_two_names_with_one_hit(run: Run, key: OperatorPublicKey, place: Path) -> None:
+    assert run("fleet", "add", "b", "-d", place, "--hit", HIT).stderr == ""
+    assert "has the HIT of b" in run("fleet", "add", "c", "-d", place, "--hit", HIT).stderr
+    run("fleet", "remove", "b", "-d", place)
+    assert run("fleet", "add", "c", "-d", place, "--hit", HIT, "--change").stderr == ""
+
+
 def test_another_operator_s_entries_are_no_base(
     run: Run, key: OperatorPublicKey, place: Path, tmp_path: Path
 ) -> None:
@@ -161,6 +179,8 @@ def test_the_configuration_says_where(
         (("add", "b", "-d", "http://127.0.0.1:x/"), 2, "--directory"),
         (("add", "b", "-d", "http://127.0.0.1:1/p/"), 1, "127.0.0.1:1"),
         (("add", "b", "-d", "f.toml", "--fleet", "a b"), 2, "--fleet"),
+        (("add", "b", "-d", "f.toml", "--expires", "2020-01-31T12:00:00Z"), 2, "over already"),
+        (("add", "b", "-d", "f.toml", "--expires", "0001-01-01T00:00:00+05:00"), 2, "--expires"),
     ],
 )
 def test_mistakes(

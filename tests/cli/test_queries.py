@@ -176,3 +176,10 @@ def test_addresses(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon)
     }
     daemon.api.established = False
     assert "mobility.enabled" in ask("addresses").stdout
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1", "127.0.0.1"])
+def test_nobody_is_found_by_an_address(ask: Run, address: str) -> None:
+    result = ask("resolve", address)
+    assert result.exit_code == 2
+    assert "neither an LSI nor a HIT" in result.stderr

@@ -114,8 +114,20 @@ MISTAKES = [
         "for gateways only",
         "turn on",
     ),
+    (
+        HOST + '[dht]\ngateway = ["::"]\nproxies = ["127.0.0.1"]\n',
+        "dht.proxies",
+        "are not used",
+        "opendht",
+    ),
+    (
+        HOST + '[dns]\nservers = ["192.0.2.53", "127.0.0.139"]\n',
+        "dns.servers[1]",
+        "is where hipgw itself",
+        "real name servers",
+    ),
     (HOST + '[dht]\nservers = ["192.0.2.9"]\nttl_s = 5\n', "dht.ttl_s", "between 60", ""),
-    (HOST + '[dht]\nservers = ["192.0.2.9"]\nname = "a b"\n', "dht.name", "", ""),
+    (HOST + '[dht]\nservers = ["192.0.2.9"]\nname = "a b"\n', "dht.name", "white space", "plant-a"),
     (
         HOST + "[nat]\nlifetime_s = 1\n",
         "nat.lifetime_s",

@@ -1,6 +1,8 @@
 """Peers by HIP, A and AAAA records (RFC 8005 §4)."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
@@ -166,3 +168,16 @@ async def test_a_server_that_was_silent_is_asked_last_the_next_time() -> None:
         silent_asked = len(mute.asked)
         assert await source.by_name("b.example.com")
         assert len(mute.asked) == silent_asked
+
+
+def test_nothing_is_loaded_for_names_beyond_ascii() -> None:
+    """The daemon may not be able to any more, once it is another user."""
+    program = (
+        "import sys, dns.name; from hipgw.naming.dns.preload import preload; preload();"
+        "before = set(sys.modules);"
+        "dns.name.from_text('m\u00fcnchen.example'); print(sorted(set(sys.modules) - before))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "[]\n"

@@ -27,7 +27,9 @@ class Net:
             lsis.assign(peer.hit, peer.lsi)
         self.directory = PeerDirectory(peers, lsis)
         self.resolver = Resolver(["configured", "dns", "dht"], clock=self.clock)
-        self.resolver.add(ConfiguredSource(self.directory), cached=False)
+        self.resolver.add(
+            ConfiguredSource(self.directory, lambda peer: self.finder.base(peer)), cached=False
+        )
         self.resolver.add(self.dns)
         self.resolver.add(self.dht)
         self.finder = PeerFinder(
@@ -285,3 +287,17 @@ async def test_without_room_for_its_lsi_nobody_is_taken_in() -> None:
 
 def refuse(_old: Peer | None, _new: Peer | None) -> None:
     raise DataPlaneError("the table is full")
+
+
+async def test_what_others_say_is_not_called_configured() -> None:
+    peer = configured(HIT, "b", "192.0.2.1")
+    net = Net(peer)
+    net.dht.hits[HIT] = [net.dht.found(HIT, "192.0.2.7")]
+    net.finder.failed(peer)
+    moved = await net.refresh(peer)
+    assert moved is not None
+    assert ip_address("192.0.2.7") in moved.addresses
+    answers = (await net.resolver.ask_all(HIT)).answers
+    said = {answer.source: answer.found[0].addresses for answer in answers if answer.found}
+    assert said["configured"] == (ip_address("192.0.2.1"),)
+    assert said["dht"] == (ip_address("192.0.2.7"),)

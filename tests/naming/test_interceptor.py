@@ -13,6 +13,7 @@ import dns.rdatatype
 import pytest
 
 from hipgw.errors import NamingError
+from hipgw.naming.dns import tcp_server
 from hipgw.naming.dns.hip_answers import LocalName
 from hipgw.naming.dns.interceptor import Interceptor, InterceptorSettings
 from hipgw.naming.dns.servers import NameServer
@@ -241,3 +242,26 @@ async def test_by_ipv6_as_well() -> None:
             answer = dns.message.from_wire(await ask_udp(ask, place(running), source="::1"))
             assert answer.answer
             assert await ask_tcp([ask], place(running))
+
+
+async def test_who_holds_connections_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp_server, "_CONNECTIONS_MAX", 2)
+    async with interceptor() as running, contextlib.AsyncExitStack() as stack:
+        where = (str(running.settings.address), running.settings.port)
+        idle = []
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection(*where)
+            stack.callback(writer.close)
+            idle.append((reader, writer))
+        await asyncio.sleep(0.05)
+        # The first one asks something, so the second one has to go.
+        message = query("b.hip")
+        idle[0][1].write(len(message).to_bytes(2, "big") + message)
+        await idle[0][0].readexactly(2)
+        reader, writer = await asyncio.open_connection(*where)
+        stack.callback(writer.close)
+        writer.write(len(message).to_bytes(2, "big") + message)
+        length = int.from_bytes(await reader.readexactly(2), "big")
+        answer = dns.message.from_wire(await reader.readexactly(length))
+        assert answer.answer[0][0].to_text() == str(LSI)  # type: ignore[no-untyped-call]
+        assert await idle[1][0].read() == b""

@@ -1,5 +1,6 @@
 """Where peers were last is remembered over restarts, within bounds."""
 
+import stat
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
@@ -21,6 +22,14 @@ async def test_it_survives_a_restart_and_the_latest_address_is_first(tmp_path: P
     assert list(map(str, found.addresses)) == ["192.0.2.4", "192.0.2.6", "192.0.2.5", "192.0.2.3"]
     assert len(found.addresses) == ADDRESSES_MAX
     assert await known.by_name("b") == ()
+
+
+async def test_nobody_else_reads_who_the_peers_are(tmp_path: Path) -> None:
+    file = tmp_path / "last-known.json"
+    known = LastKnown(file, Clock())
+    known.note(configured(HIT, "b"), ip_address("192.0.2.1"))
+    known.save()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 async def test_what_is_too_old_is_no_answer(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """/etc/resolv.conf gets a line, and is as it was afterwards."""
 
+import os
 import subprocess
 import sys
 import time
@@ -102,3 +103,46 @@ def test_the_next_start_takes_out_what_is_left(
     # The daemon and its keeper are killed.
     assert Journal(tmp_path / "state").recover() == 1
     assert path.read_text() == TEXT
+
+
+def test_what_a_machine_without_power_has_left_is_taken_out(tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    lives = resolv_conf.with_server(TEXT, "127.0.0.77", str(os.getppid()))
+    # The number of a process that is gone may be another's by now.
+    text = resolv_conf.with_server(lives, "127.0.0.139", str(os.getpid()))
+    text = resolv_conf.with_server(text, "127.0.0.53", str(gone.pid))
+    path.write_text(text)
+    resolv_conf.remove_stale(path, "127.0.0.139")
+    assert path.read_text() == lives
+
+
+def test_what_may_not_be_undone_is_left_to_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "resolv.conf"
+    monkeypatch.setattr(resolv_conf, "PATH", path)
+    path.write_text(TEXT)
+    journal = Journal(tmp_path / "state")
+    journal.record_resolv_conf()
+    resolv_conf.add(path, "127.0.0.139", "1")
+
+    # The keeper was killed, and the daemon may not write the file.
+    def refuse(*_: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resolv_conf, "remove", refuse)
+        journal.undo()
+    assert Journal(tmp_path / "state").recover() == 1
+    assert path.read_text() == TEXT
+    assert Journal(tmp_path / "state").recover() == 0
+
+
+def test_a_file_that_is_too_long_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text(text := TEXT + "# long\n" * 20000)
+    with pytest.raises(OSError, match="too large"):
+        resolv_conf.add(path, "127.0.0.139", "1")
+    assert path.read_text() == text

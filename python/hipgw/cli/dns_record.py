@@ -96,7 +96,14 @@ def dns_record(
     written as RFC 8005 has it, and in the form of RFC 3597 for servers that do not know its type.
     """
     from hipgw.naming.dns.hip_rr import make_rdata
-    from hipgw.naming.dns.zone import Entry, generic, owner_of, presentation, zone_lines
+    from hipgw.naming.dns.zone import (
+        Entry,
+        address_lines,
+        generic,
+        owner_of,
+        presentation,
+        zone_lines,
+    )
 
     if delete and server is None:
         raise click.UsageError("--delete needs --update")
@@ -110,6 +117,8 @@ def dns_record(
         raise click.UsageError("give --key FILE, or --config FILE")
     identity = _identity(key_file, config_file, hip_version)
     places = tuple(_address(text) for text in addresses)
+    for text in rendezvous:
+        _refuse_address(text)
     entry = Entry(owner, ttl_s, make_rdata(identity, rendezvous), places)
     if server is not None:
         _publish(entry, server, zone, tsig_file)
@@ -131,6 +140,8 @@ def dns_record(
         output.print_pairs({"name": str(owner), "HIT": str(identity.hit), "changed at": server})
     else:
         click.echo(presentation(entry))
+        for line in address_lines(entry):
+            click.echo(line)
         click.echo("\nFor servers that do not know HIP records (RFC 3597):\n")
         click.echo(generic(entry))
 
@@ -172,6 +183,20 @@ def _address(text: str) -> IPv4Address | IPv6Address:
         return parse_address(text)
     except InvalidValueError as error:
         raise click.BadParameter(str(error), param_hint="--address") from None
+
+
+def _refuse_address(text: str) -> None:
+    """It would pass for a name, and lead nowhere (RFC 8005 §5)."""
+    from hipgw.config.fields import InvalidValueError, parse_address
+
+    try:
+        parse_address(text)
+    except InvalidValueError:
+        return
+    raise click.BadParameter(
+        f"{text} is an address, and HIP records have names of rendezvous servers",
+        param_hint="--rvs",
+    )
 
 
 def _server(text: str) -> "NameServer":

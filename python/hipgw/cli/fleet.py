@@ -3,8 +3,6 @@
 import re
 import time
 import tomllib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,15 +11,13 @@ import click
 
 from hipgw.cli import output
 from hipgw.cli.exits import Exit
+from hipgw.cli.fleet_place import Place, at_place, read_or_nothing, warn_of_others, write
 from hipgw.cli.options import Command, connect_to_daemon, json_option, socket_option
 from hipgw.cli.shown import ErrorsShown
 from hipgw.errors import IdentityError, NamingError
 
 if TYPE_CHECKING:
-    from hipgw.config.schema import FleetConfig
-    from hipgw.identity.operator_key import OperatorKey, OperatorPublicKey
-    from hipgw.naming.fleet.directory import Offered, WritableDirectory
-    from hipgw.naming.fleet.entry import Entry
+    from hipgw.identity.operator_key import OperatorKey
 
 _Result = TypeVar("_Result")
 _PERIOD = re.compile(r"(\d{1,5})([dhm])")
@@ -39,36 +35,6 @@ def fleet() -> None:
     A directory is a TOML file or lies in etcd. Machines believe nothing in it that the operator has
     not signed; see docs/fleet.md.
     """
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A directory, and whose signatures count in it."""
-
-    name: str
-    """Of the fleet."""
-    directory: "WritableDirectory"
-    keys: "tuple[OperatorPublicKey, ...]"
-
-    def entries(self, read: "Sequence[Offered]") -> "list[tuple[Offered, Entry | None, str]]":
-        """Each thing that was read, the entry that it is, and else why it is none."""
-        from hipgw.naming.fleet.entry import EntryError, verify
-
-        judged: list[tuple[Offered, Entry | None, str]] = []
-        for offered in read:
-            entry, reason = None, "it is no table"
-            if offered.table is not None:
-                try:
-                    entry, reason = verify(offered.table, self.keys, self.name), ""
-                except EntryError as error:
-                    reason = str(error)
-            judged.append((offered, entry, reason))
-        return judged
-
-    def known(self, read: "Sequence[Offered]", name: str) -> "Entry | None":
-        """The newest signed entry of a name."""
-        found = [entry for _, entry, _ in self.entries(read) if entry and entry.name == name]
-        return max(found, key=lambda entry: entry.revision, default=None)
 
 
 def _place_options(command: Command) -> Command:
@@ -193,7 +159,7 @@ def add(
         values["accept"] = not refused
 
     async def work(at: Place) -> int:
-        read = await _read_or_nothing(at)
+        read = await read_or_nothing(at)
         known = at.known(read, name)
         there = known is not None and not known.removed
         if there is not change:
@@ -202,9 +168,10 @@ def add(
                 hint="give --change to change it" if there else "leave --change out to add it",
             )
         table = dict(known.table) if known is not None and there else {}
-        return await _write(at, read, key, {**table, **values, "name": name})
+        warn_of_others(at, read, name, {**table, **values})
+        return await write(at, read, key, {**table, **values, "name": name})
 
-    revision = _at_place(work, config_file, place, fleet_name, (key.public,))
+    revision = at_place(work, config_file, place, fleet_name, (key.public,))
     click.echo(f"{name}: revision {revision}, signed by {key.public.id}")
 
 
@@ -231,9 +198,9 @@ def remove(
         known = at.known(read, name)
         if known is None or known.removed:
             raise NamingError(f"{name} is not in the fleet")
-        return await _write(at, read, key, {"name": name, "removed": True})
+        return await write(at, read, key, {"name": name, "removed": True})
 
-    revision = _at_place(work, config_file, place, fleet_name, (key.public,))
+    revision = at_place(work, config_file, place, fleet_name, (key.public,))
     click.echo(f"{name}: removed with revision {revision}, signed by {key.public.id}")
 
 
@@ -264,7 +231,7 @@ def sign(
 
         done = []
         for table in tables:
-            read = await _read_or_nothing(at)
+            read = await read_or_nothing(at)
             try:
                 entry = verify(table, at.keys, at.name)
                 if (known := at.known(read, entry.name)) and known.revision >= entry.revision:
@@ -274,15 +241,16 @@ def sign(
                 if known is not None and _content(known.table) == _content(table):
                     continue
             name = str(table.get("name"))
+            warn_of_others(at, read, name, table)
             shown = ", ".join(f"{key}={value}" for key, value in sorted(_content(table).items()))
             if dry_run:
                 done.append(f"would sign {name}: {shown}")
             else:
-                revision = await _write(at, read, key, table)
+                revision = await write(at, read, key, table)
                 done.append(f"{name}: revision {revision}, signed: {shown}")
         return done
 
-    lines = _at_place(work, config_file, place, fleet_name, (key.public,))
+    lines = at_place(work, config_file, place, fleet_name, (key.public,))
     for line in lines or ["nothing to be signed"]:
         click.echo(output.clean(line))
 
@@ -432,115 +400,18 @@ def _judged(
             )
         return rows
 
-    return _at_place(work, config_file, place, fleet_name, keys)
-
-
-def _at_place(
-    work: Callable[[Place], Awaitable[_Result]],
-    config_file: Path | None,
-    place: str | None,
-    fleet_name: str | None,
-    keys: "tuple[OperatorPublicKey, ...]",
-) -> _Result:
-    """Do some work at the directory that the options name."""
-    import asyncio
-
-    from hipgw.daemon.fleet_directory import open_directories
-    from hipgw.identity.operator_key import OperatorPublicKey
-
-    if (config_file is None) == (place is None):
-        raise click.UsageError("give --config FILE, or --directory PLACE")
-    if config_file is not None:
-        config = _configured(config_file)
-        keys = tuple(dict.fromkeys((*map(OperatorPublicKey.parse, config.operator_keys), *keys)))
-    else:
-        config = _fleet_config(str(place), fleet_name or "fleet", keys)
-
-    async def run() -> _Result:
-        # With two places, the first one is the operator's: --directory names the other.
-        directory = open_directories(config)[0]
-        try:
-            return await work(Place(config.name, directory, keys))
-        finally:
-            await directory.close()
-
-    return asyncio.run(run())
-
-
-def _configured(config_file: Path) -> "FleetConfig":
-    from hipgw.config.load import load
-
-    config = load(config_file)
-    if config.fleet is None:
-        raise click.UsageError(f"{config_file} has no [fleet]")
-    return config.fleet
-
-
-def _fleet_config(
-    place: str, fleet_name: str, keys: "tuple[OperatorPublicKey, ...]"
-) -> "FleetConfig":
-    from pydantic import ValidationError
-
-    from hipgw.config.schema import FleetConfig
-
-    table: dict[str, Any] = {"name": fleet_name, "operator_keys": [str(key) for key in keys]}
-    if match := re.fullmatch(r"(https?://[^/]+)(/.*)?", place):
-        table["etcd"] = [match[1]]
-        if match[2] and match[2] != "/":
-            table["etcd_prefix"] = match[2]
-    else:
-        table["file"] = str(Path(place).absolute())
-    try:
-        return FleetConfig.model_validate(table)
-    except ValidationError as error:
-        text = error.errors(include_url=False)[0]["msg"]
-        raise click.BadParameter(text, param_hint="--directory or --fleet") from None
-
-
-async def _write(
-    at: Place, read: "Sequence[Offered]", key: "OperatorKey", table: dict[str, Any]
-) -> int:
-    """Sign a table as the newest entry of its name, and write it; returns its revision."""
-    from hipgw.naming.fleet.entry import sign as sign_entry
-
-    known = at.known(read, str(table.get("name")))
-    # Milliseconds, so that they grow also if the directory was lost; and above what is there.
-    revision = max(int(time.time() * 1000), known.revision + 1 if known is not None else 0)
-    signed = sign_entry({**table, "fleet": at.name, "revision": revision}, key)
-    if not signed.get("removed"):
-        _check_peer(signed, key, at.name)
-    await at.directory.write(signed, read)
-    return revision
-
-
-def _check_peer(signed: dict[str, Any], key: "OperatorKey", fleet_name: str) -> None:
-    """Refuse what machines would not make a peer of. Raises NamingError."""
-    from pydantic import ValidationError
-
-    from hipgw.config.schema import PeerConfig
-    from hipgw.naming.fleet.entry import verify
-
-    try:
-        PeerConfig.model_validate(verify(signed, [key.public], fleet_name).peer())
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        text = ": ".join(part for part in (where, first["msg"]) if part)
-        raise NamingError(f"{signed['name']}: {text}") from None
-
-
-async def _read_or_nothing(at: Place) -> "Sequence[Offered]":
-    """What the directory has; nothing if it is a file that is not there yet."""
-    path = Path(at.directory.name)
-    if path.is_absolute() and not path.exists():
-        return ()
-    return await at.directory.read()
+    return at_place(work, config_file, place, fleet_name, keys)
 
 
 def _drafts(file: Any) -> list[dict[str, Any]]:
     """The tables of a file that are to be signed."""
     try:
-        parsed = tomllib.loads(file.read().decode())
+        text = file.read().decode()
+        # What `hipgw id` tells people comes before the table.
+        _, stanza, tables_of_id = text.partition("\n[[peer]]\n")
+        if stanza and text.startswith("HIT:"):
+            text = stanza + tables_of_id
+        parsed = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise NamingError(f"{file.name}: it is no TOML file: {error}") from None
     tables = []
@@ -582,11 +453,12 @@ def _time(text: str) -> str:
         at = datetime.now(UTC) + timedelta(**{_UNITS[match[2]]: int(match[1])})
     else:
         try:
-            at = datetime.fromisoformat(text)
-        except ValueError:
+            at = datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):
             raise click.BadParameter(
                 f"{text!r} is neither a period such as 30d nor a time such as 2030-01-31T12:00:00Z",
                 param_hint="--expires",
             ) from None
-        at = at.astimezone(UTC)
+        if at <= datetime.now(UTC):
+            raise click.BadParameter(f"{text} is over already", param_hint="--expires")
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")

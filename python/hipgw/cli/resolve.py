@@ -24,6 +24,7 @@ def resolve(ctx: click.Context, query: str, as_json: bool, socket_path: Path | N
     The sources stand in the order in which they are believed (naming.order). They are asked anew,
     whatever is remembered. Exits with status 1 if nobody knows anything.
     """
+    _refuse_addresses(query)
     with connect_to_daemon(socket_path) as client:
         answer = client.resolve(query)
     if as_json:
@@ -32,6 +33,21 @@ def resolve(ctx: click.Context, query: str, as_json: bool, socket_path: Path | N
         _print(answer)
     if answer["hit"] is None and not any(source["found"] for source in answer["sources"]):
         ctx.exit(Exit.NO)
+
+
+def _refuse_addresses(query: str) -> None:
+    """Nobody is found by an address; "nobody knows it" would say something else."""
+    from ipaddress import IPv6Address, ip_address
+
+    from hipgw.identity.hit import is_hit
+    from hipgw.identity.lsi import is_lsi
+
+    try:
+        address = ip_address(query)
+    except ValueError:
+        return
+    if not is_lsi(address) and not (isinstance(address, IPv6Address) and is_hit(address)):
+        raise click.BadParameter(f"{query} is an address, and neither an LSI nor a HIT")
 
 
 def _print(answer: "ResolveAnswer") -> None:

@@ -245,6 +245,15 @@ def _dns(config: "Config") -> list[Problem]:
     if dns.port != _DNS_PORT and dns.resolver is not ResolverIntegration.OFF:
         what = f"is {dns.port}, but the resolvers of programs ask at {_DNS_PORT} only"
         problems.append(Problem("dns.port", what, 'leave it out, or write dns.resolver = "off"'))
+    problems += [
+        Problem(
+            f"dns.servers[{index}]",
+            "is where hipgw itself answers (dns.listen)",
+            "name the real name servers, or leave it out",
+        )
+        for index, server in enumerate(dns.servers)
+        if dns.intercept and (server.address, server.port) == (dns.listen, dns.port)
+    ]
     return problems
 
 
@@ -447,6 +456,14 @@ def check_dht(dht: "DhtConfig") -> None:
                 "proxies",
                 "is empty: the ring cannot be reached",
                 'write where a dhtnode has its proxy, such as ["127.0.0.1:8080"]',
+            )
+        )
+    if dht.store is not DhtStoreName.OPENDHT and dht.proxies:
+        problems.append(
+            Problem(
+                "proxies",
+                "are not used: records are kept on this machine alone",
+                'write store = "opendht", or leave them out',
             )
         )
     if dht.store is DhtStoreName.OPENDHT and not dht.gateway:

@@ -405,6 +405,15 @@ def parse_pair(value: object) -> tuple[str, str]:
     return one, other
 
 
+def _printable(text: str) -> str:
+    if not re.fullmatch(r"[!-~]*", text):
+        raise InvalidValueError(
+            f"{text!r} has white space in it, or letters beyond ASCII",
+            hint="write a name such as plant-a",
+        )
+    return text
+
+
 def _pair_end(text: str) -> str:
     return str(parse_hit(text)) if ":" in text else _peer_name(text)
 
@@ -429,6 +438,7 @@ Server = Annotated[IPAddress | str, BeforeValidator(parse_server)]
 Network = Annotated[IPNetwork, BeforeValidator(parse_network)]
 InterfacePattern = Annotated[str, AfterValidator(_interface_pattern)]
 InterfaceName = Annotated[str, AfterValidator(_interface_name)]
+PrintableText = Annotated[str, AfterValidator(_printable)]
 PeerName = Annotated[str, AfterValidator(_peer_name)]
 FleetName = PeerName
 FilePath = Annotated[Path, BeforeValidator(_path)]

@@ -1,5 +1,7 @@
 """What `[dht]` turns on, as parts of the daemon."""
 
+import asyncio
+
 # uvloop encodes every host by it, addresses too: to be loaded before privileges are dropped, when
 # Python may not be readable any more.
 import encodings.idna  # noqa: F401
@@ -25,6 +27,9 @@ from hipgw.naming.dht.stores.opendht import OpenDhtStore
 from hipgw.protocol.effects import Effect, RegistrationChanged
 from hipgw.protocol.registration import ServiceType
 
+RETRY_S = 10.0
+"""Between two tries to listen for a gateway that cannot."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -49,23 +54,41 @@ class DhtPart(NamingPart):
         self._client = client
         self._gateway = _Gateway(services, dht) if dht.gateway else None
         self._rendezvous = OwnRendezvousServers(services, private=dht.private_addresses)
+        self._retrying: asyncio.Task[None] | None = None
         self._publisher: Publisher | None = None
         if dht.publish:
             self._publisher = _publisher(services, dht, client, source, self._rendezvous)
 
     async def start(self) -> None:
         """Publish, and serve; a gateway that cannot be is no reason not to be published."""
-        if self._gateway is not None:
-            try:
-                await self._gateway.start()
-            except NamingError as error:
-                _log.error("there is no DHT gateway: %s", error)
+        if self._gateway is not None and not await self._serve(self._gateway):
+            self._retrying = asyncio.create_task(self._serve_later(self._gateway))
         if self._publisher is not None:
             self._publisher.start()
             self._publisher.changed(self._around.addresses())
 
+    async def _serve(self, gateway: "_Gateway", level: int = logging.ERROR) -> bool:
+        try:
+            await gateway.start()
+        except NamingError as error:
+            await gateway.stop()
+            _log.log(level, "there is no DHT gateway: %s", error)
+            return False
+        return True
+
+    async def _serve_later(self, gateway: "_Gateway") -> None:
+        """Its address may come later than this daemon, or who has the port may go."""
+        while True:
+            await asyncio.sleep(RETRY_S)
+            if await self._serve(gateway, logging.DEBUG):
+                _log.info("the DHT gateway is there now")
+                return
+
     async def stop(self) -> None:
         """Remove what was published, then end all connections."""
+        if self._retrying is not None:
+            self._retrying.cancel()
+            await asyncio.gather(self._retrying, return_exceptions=True)
         try:
             if self._publisher is not None:
                 await self._publisher.stop()
@@ -154,6 +177,7 @@ class _Gateway:
             await self._store.close()
         if self._database is not None:
             self._database.close()
+        self._server = self._store = self._database = None
 
     def _make_store(self, database: Database) -> Store:
         if self._dht.store is DhtStoreName.EMBEDDED:

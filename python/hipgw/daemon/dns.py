@@ -1,8 +1,10 @@
 """The DNS for the daemon: a source of peers, and names under `.hip` for the machine's programs."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from ipaddress import ip_address
 
@@ -10,18 +12,23 @@ from hipgw.config.names import ResolverIntegration
 from hipgw.config.tables.dns import DnsConfig
 from hipgw.daemon.naming import NamingPart, NamingServices
 from hipgw.errors import NamingError
+from hipgw.logs import packet_path_logger
 from hipgw.naming.dns.hip_answers import LocalName
 from hipgw.naming.dns.interceptor import Interceptor, InterceptorSettings
 from hipgw.naming.dns.preload import preload
 from hipgw.naming.dns.servers import NameServer, NameServers
 from hipgw.naming.dns.source import NAME, DnssecPolicy, DnsSource
-from hipgw.naming.peers import Peer
+from hipgw.naming.peers import CONFIGURED, FLEET, Peer
 from hipgw.platform import resolv_conf, resolver
 
 _LOOK_S = 2.0
 """How often /etc/resolv.conf is looked at."""
 
+LOOK_UPS_AT_ONCE, LOOK_UPS_BURST, LOOK_UPS_PER_S = 64, 200, 20.0
+"""Names that are no peers' here, for which the sources are asked: several messages each."""
+
 _log = logging.getLogger(__name__)
+_limit_log = packet_path_logger(__name__ + ".limit")
 
 
 def add_dns(services: NamingServices) -> None:
@@ -113,6 +120,41 @@ class SystemServers(NamingPart):
         )
 
 
+class LookUpLimit:
+    """How many names that are nobody's here are looked up: at once, and in the long run."""
+
+    def __init__(
+        self,
+        at_once: int = LOOK_UPS_AT_ONCE,
+        burst: int = LOOK_UPS_BURST,
+        rate: float = LOOK_UPS_PER_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.refused = 0
+        self._left = at_once
+        self._tokens = self._burst = float(burst)
+        self._rate = rate
+        self._clock = clock
+        self._since = clock()
+
+    @contextlib.contextmanager
+    def one(self, name: str) -> Iterator[None]:
+        """While one is looked up; raises NamingError if that are too many."""
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now - self._since) * self._rate)
+        self._since = now
+        if self._left <= 0 or self._tokens < 1:
+            self.refused += 1
+            _limit_log.warning("too many names are looked up at a time: some are not")
+            raise NamingError(f"too many names are looked up to look for {name}")
+        self._tokens -= 1
+        self._left -= 1
+        try:
+            yield
+        finally:
+            self._left += 1
+
+
 class InterceptorPart(NamingPart):
     """Answers the queries of this machine, and has the machine ask."""
 
@@ -127,6 +169,7 @@ class InterceptorPart(NamingPart):
         self._system = system
         self._interceptor: Interceptor | None = None
         self._way: resolver.ResolvedLink | resolver.ResolvConfLine | None = None
+        self._limit = LookUpLimit()
         self._capitals: dict[str, str] = {}
         directory = services.around.directory
         for peer in directory:
@@ -175,9 +218,8 @@ class InterceptorPart(NamingPart):
     def counters(self) -> dict[str, int]:
         if self._interceptor is None:
             return {}
-        return {
-            f"dns_{name}": count for name, count in asdict(self._interceptor.statistics).items()
-        }
+        counts = asdict(self._interceptor.statistics) | {"limited": self._limit.refused}
+        return {f"dns_{name}": count for name, count in counts.items()}
 
     def _use(self, servers: NameServers) -> None:
         if self._interceptor is not None:
@@ -185,17 +227,40 @@ class InterceptorPart(NamingPart):
 
     async def look_up(self, name: str) -> LocalName | None:
         """The peer of a name under the suffix; NamingError if it cannot be told just now."""
-        peer = self._by_any_case(name) or await self._services.finder.by_name(name)
+        peer = self._by_any_case(name)
+        if peer is None and self._services.around.directory.by_name(name) is not None:
+            peer = await self._services.finder.by_name(name)
         if peer is None:
-            if (await self._services.resolver.resolve(name)).failed:
+            # What anybody on this machine can make up is not to keep the daemon from its work, nor
+            # the names above from being answered.
+            with self._limit.one(name):
+                return await self._look_up_elsewhere(name)
+        return self._answer(peer)
+
+    async def _look_up_elsewhere(self, name: str) -> LocalName | None:
+        peer = await self._services.finder.by_name(name)
+        if peer is None:
+            resolution = await self._services.resolver.resolve(name)
+            around = self._services.around
+            for one in resolution.found:
+                if one.hit in around.own_hits:
+                    ttl_s = self._table.ttl_s
+                    return LocalName(lsi=around.own_lsi, hit=one.hit, ttl_s=ttl_s)
+            if resolution.failed:
                 raise NamingError(f"not every source of names could be asked for {name}")
             return None
+        return self._answer(peer)
+
+    def _answer(self, peer: Peer) -> LocalName:
         self._services.finder.keep(peer.hit, self._table.ttl_s)
         return LocalName(lsi=peer.lsi, hit=peer.hit, ttl_s=self._table.ttl_s)
 
     def _by_any_case(self, name: str) -> Peer | None:
         """A peer whose name has capitals: names of the DNS are the same without."""
         capital = self._capitals.get(name)
+        exact = self._services.around.directory.by_name(name)
+        if exact is not None and exact.source in (CONFIGURED, FLEET):
+            return exact
         return None if capital is None else self._services.around.directory.by_name(capital)
 
     def _renamed(self, old: Peer | None, new: Peer | None) -> None:

@@ -110,7 +110,9 @@ class NamingServices:
                 cache_max=naming.cache_max,
             ),
         )
-        self.resolver.add(ConfiguredSource(around.directory), cached=False)
+        self.resolver.add(
+            ConfiguredSource(around.directory, lambda peer: self.finder.base(peer)), cached=False
+        )
         self._last_known: LastKnown | None = None
         if SourceName.LAST_KNOWN in naming.order:
             self._last_known = LastKnown(config.daemon.state_dir / "last-known.json")

@@ -19,10 +19,12 @@ from hipgw.daemon.backends import make_dataplane, usable_suites
 from hipgw.daemon.control_service import ControlService
 from hipgw.daemon.directory import make_directory
 from hipgw.daemon.driver import HipDriver
+from hipgw.daemon.event_log import EventLog
 from hipgw.daemon.machine_settings import machine_config
 from hipgw.daemon.membership import Membership
 from hipgw.daemon.naming import NamingServices, Surroundings
 from hipgw.daemon.naming_parts import build
+from hipgw.daemon.roles import make_roles
 from hipgw.daemon.stun import StunRunner
 from hipgw.daemon.transport import ControlTransport
 from hipgw.dataplane.backend import (
@@ -48,31 +50,20 @@ from hipgw.platform.address_watch import AddressWatch
 from hipgw.platform.instance import InstanceLock
 from hipgw.platform.journal import Journal
 from hipgw.protocol.effects import (
-    Closed,
     Effect,
     Established,
-    Failed,
-    PacketTrace,
     PathChanged,
-    PathMtuChanged,
     PingReply,
-    Rekeyed,
 )
 from hipgw.protocol.machine import HipMachine
 from hipgw.protocol.nat.stun_client import StunClient
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.path_mtu import MtuSource
-from hipgw.protocol.registration import ServiceType
 from hipgw.roles.dead_peers import LOOK_S, DeadPeerDetection, look_interval
 from hipgw.roles.endbox import EndboxRole
-from hipgw.roles.host import HostRole
 from hipgw.roles.lifetimes import Limits, worn
 from hipgw.roles.multicast_group import MulticastGroup
-from hipgw.roles.relay import RelayRole
-from hipgw.roles.relay_client import RelayClientRole
-from hipgw.roles.rendezvous_client import RendezvousClientRole
 from hipgw.roles.role import Role
-from hipgw.roles.rvs import RvsRole
 from hipgw.roles.security_associations import SecurityAssociations, traffic
 from hipgw.roles.versions import VersionPolicy
 from hipgw.roles.without_data import WithoutData
@@ -143,6 +134,7 @@ class Service:
         self._dataplane = dataplane = make_dataplane(config)
         directory, lsis = make_directory(config)
         self._directory = directory
+        self._event_log = EventLog(directory)
         own_lsi = lsis.assign(identity.hit, config.host.lsi if config.host else None)
         self._watch = AddressWatch(
             interfaces.underlay_settings(config),
@@ -334,47 +326,14 @@ class Service:
             privileges.protect_memory()
 
     def _start_roles(self, directory: PeerDirectory) -> None:
-        config = self._config
-        if config.host is not None:
-            self._roles.append(
-                HostRole(
-                    directory,
-                    self._dataplane,
-                    self._driver,
-                    self._naming.finder if config.naming.unknown else None,
-                )
-            )
-        if config.endbox is not None:
-            peers = [peer for peer in directory if self._membership.is_endbox(peer.hit)]
-            self._endbox = EndboxRole(peers, self._driver, os.urandom)
-            self._roles.append(self._endbox)
-        if config.relay is not None and isinstance(self._dataplane, EspCoreDataPlane):
-            self._roles.append(RelayRole(self._dataplane))
-        if config.rvs is not None:
-            engine = self._dataplane if isinstance(self._dataplane, EspCoreDataPlane) else None
-            self._roles.append(RvsRole(engine, time.monotonic))
-        if config.nat.relays:
-            names = set(config.nat.relays)
-            self._roles.append(
-                RelayClientRole(
-                    [peer for peer in directory if peer.name in names],
-                    self._driver,
-                    os.urandom,
-                    services=[name.wire_id for name in config.nat.services],
-                    lifetime_s=config.nat.lifetime_s,
-                )
-            )
-        if config.rendezvous.servers:
-            names = set(config.rendezvous.servers)
-            self._roles.append(
-                RendezvousClientRole(
-                    [peer for peer in directory if peer.name in names],
-                    self._driver,
-                    os.urandom,
-                    services=[ServiceType.RENDEZVOUS],
-                    lifetime_s=config.rendezvous.lifetime_s,
-                )
-            )
+        self._roles += make_roles(
+            self._config,
+            directory,
+            self._dataplane,
+            self._driver,
+            self._naming.finder,
+            self._membership,
+        )
         for role in self._roles:
             role.start()
 
@@ -468,86 +427,12 @@ class Service:
         self._naming.handle_event(event)
         for role in self._roles:
             role.handle_event(event)
-        match event:
-            case Established():
-                if self._config.esp.discovers_path_mtu:
-                    # Behind what else this event is to do: R2 has to come first.
-                    asyncio.get_running_loop().call_soon(
-                        self._driver.discover_path_mtu, event.peer_hit
-                    )
-                _log.info(
-                    "association established",
-                    extra={
-                        **self._named(event.peer_hit),
-                        "remote": str(event.path.remote),
-                        "transport": event.path.transport.value,
-                        # The Responder hears of it no earlier than when it is done.
-                        **({"duration_s": round(event.duration, 4)} if event.initiator else {}),
-                    },
-                )
-            case Closed():
-                _log.info(
-                    "association closed",
-                    extra={**self._named(event.peer_hit), "reason": event.reason},
-                )
-            case PathChanged():
-                if self._config.esp.discovers_path_mtu:
-                    # Behind what else this event is to do: the data goes first.
-                    asyncio.get_running_loop().call_soon(
-                        self._driver.discover_path_mtu, event.peer_hit
-                    )
-                _log.info(
-                    "the path has changed",
-                    extra={
-                        **self._named(event.peer_hit),
-                        "local": str(event.new.local),
-                        "remote": str(event.new.remote),
-                        "reason": event.reason,
-                    },
-                )
-            case Rekeyed():
-                _log.info(
-                    "new keys are in force",
-                    extra={**self._named(event.peer_hit), "spi": f"{event.outbound_spi:#010x}"},
-                )
-            case PathMtuChanged():
-                _log.info(
-                    "path MTU found out",
-                    extra={
-                        **self._named(event.peer_hit),
-                        "remote": str(event.path.remote),
-                        "mtu": event.mtu,
-                        "source": event.source.value,
-                    },
-                )
-            case Failed():
-                _log.warning(
-                    "no association",
-                    extra={**self._named(event.peer_hit), "reason": event.reason},
-                )
-            case PacketTrace() if _packet_log.isEnabledFor(logging.DEBUG):
-                path = event.path
-                _packet_log.debug(
-                    "packet",
-                    extra={
-                        "direction": event.direction.value,
-                        "packet": event.packet,
-                        **self._named(event.peer_hit),
-                        "remote": str(path.remote),
-                        "transport": path.transport.value,
-                        "size": event.size,
-                        **({"dropped": event.dropped} if event.dropped else {}),
-                    },
-                )
-            case _:
-                pass
+        self._event_log.write(event)
+        if isinstance(event, Established | PathChanged) and self._config.esp.discovers_path_mtu:
+            # Behind what else this event is to do: R2, and the data, have to come first.
+            asyncio.get_running_loop().call_soon(self._driver.discover_path_mtu, event.peer_hit)
         if self._server.has_subscribers and (answer := self._control.describe(event)):
             self._server.publish(answer)
-
-    def _named(self, hit: IPv6Address | None) -> dict[str, str]:
-        """A peer in a log record: its HIT, and its name if it is configured."""
-        peer = self._directory.by_hit(hit) if hit is not None else None
-        return {"peer_hit": str(hit), **({"peer": peer.name} if peer else {})}
 
     async def _look_at_traffic(self) -> None:
         interval_s = LOOK_S

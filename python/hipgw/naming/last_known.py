@@ -76,6 +76,9 @@ class LastKnown:
         )
         try:
             temporary = self._file.with_suffix(".new")
+            # Whom this machine talks to is nobody else's business.
+            temporary.touch(mode=0o600)
+            temporary.chmod(0o600)
             temporary.write_text(text)
             temporary.replace(self._file)
             self._changed = False

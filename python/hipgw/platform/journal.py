@@ -101,15 +101,27 @@ class Journal:
         self._record({"kind": "resolv.conf"})
 
     def undo(self) -> None:
-        """Undo everything, the last change first; what cannot be undone is logged."""
+        """Undo everything, the last change first; what cannot be undone is logged.
+
+        What only root may undo, when the daemon is root no more, is left to the next start.
+        """
+        left: list[dict[str, Any]] = []
         for change in reversed(self._changes):
             try:
                 _undo(change)
+            except PermissionError as error:
+                _log.warning("the next start of hipgw has to undo %s: %s", change, error)
+                left.insert(0, change)
             except (PlatformError, OSError, KeyError, TypeError, ValueError) as error:
                 _log.warning("cannot undo %s: %s", change, error)
         self._changes.clear()
         with contextlib.suppress(FileNotFoundError):
             self._file.unlink()
+        if left:
+            try:
+                self._write(left)
+            except OSError as error:
+                _log.warning("%s cannot be written: %s", self._file, error.strerror)
 
     def hand_over(self, user_id: int, group_id: int) -> None:
         """Let the user that the daemon becomes write and remove the file."""
@@ -120,12 +132,15 @@ class Journal:
 
     def _record(self, change: dict[str, Any]) -> None:
         self._changes.append(change)
+        self._write(self._changes)
+
+    def _write(self, changes: list[dict[str, Any]]) -> None:
         draft = self._file.with_suffix(".new")
         # The directory belongs to the user of an earlier run: root follows no link in it.
         draft.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(draft, flags, 0o644), "w") as file:
-            json.dump({"boot": _boot_id(), "changes": self._changes}, file)
+            json.dump({"boot": _boot_id(), "changes": changes}, file)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._file)

@@ -6,6 +6,7 @@ imports nothing but the standard library.
 """
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -101,6 +102,33 @@ def remove(path: Path, tag: str | None = None) -> bool:
     return True
 
 
+def remove_stale(path: Path, address: str) -> None:
+    """Take out what was left behind by those who are no more. Raises OSError.
+
+    That is what has no process any more, and all with *address*, which is the caller's own now: a
+    machine that lost its power has the line after it has started, and another one would come in
+    front each time. libc's resolver looks at no more than three.
+    """
+    text, _ = _load(path)
+    lines = text.splitlines()
+    for n, line in enumerate(lines[:-1]):
+        words = line.split(" ", 3)
+        if line.startswith(_MARK + " ") and len(words) == 4 and words[3] in (_BEGIN, _MADE):
+            tag = words[2]
+            if lines[n + 1] == f"nameserver {address}" or not _lives(tag):
+                remove(path, tag)
+
+
+def _lives(tag: str) -> bool:
+    try:
+        os.kill(int(tag), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def watch(path: Path, address: str) -> None:
     """Keep a name server in the file until the standard input ends; then take it out.
 
@@ -112,6 +140,7 @@ def watch(path: Path, address: str) -> None:
         signal.signal(number, signal.SIG_IGN)
     seen: object = None
     try:
+        remove_stale(path, address)
         add(path, address, tag)
         print("ready", flush=True)
         while not select.select([0], [], [], _LOOK_S)[0]:
@@ -132,9 +161,13 @@ def _load(path: Path) -> tuple[str, bool]:
     """The text, and whether there is a file."""
     try:
         with path.open("rb") as file:
-            return file.read(_SIZE_MAX_OCTETS).decode("utf-8", "surrogateescape"), True
+            data = file.read(_SIZE_MAX_OCTETS + 1)
     except FileNotFoundError:
         return "", False
+    if len(data) > _SIZE_MAX_OCTETS:
+        # It would be written again without its end.
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return data.decode("utf-8", "surrogateescape"), True
 
 
 def _store(path: Path, text: str) -> None:

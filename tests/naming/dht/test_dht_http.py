@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import wraps
@@ -299,6 +300,20 @@ async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert await say(one, b"GET / HTTP/1.0\r\n\r\n") == b""
 
 
+@run
+async def test_one_source_cannot_have_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "CONNECTIONS_PER_SOURCE", 2)
+    async with serving(World()) as one, contextlib.AsyncExitStack() as stack:
+        for n in range(3):
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", one.port, local_addr=("127.0.0.2", 0)
+            )
+            stack.callback(writer.close)
+            if n == 2:
+                assert await reader.read() == b""  # sent away
+        assert b" 405 " in await say(one, b"GET / HTTP/1.0\r\n\r\n")
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -307,13 +322,15 @@ async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         b"<methodResponse><params><param><value><int>9</int></value></param></params>"
         b"</methodResponse>",
         b"x" * (BODY_LENGTH + 1),
+        gzip.compress(b" " * 10_000_000),
     ],
 )
 @run
 async def test_servers_that_answer_nonsense(body: bytes) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/xml\r\n\r\n" + body)
+        encoding = b"Content-Encoding: gzip\r\n" if body[:2] == b"\x1f\x8b" else b""
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/xml\r\n" + encoding + b"\r\n" + body)
         await writer.drain()
         writer.close()
 

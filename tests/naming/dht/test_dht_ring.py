@@ -227,7 +227,7 @@ async def test_nobody_in_the_ring_is_believed() -> None:
         ]
         for said in (wrapped, stale, gone, later, *odd):
             await ring.junk(NEW.hit, json.dumps(said).encode())
-        for data in (b"", b"\xff", b"[" * 3000, b"x" * 5000):
+        for data in (b"", b"\xff", b"[" * 3000, b"x" * 5000, json.dumps(stale).encode("utf-32")):
             await ring.junk(NEW.hit, data)
         for gateway in (one, two):
             assert await gateway.get() == [value]

@@ -72,11 +72,24 @@ def test_faults() -> None:
         b"<methodCall><methodName>get</methodName><params><param><value><int>"
         + b"9" * 5000
         + b"</int></value></param></params></methodCall>",
+        b"<methodCall><methodName>get</methodName><params><param><value><dateTime.iso8601>x"
+        b"</dateTime.iso8601></value></param></params></methodCall>",
     ],
 )
 def test_bodies_that_are_refused(body: bytes) -> None:
     with pytest.raises(XmlRpcError):
         parse_call(body)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_nothing_is_hidden_by_an_encoding(encoding: str) -> None:
+    entities = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 7))
+    body = (
+        f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE l [<!ENTITY a0 "aaaaaaaaaa">'
+        f"{entities}]><methodCall><methodName>&a6;</methodName></methodCall>"
+    )
+    with pytest.raises(XmlRpcError, match="zero octet"):
+        parse_call(body.encode(encoding))
 
 
 PIECES = [

@@ -37,6 +37,14 @@ def test_newer_ones_are_taken_and_older_ones_refused() -> None:
     assert str(known.valid(NOW)["a"].addresses[0]) == "192.0.2.6"
 
 
+def test_what_has_no_signed_text_is_told_once_too() -> None:
+    known = book()
+    odd = {"name": "a", "lans": [1.5], "signature": "x"}
+    assert known.offer(odd).verdict is Verdict.REFUSED
+    assert known.offer(odd).verdict is Verdict.KNOWN
+    assert known.offer({**odd, "name": "b"}).verdict is Verdict.REFUSED
+
+
 def test_two_of_one_revision() -> None:
     known = book(signed("a", 5))
     judged = known.offer(signed("a", 5, lans=["plant"]))

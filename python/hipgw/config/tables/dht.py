@@ -14,6 +14,7 @@ from hipgw.config.fields import (
     Integer,
     Network,
     NoRepeats,
+    PrintableText,
     Switch,
 )
 from hipgw.config.names import DhtStoreName, UnsequencedName
@@ -39,10 +40,9 @@ class DhtConfig(Table):
         description="Say where this machine is: at the start, when its addresses change, and again "
         "before that expires. What was said is removed on stop.",
     )
-    name: str = Field(
+    name: PrintableText = Field(
         default="",
         max_length=255,
-        pattern=r"^[!-~]*$",
         title="text without white space",
         description="Also say that this name is this machine's. Nothing protects names in a DHT: "
         "anybody may say the same. Default: no name.",

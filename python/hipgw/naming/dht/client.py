@@ -11,6 +11,7 @@ from hipgw.naming.dht.calls import Get, Put, Remove
 from hipgw.naming.dht.limits import BODY_LENGTH, VALUE_LENGTH, VALUES_MAX, ReturnCode
 from hipgw.naming.dht.xmlrpc import CONTENT_TYPE, Value, XmlRpcError, emit_call, parse_answer
 from hipgw.naming.sources import IPAddress
+from hipgw.naming.trouble import reason_of
 
 CALL_TIMEOUT_S = 2.5
 """For one call of one server; below what a resolver waits."""
@@ -47,7 +48,13 @@ class DhtClient:
         self.servers = tuple(servers)
         self._session = aiohttp.ClientSession(
             version=aiohttp.HttpVersion10,
-            headers={"User-Agent": "hipgw", "Content-Type": CONTENT_TYPE},
+            headers={
+                "User-Agent": "hipgw",
+                "Content-Type": CONTENT_TYPE,
+                "Accept-Encoding": "identity",
+            },
+            # Little can become much by that before anybody counts it.
+            auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S, sock_connect=_CONNECT_S),
             connector=aiohttp.TCPConnector(force_close=True, limit=32),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -92,8 +99,7 @@ class DhtClient:
         except TimeoutError:
             raise NamingError(f"{server} does not answer") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or type(error).__name__
-            raise NamingError(f"{server} cannot be asked: {reason}") from None
+            raise NamingError(f"{server} cannot be asked: {reason_of(error)}") from None
 
 
 async def _read(content: aiohttp.StreamReader) -> bytes:

@@ -9,6 +9,11 @@ _SOURCES_MAX = 4096
 _MINUTE = 60.0
 
 
+def network_of(source: IPAddress) -> bytes:
+    """What sources are told apart by: who has an IPv6 address has a network of 64 bits."""
+    return source.packed[:8] if source.version == 6 else source.packed
+
+
 class SourceRate:
     """A bucket of tokens for each source, filled evenly over a minute, and one for all."""
 
@@ -21,8 +26,7 @@ class SourceRate:
 
     def allow(self, source: IPAddress, now: float) -> bool:
         """Take one token from both buckets; False if one of them is empty."""
-        # Who has an IPv6 address has a network of 64 bits.
-        key = source.packed[:8] if source.version == 6 else source.packed
+        key = network_of(source)
         mine = _filled(self._sources.pop(key, (self._per_source, now)), self._per_source, now)
         everybody = _filled(self._all, self._total, now)
         allowed = mine >= 1 and everybody >= 1

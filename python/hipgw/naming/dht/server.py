@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from hipgw.errors import NamingError
 from hipgw.naming.dht.gateway import DhtGateway
 from hipgw.naming.dht.limits import BODY_LENGTH
+from hipgw.naming.dht.rate import network_of
 from hipgw.naming.dht.xmlrpc import (
     CONTENT_TYPE,
     XmlRpcError,
@@ -25,6 +26,8 @@ from hipgw.naming.sources import IPAddress
 
 CONNECTIONS_MAX = 256
 """At once; who comes when there are as many is sent away."""
+CONNECTIONS_PER_SOURCE = 32
+"""Of these, those of one address: nobody alone can keep all others away by being slow."""
 REQUEST_TIMEOUT_S = 5.0
 """For a whole request to come in, and again for the answer to be taken."""
 CALL_TIMEOUT_S = 10.0
@@ -56,7 +59,8 @@ class GatewayServer:
         self._listen = listen
         self._clients = clients
         self._servers: list[asyncio.Server] = []
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: dict[asyncio.Task[None], bytes] = {}
+        """Those under way, and where they come from, as far as sources are told apart."""
 
     @property
     def ports(self) -> list[int]:
@@ -84,23 +88,29 @@ class GatewayServer:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        for call in self._calls:
+        calls = list(self._calls)
+        for call in calls:
             call.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
+        await asyncio.gather(*calls, return_exceptions=True)
 
     # -- one connection -------------------------------------------------------------------------
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._calls) >= CONNECTIONS_MAX:
+        source = _source_of(writer)
+        network = network_of(source)
+        theirs = sum(one == network for one in self._calls.values())
+        if len(self._calls) >= CONNECTIONS_MAX or theirs >= CONNECTIONS_PER_SOURCE:
             writer.close()
             return
-        call = asyncio.get_running_loop().create_task(self._guarded(reader, writer))
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
+        call = asyncio.get_running_loop().create_task(self._guarded(reader, writer, source))
+        self._calls[call] = network
+        call.add_done_callback(self._calls.pop)
 
-    async def _guarded(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _guarded(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, source: IPAddress
+    ) -> None:
         try:
-            await self._serve(reader, writer)
+            await self._serve(reader, writer, source)
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             writer.transport.abort()
         except Exception:
@@ -110,10 +120,9 @@ class GatewayServer:
         finally:
             writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        source = ip_address(str(writer.get_extra_info("peername")[0]).partition("%")[0])
-        if source.version == 6 and source.ipv4_mapped is not None:
-            source = source.ipv4_mapped
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, source: IPAddress
+    ) -> None:
         try:
             if self._clients and not any(source in network for network in self._clients):
                 raise _Refused(b"403 Forbidden")
@@ -140,6 +149,12 @@ class GatewayServer:
             return emit_answer(await self._gateway.call(*parse_call(body), source))
         except NamingError as error:
             return emit_fault(1 if isinstance(error, XmlRpcError) else 2, str(error))
+
+
+def _source_of(writer: asyncio.StreamWriter) -> IPAddress:
+    source = ip_address(str(writer.get_extra_info("peername")[0]).partition("%")[0])
+    mapped = source.ipv4_mapped if source.version == 6 else None
+    return mapped or source
 
 
 async def _read_request(reader: asyncio.StreamReader) -> bytes:

@@ -1,8 +1,7 @@
 """Loads what would be loaded on demand: later the files may be out of the daemon's reach."""
 
-import encodings.idna  # noqa: F401 - what getaddrinfo of asyncio encodes names with
-
 import dns.asyncbackend
+import dns.name
 import dns.rdtypes.ANY.CNAME
 import dns.rdtypes.ANY.DNAME
 import dns.rdtypes.ANY.HIP
@@ -15,3 +14,5 @@ import dns.rdtypes.IN.AAAA
 def preload() -> None:
     """Call this before privileges are dropped."""
     dns.asyncbackend.set_default_backend("asyncio")
+    # What is needed for letters beyond ASCII: idna's tables, and an encoding.
+    dns.name.from_text("\u00fc.example")

@@ -23,6 +23,7 @@ from hipgw.identity.lsi import is_lsi
 from hipgw.naming.dns.hip_rr import HipRecord, read_rdata
 from hipgw.naming.dns.servers import NameServer, NameServers
 from hipgw.naming.sources import Found, IPAddress, Provenance, Rendezvous
+from hipgw.naming.trouble import reason_of
 
 NAME = "dns"
 
@@ -199,7 +200,7 @@ class DnsSource:
                     return _read(response)
                 trouble = f"{server} says {dns.rcode.to_text(rcode)}"
             except (OSError, EOFError, dns.exception.DNSException) as error:
-                trouble = f"{server}: {str(error) or type(error).__name__}"
+                trouble = f"{server}: {reason_of(error)}"
         raise NamingError(f"no name server answers for {name}: {trouble}")
 
     def _believes(self, servers: NameServers) -> bool:

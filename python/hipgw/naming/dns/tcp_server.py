@@ -33,7 +33,8 @@ class TcpServer:
         self._answer = answer
         self._servers = servers
         self._allowed = allowed
-        self._clients: set[asyncio.Task[None]] = set()
+        self._clients: dict[asyncio.Task[None], None] = {}
+        """Who has asked nothing for longest comes first."""
         self._server: asyncio.Server | None = None
 
     async def start(self, sock: socket.socket) -> None:
@@ -52,11 +53,15 @@ class TcpServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         peer = writer.get_extra_info("peername")
-        welcome = bool(peer) and self._allowed(peer[0]) and len(self._clients) < _CONNECTIONS_MAX
-        if task is None or not welcome:
+        if task is None or not peer or not self._allowed(peer[0]):
             writer.close()
             return
-        self._clients.add(task)
+        if len(self._clients) >= _CONNECTIONS_MAX:
+            # RFC 7766 §6.2.3: else who holds connections, and asks nothing, keeps all others out.
+            idle = next(iter(self._clients))
+            del self._clients[idle]
+            idle.cancel()
+        self._clients[task] = None
         try:
             async with contextlib.AsyncExitStack() as stack:
                 stack.callback(writer.close)
@@ -65,7 +70,13 @@ class TcpServer:
             # The client has gone, or is silent; or the daemon stops.
             pass
         finally:
-            self._clients.discard(task)
+            self._clients.pop(task, None)
+
+    def has_asked(self, task: asyncio.Task[None] | None) -> None:
+        """This client is the last one to be sent away from now on."""
+        if task is not None and task in self._clients:
+            del self._clients[task]
+            self._clients[task] = None
 
 
 class _Conversation:
@@ -92,6 +103,7 @@ class _Conversation:
             message = await asyncio.wait_for(_read(self._reader), _IDLE_S)
             if not is_query(message):
                 return
+            self._of.has_asked(asyncio.current_task())
             if asks_below(message, self._of._suffix):
                 answer = await self._of._answer(message)
                 if answer is None:

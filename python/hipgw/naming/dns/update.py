@@ -14,6 +14,7 @@ from hipgw.errors import NamingError
 from hipgw.naming.dns.servers import NameServer
 from hipgw.naming.dns.tsig import TsigKey
 from hipgw.naming.dns.zone import Entry
+from hipgw.naming.trouble import reason_of
 
 _PATIENCE_S = 10.0
 _KINDS = {4: dns.rdatatype.A, 6: dns.rdatatype.AAAA}
@@ -88,5 +89,5 @@ def _ask(message: dns.message.Message, server: NameServer) -> dns.message.Messag
     except dns.tsig.PeerBadTime:
         why = "its clock and that of this machine differ"
     except (OSError, EOFError, dns.exception.DNSException) as error:
-        why = str(error) or type(error).__name__
+        why = reason_of(error)
     raise NamingError(f"{server} cannot be used: {why}")

@@ -59,10 +59,15 @@ def zone_lines(entry: Entry) -> Sequence[str]:
     lines = [f"{entry.owner} {entry.ttl_s} IN HIP ( {algorithm} {hit}", f"\t{key}"]
     lines += [f"\t{server}" for server in servers]
     lines[-1] += " )"
-    for address in entry.addresses:
-        kind = "A" if address.version == 4 else "AAAA"
-        lines.append(f"{entry.owner} {entry.ttl_s} IN {kind} {address}")
-    return lines
+    return [*lines, *address_lines(entry)]
+
+
+def address_lines(entry: Entry) -> Sequence[str]:
+    """The A and AAAA records, a line each."""
+    return [
+        f"{entry.owner} {entry.ttl_s} IN {'A' if address.version == 4 else 'AAAA'} {address}"
+        for address in entry.addresses
+    ]
 
 
 def _fields(record: HIP) -> tuple[str, str, str, list[str]]:

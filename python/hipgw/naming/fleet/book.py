@@ -73,9 +73,15 @@ class Book:
     def offer(self, table: Table) -> Judgement:
         """Take an entry if it is signed and newer than what is known of its name."""
         name = claimed_name(table)
-        digest = b""
         try:
             digest = _digest(table)
+        except EntryError as error:
+            # It has no text that could be signed; it is told once all the same.
+            digest = hashlib.sha256(repr(table).encode(errors="replace")).digest()
+            known = digest in self._told
+            self._tell_once(digest)
+            return Judgement(Verdict.KNOWN if known else Verdict.REFUSED, name, str(error))
+        try:
             if self._digests.get(name) == digest or digest in self._told:
                 return Judgement(Verdict.KNOWN, name)
             entry = verify(table, self._keys, self._fleet)

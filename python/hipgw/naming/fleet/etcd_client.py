@@ -17,6 +17,7 @@ import aiohttp
 
 from hipgw.errors import NamingError
 from hipgw.naming.fleet.directory import WIRE_MAX
+from hipgw.naming.trouble import reason_of
 
 TIMEOUT_S = 5.0
 """For one request; etcd itself gives up after some seconds without a quorum."""
@@ -178,7 +179,9 @@ class EtcdClient:
         """An answer of the first member that gives one."""
         if self._session is None:
             # Proxies of the environment are not asked: this is the machine's own directory.
-            self._session = aiohttp.ClientSession(auto_decompress=False)
+            self._session = aiohttp.ClientSession(
+                headers={"Accept-Encoding": "identity"}, auto_decompress=False
+            )
         troubles = []
         for _ in range(len(self._endpoints)):
             endpoint = self._endpoints[0]
@@ -187,7 +190,7 @@ class EtcdClient:
                     await self._authenticate()
                 return await self._open_at(endpoint + path, body, total_s)
             except (aiohttp.ClientError, TimeoutError, OSError, NamingError) as error:
-                troubles.append(f"{endpoint}: {str(error) or 'no answer in time'}")
+                troubles.append(f"{endpoint}: {reason_of(error)}")
                 # The next one first from now on.
                 self._endpoints.append(self._endpoints.pop(0))
                 self._token = ""
@@ -248,7 +251,7 @@ class _Request:
             # Not released: a watch has no end that could be waited for.
             self._response.close()
         if isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
-            raise NamingError(f"etcd: {str(error) or 'no answer in time'}") from None
+            raise NamingError(f"etcd: {reason_of(error)}") from None
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -277,7 +280,7 @@ async def _messages(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str,
 
 def _object(data: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(data)
+        value = json.loads(data.decode())
     except (ValueError, RecursionError):
         raise NamingError("etcd answers with what is no JSON") from None
     if not isinstance(value, dict):

@@ -80,7 +80,7 @@ class EtcdDirectory:
 
 def _offered(entry: KeyValue) -> Offered:
     try:
-        table = json.loads(entry.value)
+        table = json.loads(entry.value.decode())
     except (ValueError, RecursionError):
         table = None
     return Offered(entry.key, table if isinstance(table, dict) else None, entry.mod_revision)

@@ -34,6 +34,7 @@ from hipgw.naming.dht.limits import (
 from hipgw.naming.dht.stores.base import Holding, Stored
 from hipgw.naming.dht.stores.database import Database
 from hipgw.naming.dht.stores.embedded import VALUES_PER_KEY, EmbeddedStore
+from hipgw.naming.trouble import reason_of
 
 REFRESH_S = 240.0
 """A value is put again after that, well before OpenDHT lets go of it (ten minutes)."""
@@ -82,6 +83,7 @@ class OpenDhtStore:
         self._clock = clock
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=CONNECT_S),
+            headers={"Accept-Encoding": "identity"},
             auto_decompress=False,
         )
         self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
@@ -195,8 +197,8 @@ class OpenDhtStore:
         for proxy in list(self._proxies):
             try:
                 await work(proxy)
-            except (aiohttp.ClientError, TimeoutError, NamingError, ValueError) as error:
-                reasons.append(f"{proxy}: {error or type(error).__name__}")
+            except (aiohttp.ClientError, OSError, NamingError, ValueError) as error:
+                reasons.append(f"{proxy}: {reason_of(error)}")
                 self._proxies.remove(proxy)
                 self._proxies.append(proxy)
                 continue
@@ -291,10 +293,10 @@ def _wrap_removal(removal: Removal) -> bytes:
 def _unwrap(line: bytes, application: str, now: int) -> Stored | Removal | None:
     """What one line of a proxy's answer says; None for what is nothing of ours, or over."""
     try:
-        data = base64.b64decode(json.loads(line)["data"], validate=True)
+        data = base64.b64decode(json.loads(line.decode())["data"], validate=True)
         if len(data) > _ENVELOPE_MAX:
             return None
-        said = json.loads(data)
+        said = json.loads(data.decode())
         expires = said["expires"]
         if said["hipgw"] != 1 or type(expires) is not int or not now < expires <= now + TTL_MAX:
             return None

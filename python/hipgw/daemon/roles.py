@@ -1,0 +1,70 @@
+"""The roles that a configuration turns on."""
+
+import os
+import time
+from collections.abc import Iterable
+
+from hipgw.config.schema import Config
+from hipgw.daemon.driver import HipDriver
+from hipgw.daemon.membership import Membership
+from hipgw.dataplane.backend import DataPlane
+from hipgw.dataplane.esp_core import EspCoreDataPlane
+from hipgw.naming.finder import PeerFinder
+from hipgw.naming.peers import Peer, PeerDirectory
+from hipgw.protocol.registration import ServiceType
+from hipgw.roles.endbox import EndboxRole
+from hipgw.roles.host import HostRole
+from hipgw.roles.relay import RelayRole
+from hipgw.roles.relay_client import RelayClientRole
+from hipgw.roles.rendezvous_client import RendezvousClientRole
+from hipgw.roles.role import Role
+from hipgw.roles.rvs import RvsRole
+
+
+def make_roles(
+    config: Config,
+    directory: PeerDirectory,
+    dataplane: DataPlane,
+    driver: HipDriver,
+    finder: PeerFinder,
+    membership: Membership,
+) -> list[Role]:
+    """Build the roles, in the order in which they are asked; they are not started yet."""
+    engine = dataplane if isinstance(dataplane, EspCoreDataPlane) else None
+
+    def named(names: Iterable[str]) -> list[Peer]:
+        wanted = set(names)
+        return [peer for peer in directory if peer.name in wanted]
+
+    roles: list[Role] = []
+    if config.host is not None:
+        unknown = finder if config.naming.unknown else None
+        roles.append(HostRole(directory, dataplane, driver, unknown))
+    if config.endbox is not None:
+        peers = [peer for peer in directory if membership.is_endbox(peer.hit)]
+        roles.append(EndboxRole(peers, driver, os.urandom))
+    if config.relay is not None and engine is not None:
+        roles.append(RelayRole(engine))
+    if config.rvs is not None:
+        roles.append(RvsRole(engine, time.monotonic))
+    if config.nat.relays:
+        roles.append(
+            RelayClientRole(
+                named(config.nat.relays),
+                driver,
+                os.urandom,
+                services=[name.wire_id for name in config.nat.services],
+                lifetime_s=config.nat.lifetime_s,
+            )
+        )
+    if config.rendezvous.servers:
+        roles.append(
+            RendezvousClientRole(
+                named(config.rendezvous.servers),
+                driver,
+                os.urandom,
+                services=[ServiceType.RENDEZVOUS],
+                lifetime_s=config.rendezvous.lifetime_s,
+            )
+        )
+    return roles
