@@ -1,5 +1,6 @@
 """A mobile router, its clients and their correspondents, in virtual time."""
 
+import random
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -487,4 +488,28 @@ def test_between_address_families() -> None:
     network.move(router, [THERE])
     network.run(5.0)
     assert peer.path_to(client).remote == ip_address(THERE)
+    both_ways(network, client, peer)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_moves_at_random_through_a_bad_network(seed: int) -> None:
+    """Among networks of either IP version, of both and of none, while a tenth is lost."""
+    network, router, client, peer = moving(list(Transport)[seed % 2])
+    network.where[ip_address("2001:db8::9")] = ""
+    network.readdress(peer, PEER, "2001:db8::9")
+    network.join(client, peer)
+    both_ways(network, client, peer)
+    network.run(3.0)
+    chance = random.Random(seed)
+    network.filter = lambda _sender, _data: (
+        [] if chance.random() < 0.1 else [0.01 + chance.random() * 0.05]
+    )
+    for number in range(12):
+        four, six = f"203.0.113.{number + 1}", f"2001:db8:1::{number + 1}"
+        network.move(router, chance.choice([[four], [six], [four, six], []]))
+        network.run(chance.choice([0.05, 0.3, 20.0]))
+    network.move(router, [chance.choice(["203.0.113.250", "2001:db8:1::250"])])
+    network.run(40.0)
+    network.filter = lambda _sender, _data: [0.01]
+    network.run(30.0)
     both_ways(network, client, peer)
