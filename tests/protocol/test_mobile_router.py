@@ -11,6 +11,7 @@ from hipgw.protocol.mobile_router import proxies
 from hipgw.protocol.mobile_router.transit import Place, Transit
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.registration import ServiceType
+from hipgw.protocol.rendezvous.clients import may_rest
 from hipgw.protocol.states import State
 from hipgw.wire.checksum import PseudoHeader
 from hipgw.wire.packet import HipPacket, PacketType
@@ -233,9 +234,13 @@ def test_both_routers_move_at_the_same_moment() -> None:
     network.perform(client, client.machine.connect(friend.hit, [to_server], network.now))
     network.run(3.0)
     both_ways(network, client, friend)
+    (known,) = server.machine._core.with_peer(friend.hit)
+    assert known.session is not None and not known.session.by_router
     network.move(router, [THERE])
     network.move(second, ["203.0.113.99"])
     network.run(20.0)
+    assert known.session is not None and known.session.by_router
+    assert not may_rest(server.machine._core, known)
     both_ways(network, client, friend)
     assert friend.path_to(client).remote == ip_address(THERE)
     assert server.machine.statistics()["relayed"]["UPDATE"]

@@ -128,6 +128,12 @@ class Session:
         """The ESP suite."""
         return self.choice.esp_suite
 
+    @property
+    def by_router(self) -> bool:
+        """Whether a mobile router at either end has left anything to be remembered."""
+        lent = self.wire_spi not in (0, self.outbound_spi)
+        return lent or self.lent_key is not None or self.tickets > 0 or self.proxied[0] > 0
+
     def times(self) -> Iterator[float]:
         """When something is to be done about its keys."""
         if self.rekey is not None:
