@@ -116,6 +116,23 @@ def test_a_correspondent_that_refuses_tickets_is_told_by_the_client() -> None:
     both_ways(network, client, peer)
 
 
+@pytest.mark.parametrize("outside", list(Transport))
+@pytest.mark.parametrize("inside", list(Transport))
+def test_what_carries_packets_outside_need_not_do_so_inside(
+    inside: Transport, outside: Transport
+) -> None:
+    network, router, client, peer = moving(inside, outside=outside)
+    network.join(client, peer)
+    assert client.path_to(peer).transport is inside
+    assert peer.path_to(client).transport is outside
+    both_ways(network, client, peer)
+    for place in (THERE, HERE):
+        network.move(router, [place])
+        network.run(2.0)
+        assert peer.path_to(client).remote == ip_address(place)
+        both_ways(network, client, peer)
+
+
 def test_while_there_is_no_network_everybody_waits() -> None:
     network, router, client, peer = moving()
     network.join(client, peer)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from hipgw.protocol.path import Transport
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MobileRouterConfig:
@@ -20,5 +22,7 @@ class MobileRouterConfig:
     """How long the mapping of a replaced SPI stays."""
     callers_per_s: int = 50
     """Packets a second of a source outside that are passed on to clients without being known."""
+    outside: Transport | None = None
+    """What carries clients' packets outside; None for what carries them inside."""
     tickets: bool = True
     """Whether clients' tickets are taken."""

@@ -6,6 +6,7 @@ from ipaddress import IPv6Address
 
 from hipgw.identity.rhash import Rhash
 from hipgw.protocol.mobile_router.transit import Place
+from hipgw.protocol.path import Transport
 from hipgw.protocol.retransmission import Retransmission
 from hipgw.wire.parameters import AuthTicket
 
@@ -58,6 +59,8 @@ class Flow:
     """Where the client's packets come from."""
     shown: Place
     """Where the client writes to."""
+    transport: Transport
+    """What carries its packets outside."""
     peer: dict[int, Place] = field(default_factory=dict)
     """Where the correspondent is, by IP version, as the client or the correspondent has proven."""
     claimed: dict[int, Place] = field(default_factory=dict)

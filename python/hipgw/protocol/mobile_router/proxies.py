@@ -227,10 +227,9 @@ def _packet(flow: Flow, ticket: Ticket, place: Place, number: int) -> bytes:
 
 def _by_claim(router: "MobileRouter", flow: Flow) -> Place | None:
     """A place of the family that a correspondent has said that it has an address of."""
-    transport = flow.shown.transport
     mine = (one for one in router.outside if one.address.version in flow.claimed)
     first = next(mine, None)
-    return Place(first.address, transport) if first is not None else None
+    return Place(first.address, flow.transport) if first is not None else None
 
 
 def _have_told(router: "MobileRouter", core: Core, flows: list[Flow], now: float) -> None:

@@ -286,8 +286,7 @@ class MobileRouter:
     def place_for(self, flow: Flow) -> Place | None:
         """Where a flow's packets leave from: where they did if that is still there."""
         mine = [one for one in self.outside if one.address.version in flow.peer]
-        transport = flow.shown.transport
-        same = [Place(one.address, transport) for one in mine]
+        same = [Place(one.address, flow.transport) for one in mine]
         if flow.outside in same:
             return flow.outside
         return next(iter(same), None)
@@ -354,12 +353,15 @@ class MobileRouter:
             version=packet.version,
             client=transit.source,
             shown=transit.destination,
+            transport=config.outside or transit.destination.transport,
         )
         client.begun[packet.receiver_hit] = flow
         self.flow_count += 1
         return flow
 
     def _goes_to(self, core: Core, flow: Flow, place: Place) -> None:
+        if place.transport is not flow.transport:
+            place = Place(place.address, flow.transport)
         family = place.address.version
         if flow.peer.get(family) == place:
             return
@@ -493,7 +495,7 @@ class MobileRouter:
             self._offers(core, flow, seq.update_id, wire_spi(packet, info.new_spi))
         if kind is PacketType.R1 and (via := packet.get(ViaRvs)) is not None:
             for server in via.addresses[-1:]:
-                flow.servers[server.version] = Place(server, flow.shown.transport)
+                flow.servers[server.version] = Place(server, flow.transport)
         answers = kind is PacketType.R2 or (
             flow.resumed and kind is PacketType.UPDATE and packet.get(Ack) is not None
         )
@@ -504,7 +506,7 @@ class MobileRouter:
         if listed is not None and kind is PacketType.UPDATE and flow.done:
             for entry in listed.locators[:8]:
                 if (address := _address(entry)) is not None:
-                    flow.claimed[address.version] = Place(address, flow.shown.transport)
+                    flow.claimed[address.version] = Place(address, flow.transport)
 
     # -- sending on --------------------------------------------------------------------------
 
@@ -517,6 +519,8 @@ class MobileRouter:
             source = self.place_for(flow)
             if source is not None and source.address.version != version:
                 to = flow.peer[source.address.version]
+            if to.transport is not flow.transport:
+                to = Place(to.address, flow.transport)
             if flow.outside is None:
                 flow.outside = source
         if source is None:
