@@ -10,7 +10,7 @@ from hipgw.protocol.effects import (
     ForwardHip,
     InstallSA,
     LendSpi,
-    RelabelSA,
+    MoveSA,
     ReturnSpi,
     SendDatagram,
 )
@@ -138,7 +138,7 @@ class Moving(Network):
                     del self.routers[node.name].lent[effect.public_spi]
                 case InstallSA(direction=Direction.OUTBOUND):
                     self.sealed[node.name, effect.peer_hit, effect.spi] = effect
-                case RelabelSA():
+                case MoveSA():
                     name = node.name, effect.peer_hit, effect.spi
                     self.sealed[name] = replace(self.sealed[name], wire_spi=effect.wire_spi)
 

@@ -182,6 +182,17 @@ def test_clients_with_the_same_spi_do_not_collide() -> None:
     network.run(2.0)
     for node in (client, other):
         both_ways(network, node, peer)
+    leave(network, other)
+    for node in (client, other):
+        both_ways(network, node, peer)
+
+
+def leave(network: Moving, client: Node) -> None:
+    """A client goes elsewhere, where there is no router."""
+    network.where.pop(client.address)
+    network.where[ip_address(ELSEWHERE)] = ""
+    network.readdress(client, ELSEWHERE)
+    network.run(3.0)
 
 
 def _is_critical(one: ForwardHip) -> bool:
@@ -266,11 +277,7 @@ def test_both_routers_move_at_the_same_moment() -> None:
 def test_a_client_that_leaves_the_router_goes_on() -> None:
     network, _router, client, peer = moving()
     network.join(client, peer)
-    for where in [where for where, node in network.nodes.items() if node is client]:
-        network.where.pop(where, None)
-    network.where[ip_address(ELSEWHERE)] = ""
-    network.readdress(client, ELSEWHERE)
-    network.run(3.0)
+    leave(network, client)
     assert peer.path_to(client).remote == ip_address(ELSEWHERE)
     both_ways(network, client, peer)
 

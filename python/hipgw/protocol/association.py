@@ -129,10 +129,16 @@ class Session:
         return self.choice.esp_suite
 
     @property
+    def label(self) -> int:
+        """`wire_spi` if that is another than the SPI, else 0."""
+        return self.wire_spi if self.wire_spi != self.outbound_spi else 0
+
+    @property
     def by_router(self) -> bool:
         """Whether a mobile router at either end has left anything to be remembered."""
-        lent = self.wire_spi not in (0, self.outbound_spi)
-        return lent or self.lent_key is not None or self.tickets > 0 or self.proxied[0] > 0
+        return (
+            self.label > 0 or self.lent_key is not None or self.tickets > 0 or self.proxied[0] > 0
+        )
 
     def times(self) -> Iterator[float]:
         """When something is to be done about its keys."""

@@ -219,7 +219,7 @@ class Core:
                 path,
                 verified,
                 esp_format(session.version, session.compat),
-                0 if inbound or wire_spi == spi else wire_spi,
+                wire_spi,
             )
         )
 
@@ -235,7 +235,7 @@ class Core:
             session=session,
             keys=session.esp_keys,
             path=path,
-            wire_spi=0 if inbound else session.wire_spi,
+            wire_spi=0 if inbound else session.label,
         )
 
     def uninstall(self, association: Association, session: Session) -> None:

@@ -54,7 +54,10 @@ class InstallSA:
 
 @dataclass(frozen=True, slots=True)
 class MoveSA:
-    """Send the packets of an outbound security association along another path from now on."""
+    """Send the packets of an outbound security association along another path from now on.
+
+    Or along the same, if only what is known of the peer has changed.
+    """
 
     local_hit: IPv6Address
     peer_hit: IPv6Address
@@ -62,17 +65,8 @@ class MoveSA:
     path: Path
     verified: bool = True
     """If not, only as much may go there as came from the peer: its credit (RFC 8046 §5.6)."""
-
-
-@dataclass(frozen=True, slots=True)
-class RelabelSA:
-    """Have another SPI stand in the packets of an outbound security association from now on."""
-
-    local_hit: IPv6Address
-    peer_hit: IPv6Address
-    spi: int
-    wire_spi: int
-    """As in `InstallSA`, but never 0."""
+    wire_spi: int = 0
+    """As in `InstallSA`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +359,6 @@ Effect = (
     SendDatagram
     | InstallSA
     | MoveSA
-    | RelabelSA
     | RemoveSA
     | Rekeyed
     | PathChanged

@@ -335,7 +335,7 @@ def _finish(core: Core, association: Association, session: Session, now: float) 
         keys=rekey.keys,
         path=path,
         verified=association.mobility.verified,
-        wire_spi=session.wire_spi,
+        wire_spi=session.label,
     )
     core.effects.append(
         RemoveSA(Direction.OUTBOUND, association.local_hit, association.peer_hit, old_outbound)

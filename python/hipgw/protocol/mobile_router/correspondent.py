@@ -10,7 +10,7 @@ from hipgw.protocol import mobility, reachability
 from hipgw.protocol.association import Association, Session
 from hipgw.protocol.core import Core, Dropped, require
 from hipgw.protocol.drops import DropReason
-from hipgw.protocol.effects import RelabelSA
+from hipgw.protocol.effects import MoveSA
 from hipgw.protocol.mobile_router import tickets
 from hipgw.protocol.mobile_router.labels import wire_spi
 from hipgw.protocol.path import Path
@@ -114,6 +114,8 @@ def _relabel(core: Core, association: Association, session: Session, spi: int) -
     if spi == session.wire_spi or not session.outbound_spi:
         return
     session.wire_spi = spi
-    core.effects.append(
-        RelabelSA(association.local_hit, association.peer_hit, session.outbound_spi, spi)
-    )
+    path = association.path
+    if path is not None:
+        hits = association.local_hit, association.peer_hit
+        verified = association.mobility.verified
+        core.effects.append(MoveSA(*hits, session.outbound_spi, path, verified, session.label))
