@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 import pytest
 
@@ -196,8 +196,7 @@ def leave(network: Moving, client: Node) -> None:
 
 
 def _is_critical(one: ForwardHip) -> bool:
-    hint = parse(one.data).get(EspInfoNoSig)
-    return hint is not None and not isinstance(hint, EspInfoNoSigOptional)
+    return _has_critical(one.data)
 
 
 def test_new_keys_pass() -> None:
@@ -542,3 +541,36 @@ def test_moves_at_random_through_a_bad_network(seed: int) -> None:
     network.filter = lambda _sender, _data: [0.01]
     network.run(30.0)
     both_ways(network, client, peer)
+
+
+def test_correspondents_that_know_nothing_of_routers() -> None:
+    """They drop what is critical, and use the client's SPI, which two clients have."""
+    network, router, client, peer = moving(tickets=False)
+    other = network.host("other", CLIENT_2, 4, "router")
+    network.register(other, router)
+    another = network.host("another", "192.0.2.10", 5)
+    for node in (client, other):
+        node.machine._core.new_spi = lambda: 0x1234  # type: ignore[method-assign]
+
+    def ignorant(sender: str, data: bytes) -> list[float]:
+        """The correspondent's own parser, as it were."""
+        if sender == "router" and IPv6Address(data[24:40]) in (peer.hit, another.hit):
+            return [] if _has_critical(data) else [0.01]
+        return [0.01]
+
+    network.filter = ignorant
+    network.join(client, peer)
+    network.join(other, another)
+    lent = network.routers["router"].lent
+    assert len(lent) == 2
+    for node, far in ((client, peer), (other, another)):
+        session = far.machine._core.with_peer(node.hit)[0].session
+        assert session is not None
+        if hip_version.get() == 1:
+            assert session.label == 0
+        assert node.state(far) is State.ESTABLISHED
+
+
+def _has_critical(data: bytes) -> bool:
+    hint = parse(data).get(EspInfoNoSig)
+    return hint is not None and not isinstance(hint, EspInfoNoSigOptional)

@@ -420,9 +420,8 @@ class MobileRouter:
         elif packet.packet_type is PacketType.R2 or (flow.resumed and flow.version != 1):
             flow.knows = True
         kind = EspInfoNoSig if flow.version == 1 else EspInfoNoSigOptional
-        if lent.public != lent.private:
-            if self._is_ambiguous(flow, lent):
-                kind = EspInfoNoSig
+        if lent.public != lent.private and self._is_ambiguous(flow, lent):
+            kind = EspInfoNoSig
         elif not flow.knows:
             return packet.raw
         try:
