@@ -35,10 +35,11 @@ from hipgw.protocol.effects import (
     SolvePuzzle,
 )
 from hipgw.protocol.machine import HipMachine
+from hipgw.protocol.mobile_router.config import MobileRouterConfig
 from hipgw.protocol.nat.config import RegistrarConfig
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.r1_pool import R1Pool
-from hipgw.protocol.registration import lifetime_s
+from hipgw.protocol.registration import ServiceType, lifetime_s
 from hipgw.protocol.versions.registry import VERSIONS
 from hipgw.wire.packet import SUPPORTED_VERSIONS, HipPacket, PacketType, set_checksum
 from hipgw.wire.parameters import (
@@ -284,7 +285,8 @@ class Replay:
             register(self.machine, self.conversation, self.local_hit, self._arrival(i1), self.now)
         request = self._asked()
         if request is not None and self._packets[0].hip.sender_hit == self.local_hit:
-            self.machine.register(self.peer_hit, request.reg_types, 600.0, self.now)
+            wanted = self.conversation.compat.meant(request.reg_types)
+            self.machine.register(self.peer_hit, wanted, 600.0, self.now)
 
     def _config(self) -> MachineConfig:
         r1, i1 = self.conversation.first(PacketType.R1), self.conversation.first(PacketType.I1)
@@ -297,8 +299,12 @@ class Replay:
         groups = i1.hip.get(DhGroupList) if self.local_hit == self.conversation.initiator else None
         registrar = None
         if offer is not None and self.local_hit == self.conversation.responder:
+            services = self.conversation.compat.meant(offer.reg_types)
             registrar = RegistrarConfig(
-                services=offer.reg_types,
+                services=services,
+                mobile_router=MobileRouterConfig()
+                if ServiceType.MOBILE_ROUTER in services
+                else None,
                 allow=lambda _hit: True,
                 # Rounded up to the next code.
                 min_lifetime_s=lifetime_s(offer.min_lifetime - 1) * 1.01,

@@ -11,6 +11,7 @@ from hipgw.wire.packet import HipPacket, PacketType, parse_parameters
 from hipgw.wire.parameters import (
     PARAMETERS,
     Ack,
+    AuthTicket,
     CandidatePriority,
     Cert,
     DhGroupList,
@@ -21,6 +22,8 @@ from hipgw.wire.parameters import (
     EchoResponseUnsigned,
     Encrypted,
     EspInfo,
+    EspInfoNoSig,
+    EspInfoNoSigOptional,
     EspTransform,
     From,
     HipCipher,
@@ -40,6 +43,7 @@ from hipgw.wire.parameters import (
     Parameter,
     PeerPermission,
     PlainLocator,
+    ProxyTicket,
     Puzzle,
     R1Counter,
     RegFailed,
@@ -59,6 +63,7 @@ from hipgw.wire.parameters import (
     TransportFormatList,
     TransportLocator,
     UnknownLocator,
+    UntoldPeers,
     ViaRvs,
 )
 
@@ -74,6 +79,7 @@ v4 = st.integers(0, 2**32 - 1).map(IPv4Address)
 # An IPv4-mapped IPv6 address is the IPv4 address on the wire, so it does not come back as IPv6.
 v6 = st.integers(0, 2**128 - 1).map(IPv6Address).filter(lambda a: a.ipv4_mapped is None)
 address = v4 | v6
+hit = st.integers(0, 2**128 - 1).map(IPv6Address)
 
 
 def build(kind: type[Parameter], **fields: st.SearchStrategy) -> st.SearchStrategy:
@@ -84,6 +90,12 @@ def solutions(draw: st.DrawFn) -> Solution:
     length = draw(st.integers(1, 48))
     half = st.binary(min_size=length, max_size=length)
     return Solution(draw(octet), draw(two), draw(half), draw(half), draw(octet))
+
+
+def tickets(draw: st.DrawFn) -> ProxyTicket:
+    half = st.binary(min_size=(size := draw(st.integers(16, 64))), max_size=size)
+    rights = draw(word), draw(word), draw(word), draw(word)
+    return ProxyTicket(draw(hit), draw(hit), draw(half), *rights, draw(half))
 
 
 locator = (
@@ -158,6 +170,13 @@ STRATEGIES: dict[type[Parameter], st.SearchStrategy] = {
     ),
     CandidatePriority: build(CandidatePriority, priority=long),
     Nominate: build(Nominate, reserved=long),
+    **{
+        kind: build(kind, keymat_index=word, old_spi=long, new_spi=long, reserved=word)
+        for kind in (EspInfoNoSig, EspInfoNoSigOptional)
+    },
+    ProxyTicket: st.composite(tickets)(),
+    AuthTicket: st.composite(tickets)().map(lambda ticket: ticket.shown),
+    UntoldPeers: build(UntoldPeers, hits=st.lists(hit, max_size=4).map(tuple)),
 }
 
 KINDS = sorted(PARAMETERS[2].values(), key=lambda kind: kind.TYPE)

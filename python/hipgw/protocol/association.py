@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
+from typing import TYPE_CHECKING
 
 from hipgw.identity.dh import DhKeyPair
 from hipgw.identity.host_identity import HostIdentity, LocalIdentity
@@ -21,6 +22,9 @@ from hipgw.protocol.update_tasks import UPDATE_IDS, UpdateTask
 from hipgw.protocol.versions.base import Choice, Version
 from hipgw.wire.packet import HipPacket
 from hipgw.wire.parameters import EspInfo
+
+if TYPE_CHECKING:
+    from hipgw.protocol.mobile_router.tickets import LentKey
 
 UPDATE_IDS_REMEMBERED = 256
 """More than connectivity checks can have under way (RFC 9028 §4.6.2)."""
@@ -47,6 +51,8 @@ class Rekey:
     peer_dh: bytes | None = None
     """The peer's part; None until it came, and for a key that it does not renew."""
     keymat: AnyKeymat | None = field(default=None, repr=False)
+    wire_spi: int = 0
+    """Of the peer's part."""
     keys: EspKeys | None = field(default=None, repr=False)
     """Once both parts are known: from then on the new inbound one is installed."""
 
@@ -81,6 +87,17 @@ class Session:
     """Names the I2 this came from, at the Responder."""
     keymat: AnyKeymat = field(repr=False)
     """In force, drawn from up to its index."""
+    wire_spi: int = 0
+    """What is put on the wire instead of `outbound_spi`: what the peer's mobile router is lent."""
+    lent_key: "LentKey | None" = None
+    """For a mobile router of OpenHIP's kind, if there is one at either end."""
+    tickets: int = 0
+    """Made for own mobile routers, in all."""
+    ticket_ends: float = 0.0
+    ticket_renew_at: float | None = None
+    """None while none is in force."""
+    proxied: tuple[int, int] = (0, -1)
+    """Greatest ticket of the peer that was used, and the greatest number of its UPDATEs."""
     salt: tuple[bytes, bytes]
     """I and J of the puzzle: they go into every KEYMAT of the association (RFC 7402 §6.10)."""
     own_dh: DhKeyPair
@@ -111,6 +128,18 @@ class Session:
         """The ESP suite."""
         return self.choice.esp_suite
 
+    @property
+    def label(self) -> int:
+        """`wire_spi` if that is another than the SPI, else 0."""
+        return self.wire_spi if self.wire_spi != self.outbound_spi else 0
+
+    @property
+    def by_router(self) -> bool:
+        """Whether a mobile router at either end has left anything to be remembered."""
+        return (
+            self.label > 0 or self.lent_key is not None or self.tickets > 0 or self.proxied[0] > 0
+        )
+
     def times(self) -> Iterator[float]:
         """When something is to be done about its keys."""
         if self.rekey is not None:
@@ -120,6 +149,8 @@ class Session:
             yield self.rekey_at
         for old in self.retired:
             yield old.until
+        if self.ticket_renew_at is not None:
+            yield self.ticket_renew_at
 
     def other_inbound_spis(self) -> list[int]:
         """Those of inbound security associations that are installed, but not in force."""

@@ -14,6 +14,7 @@ from ipaddress import IPv6Address
 from hipgw.identity.dh import KijZeros
 from hipgw.identity.puzzle import PuzzleBits
 from hipgw.protocol.path import IPAddress
+from hipgw.protocol.registration import ServiceType
 
 _IPV4 = 4
 
@@ -92,9 +93,11 @@ class Compat:
     """Whether padded UPDATEs may be sent to find the path's MTU: a precaution, with no evidence."""
 
     # -- registration ------------------------------------------------------------------------
-    foreign_services: frozenset[int] = frozenset()
-    """Registration types that mean something else to it: OpenHIP's 3 is a mobile router, which is
-    given keys (recorded)."""
+    mobile_router_type: int = ServiceType.MOBILE_ROUTER
+    """Registration type of the mobile router: OpenHIP's 3 (recorded), which is the data relay's."""
+    lends_keymat: bool = False
+    """A mobile router is given a key that both ends draw from KEYMAT behind the ESP keys; its
+    tickets are in the clear and it numbers nothing: OpenHIP (recorded)."""
     registers_once: bool = False
     """No registration is renewed, so the longest lifetime is asked for: OpenHIP's registrar takes
     no second request (read); its client asks for the longest one (recorded)."""
@@ -126,8 +129,19 @@ class Compat:
     """Frames stand in ESP without EtherIP, next header 0: OpenHIP (recorded)."""
 
     def shared_services(self, services: tuple[int, ...]) -> tuple[int, ...]:
-        """Those of some registration types that mean the same at both ends."""
-        return tuple(kind for kind in services if kind not in self.foreign_services)
+        """Those of some registration types whose numbers mean nothing else to the peer."""
+        own, theirs = ServiceType.MOBILE_ROUTER, self.mobile_router_type
+        return tuple(kind for kind in services if kind == own or kind != theirs)
+
+    def named(self, services: tuple[int, ...]) -> tuple[int, ...]:
+        """The numbers that registration types have on the wire."""
+        own, theirs = ServiceType.MOBILE_ROUTER, self.mobile_router_type
+        return tuple(theirs if kind == own else kind for kind in services)
+
+    def meant(self, numbers: tuple[int, ...]) -> tuple[int, ...]:
+        """The registration types that numbers on the wire stand for."""
+        own, theirs = ServiceType.MOBILE_ROUTER, self.mobile_router_type
+        return tuple(own if number == theirs else number for number in numbers)
 
     def takes_udp(self, address: IPAddress) -> bool:
         """Whether HIP and ESP can go to an address inside UDP."""
@@ -159,7 +173,8 @@ OPENHIP = Compat(
     keepalive_notify=False,
     keymat_octets=760,
     probes=False,
-    foreign_services=frozenset({3}),
+    mobile_router_type=3,
+    lends_keymat=True,
     registers_once=True,
     rendezvous_ports=False,
     udp_over_ipv6=False,

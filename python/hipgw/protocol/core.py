@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from hipgw.errors import LocalProtocolError, WireError
 from hipgw.identity.host_identity import LocalIdentity
@@ -26,6 +26,7 @@ from hipgw.protocol.effects import (
     StateChanged,
 )
 from hipgw.protocol.esp_formats import esp_format
+from hipgw.protocol.mobile_router import client
 from hipgw.protocol.nat.reflexive import ReflexiveAddresses
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.r1_pool import R1Pool
@@ -41,6 +42,9 @@ from hipgw.wire.checksum import PseudoHeader
 from hipgw.wire.insertion import with_parameters
 from hipgw.wire.packet import HipPacket, PacketType, set_checksum
 from hipgw.wire.parameters import Parameter, RelayTo, ViaRvs
+
+if TYPE_CHECKING:
+    from hipgw.protocol.mobile_router.router import MobileRouter
 
 Required = TypeVar("Required", bound=Parameter)
 
@@ -109,6 +113,10 @@ class Core:
         """Services that this host wants, by the registrar's HIT."""
         self.rendezvous_servers: dict[IPv6Address, Association] = {}
         """Those where this host is registered, by HIT."""
+        self.mobile_routers: dict[IPv6Address, Association] = {}
+        """Those where this host is registered, by HIT."""
+        self.mobile_router: MobileRouter | None = None
+        """The own one."""
         self.drops: Counter[DropReason] = Counter()
         self.sent: Counter[str] = Counter()
         self.received: Counter[str] = Counter()
@@ -176,7 +184,8 @@ class Core:
         """A random SPI that is not in use for inbound traffic here (RFC 7402 §3.4)."""
         while True:
             spi = int.from_bytes(self.random(4), "big")
-            if spi >= SPI_MIN and spi not in self.by_inbound_spi:
+            lent = self.mobile_router.by_public_spi if self.mobile_router is not None else ()
+            if spi >= SPI_MIN and spi not in self.by_inbound_spi and spi not in lent:
                 return spi
 
     def install(
@@ -189,6 +198,7 @@ class Core:
         keys: EspKeys,
         path: Path,
         verified: bool = True,
+        wire_spi: int = 0,
     ) -> None:
         """Have one security association installed, by its half of *keys*."""
         inbound = direction is Direction.INBOUND
@@ -209,6 +219,7 @@ class Core:
                 path,
                 verified,
                 esp_format(session.version, session.compat),
+                wire_spi,
             )
         )
 
@@ -224,6 +235,7 @@ class Core:
             session=session,
             keys=session.esp_keys,
             path=path,
+            wire_spi=0 if inbound else session.label,
         )
 
     def uninstall(self, association: Association, session: Session) -> None:
@@ -377,6 +389,7 @@ class Core:
         self.arm(association)
         if before is not None and before is not session:
             self.uninstall(association, before)
+        client.met(self, association, now)
         if association.checks is not None:
             return  # data has to wait for a path (RFC 9028 §4.6)
         self.effects.append(

@@ -6,6 +6,7 @@ from ipaddress import IPv6Address
 
 from hipgw.identity.esp_format import DEFAULT_ESP_FORMAT, EspFormat
 from hipgw.identity.puzzle import PuzzleBits
+from hipgw.protocol.mobile_router.transit import Place, Transit
 from hipgw.protocol.path import IPAddress, Path
 from hipgw.protocol.path_mtu import MtuSource
 from hipgw.protocol.states import State
@@ -46,11 +47,17 @@ class InstallSA:
     verified: bool = True
     """As in `MoveSA`."""
     format: EspFormat = DEFAULT_ESP_FORMAT
+    wire_spi: int = 0
+    """Outbound: what stands in the packets instead of `spi`, which the ICV is made with; 0 for the
+    same."""
 
 
 @dataclass(frozen=True, slots=True)
 class MoveSA:
-    """Send the packets of an outbound security association along another path from now on."""
+    """Send the packets of an outbound security association along another path from now on.
+
+    Or along the same, if only what is known of the peer has changed.
+    """
 
     local_hit: IPv6Address
     peer_hit: IPv6Address
@@ -58,6 +65,8 @@ class MoveSA:
     path: Path
     verified: bool = True
     """If not, only as much may go there as came from the peer: its credit (RFC 8046 §5.6)."""
+    wire_spi: int = 0
+    """As in `InstallSA`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +312,49 @@ class RevokePeer:
     inbound_spi: int
 
 
+@dataclass(frozen=True, slots=True)
+class ForwardHip:
+    """Mobile router: send a HIP packet (without any UDP marker) from one place to another.
+
+    Neither need be an address of this host; the checksum is right.
+    """
+
+    data: bytes
+    transit: Transit
+
+
+@dataclass(frozen=True, slots=True)
+class LendSpi:
+    """Mobile router: ESP of a client and a correspondent may pass, by these SPIs and places.
+
+    What is known of a public SPI is replaced. Inbound packets with it go to the client with the
+    private one; if another client has the same private SPI, also those that bear it and come from
+    one of the correspondent's places.
+    """
+
+    client_hit: IPv6Address
+    peer_hit: IPv6Address
+    public_spi: int
+    private_spi: int
+    peer_spis: tuple[int, ...]
+    """What the client's packets may bear: while keys are renewed, more than one; empty while that
+    is not known."""
+    client: Place
+    peer: tuple[Place, ...]
+    """Where the correspondent is, at most one of each IP version."""
+    shown: Place
+    """Where the client writes to; packets of the other IP version come to it from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnSpi:
+    """Mobile router: packets with a public SPI go nowhere any more."""
+
+    client_hit: IPv6Address
+    peer_hit: IPv6Address
+    public_spi: int
+
+
 Effect = (
     SendDatagram
     | InstallSA
@@ -326,5 +378,8 @@ Effect = (
     | CloseRelayedPort
     | PermitPeer
     | RevokePeer
+    | ForwardHip
+    | LendSpi
+    | ReturnSpi
     | PacketTrace
 )

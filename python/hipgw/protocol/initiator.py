@@ -17,6 +17,7 @@ from hipgw.protocol.association import Association, InitiatorExchange, Session
 from hipgw.protocol.core import SPI_MIN, Core, Dropped, receiver, require
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import CancelPuzzle, Direction, SolvePuzzle
+from hipgw.protocol.mobile_router import client, correspondent
 from hipgw.protocol.nat import checking
 from hipgw.protocol.nat.checks import Offer
 from hipgw.protocol.nat.config import NatMode
@@ -288,6 +289,8 @@ def handle_r2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
             packet, session.version, session.choice, keys.incoming_encryption
         )
     session.outbound_spi = esp_info.new_spi
+    correspondent.met(session, packet)
+    client.lend_key(core, session)
     # I2 proved this path; where an R2 comes from, anybody can forge.
     proven = exchange.path or path
     association.initiating = None

@@ -28,6 +28,9 @@ from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction, Effect, PacketTrace
+from hipgw.protocol.mobile_router import client
+from hipgw.protocol.mobile_router.router import ClientInfo, MobileRouter
+from hipgw.protocol.mobile_router.transit import Place, Transit
 from hipgw.protocol.nat import checking, relayed, restart
 from hipgw.protocol.nat.control_relay import ControlRelay
 from hipgw.protocol.nat.reflexive import Reflexive
@@ -82,6 +85,8 @@ class HipMachine:
             registrar.rendezvous is None or bool(_RELAYS & set(registrar.services))
         )
         self._control_relay = ControlRelay(registrar, random) if registrar and relays else None
+        if registrar is not None and registrar.mobile_router is not None:
+            self._core.mobile_router = MobileRouter(registrar.mobile_router, random)
         clients = self._core.rendezvous
         self._rendezvous = (
             RendezvousServer(clients.config, clients, random) if clients is not None else None
@@ -164,10 +169,50 @@ class HipMachine:
             )
         return self._drain()
 
+    def transit_received(
+        self, data: bytes, transit: Transit, now: float, *, inside: bool
+    ) -> list[Effect]:
+        """Mobile router: pass on a HIP packet (without any UDP marker); never raises.
+
+        *inside*: whether it came from there. What is for this host itself is for
+        `datagram_received`.
+        """
+        core = self._core
+        core.now = now
+        router = core.mobile_router
+        if router is not None:
+            pass_on = router.going_out if inside else router.coming_in
+            try:
+                pass_on(core, data, transit, now)
+            except Dropped as dropped:
+                core.drops[dropped.reason] += 1
+        return self._drain()
+
+    def outside_changed(self, places: Sequence[Place], now: float) -> list[Effect]:
+        """Mobile router: these are the own places outside now, the best first.
+
+        Without any, clients wait for one.
+        """
+        if self._core.mobile_router is not None:
+            self._core.mobile_router.outside_changed(self._core, places, now)
+        return self._drain()
+
+    def spis_used(self, public_spis: Sequence[int], now: float) -> None:
+        """Mobile router: data flowed by these public SPIs lately."""
+        if self._core.mobile_router is not None:
+            self._core.mobile_router.used(public_spis, now)
+
+    def mobile_router_clients(self) -> list[ClientInfo]:
+        """Mobile router: whom it has passed anything on for."""
+        router = self._core.mobile_router
+        return router.infos(self._core) if router is not None else []
+
     def timer_expired(self, now: float) -> list[Effect]:
         """Do whatever is due."""
         core = self._core
         core.now = now
+        if core.mobile_router is not None:
+            core.mobile_router.timer_expired(core, now)
         if core.rendezvous is not None:
             core.rendezvous.expire(core, now)
         associations = core.timers.expired(now)
@@ -361,6 +406,9 @@ class HipMachine:
         There may turn out to be nothing to do then.
         """
         when, rendezvous = self._core.timers.next(), self._core.rendezvous
+        router = self._core.mobile_router
+        if router is not None and (due := router.next_timer()) is not None:
+            when = due if when is None else min(when, due)
         if rendezvous is not None and (expiry := rendezvous.next_timer()) < math.inf:
             return expiry if when is None else min(when, expiry)
         return when
@@ -536,6 +584,7 @@ class HipMachine:
         if association.state in UP:
             probing.timer_expired(core, association, now)
             rekeying.timer_expired(core, association, now)
+            client.timer_expired(core, association, now)
         if association.state in UP:
             mobility.timer_expired(core, association, now)
         if association.state in UP:

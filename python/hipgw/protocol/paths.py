@@ -95,7 +95,14 @@ def move(core: Core, association: Association, new: Path, reason: str) -> None:
     if core.registrar is not None:
         core.registrar.data_relay.follow(core, association)
     core.effects.append(
-        MoveSA(association.local_hit, association.peer_hit, session.outbound_spi, new, verified)
+        MoveSA(
+            association.local_hit,
+            association.peer_hit,
+            session.outbound_spi,
+            new,
+            verified,
+            session.label,
+        )
     )
     if new == old:
         return

@@ -68,7 +68,7 @@ class Registrar:
         return RegInfo(
             _least_code(min(one.min_lifetime_s for one in terms)),
             lifetime_code(max(one.max_lifetime_s for one in terms)),
-            compat.shared_services(tuple(config.services)),
+            compat.named(compat.shared_services(tuple(config.services))),
         )
 
     def client(self, hit: IPv6Address, reg_type: int) -> "Association | None":
@@ -83,12 +83,13 @@ class Registrar:
     ) -> list[Parameter]:
         """What the answer to an authentic I2 or UPDATE says of registrations."""
         granted = association.registrations.granted
+        compat = core.config.compat(association.peer_hit)
         requests = packet.all(RegRequest)
         answer: list[Parameter] = []
         # One request is allowed; of several, the first that names a type counts (§4.3).
         asked: dict[int, int] = {}
         for request in requests:
-            for reg_type in request.reg_types[:TYPES_MAX]:
+            for reg_type in compat.meant(request.reg_types[:TYPES_MAX]):
                 asked.setdefault(reg_type, request.lifetime)
         failures: dict[int, list[int]] = {}
         lifetimes: list[tuple[int, int]] = []
@@ -113,10 +114,12 @@ class Registrar:
             # Only one REG_RESPONSE may be sent, and it has one lifetime (§4.4).
             code = min((code for code, _ in lifetimes if code), default=0)
             types = tuple(reg_type for given, reg_type in lifetimes if bool(given) == bool(code))
-            answer.append(RegResponse(code, types))
-        answer += [RegFailed(kind, tuple(types)) for kind, types in sorted(failures.items())]
+            answer.append(RegResponse(code, compat.named(types)))
+        answer += [
+            RegFailed(kind, compat.named(tuple(types))) for kind, types in sorted(failures.items())
+        ]
         concerned = {*asked, *granted.grants}
-        if not core.config.compat(association.peer_hit).rendezvous_ports:
+        if not compat.rendezvous_ports:
             concerned.discard(ServiceType.RENDEZVOUS)
         if path.transport is Transport.UDP and _TELL_WHERE_FROM & concerned:
             answer.append(RegFrom(path.remote, path.remote_port, _UDP))

@@ -31,6 +31,8 @@ class ServiceType(IntEnum):
     """Control relay (RFC 5770 §5.9)."""
     RELAY_UDP_ESP = 3
     """Data relay (RFC 9028 §5.9)."""
+    MOBILE_ROUTER = 201
+    """Of hipgw's own, from the range for private use (RFC 8003 §7); OpenHIP has another number."""
     CANDIDATE_DISCOVERY = 4
     """Only asks where a packet was seen to come from (RFC 9028 §4.2)."""
 

@@ -16,6 +16,7 @@ from hipgw.protocol.core import SPI_MIN, UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction, Rekeyed, RemoveSA
 from hipgw.protocol.esp_formats import esp_format
+from hipgw.protocol.mobile_router.labels import wire_spi
 from hipgw.protocol.path import Path
 from hipgw.protocol.update_tasks import UpdateTask
 from hipgw.wire.packet import HipPacket
@@ -109,6 +110,7 @@ def received(
         if not renew:
             rekey.index = index
         answer = parameters(session, rekey)
+    rekey.wire_spi = wire_spi(packet, info.new_spi)
     rekey.peer, rekey.peer_dh = info, dh.public_value if dh is not None else None
     if not _prepare(core, association, session, rekey):
         _forget(core, association, session, now)
@@ -319,6 +321,7 @@ def _finish(core: Core, association: Association, session: Session, now: float) 
     while len(session.retired) > RETIRED_MAX:
         _remove_inbound(core, association, session.retired.pop(0).spi)
     session.inbound_spi, session.outbound_spi = rekey.new_spi, rekey.peer.new_spi
+    session.wire_spi = rekey.wire_spi
     session.esp_keys, session.keymat = rekey.keys, rekey.keymat
     session.own_dh = rekey.own_dh or session.own_dh
     session.peer_dh = rekey.peer_dh or session.peer_dh
@@ -332,6 +335,7 @@ def _finish(core: Core, association: Association, session: Session, now: float) 
         keys=rekey.keys,
         path=path,
         verified=association.mobility.verified,
+        wire_spi=session.label,
     )
     core.effects.append(
         RemoveSA(Direction.OUTBOUND, association.local_hit, association.peer_hit, old_outbound)

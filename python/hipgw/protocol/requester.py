@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hipgw.protocol import update_tasks
 from hipgw.protocol.compat import Compat
 from hipgw.protocol.effects import RegistrationChanged
+from hipgw.protocol.mobile_router import client
 from hipgw.protocol.path import Path
 from hipgw.protocol.registration import (
     Grant,
@@ -28,6 +29,7 @@ from hipgw.wire.parameters import (
     RegRequest,
     RegResponse,
     RelayedAddress,
+    UntoldPeers,
 )
 
 if TYPE_CHECKING:
@@ -82,17 +84,20 @@ def request(core: "Core", association: "Association", offer: RegInfo | None) -> 
     held.asked = frozenset(types)
     if wanted is None or offer is None or not types:
         return []
-    return [RegRequest(_lifetime(wanted, offer, compat), types)]
+    return [RegRequest(_lifetime(wanted, offer, compat), compat.named(types))]
 
 
 def answered(core: "Core", association: "Association", packet: HipPacket, now: float) -> None:
     """Take what an authentic R2 or UPDATE says of registrations."""
-    held = association.registrations.held
+    held, compat = association.registrations.held, _compat(core, association)
     if (where := packet.get(RegFrom)) is not None:
-        held.mapped = (where.address, where.port)
+        if (peers := packet.get(UntoldPeers)) is not None:
+            client.untold(core, association, where.address, peers.hits, now)
+        else:
+            held.mapped = (where.address, where.port)
     responses, failures = packet.all(RegResponse), packet.all(RegFailed)
     for response in responses:
-        for reg_type in response.reg_types:
+        for reg_type in compat.meant(response.reg_types):
             if response.lifetime == 0:
                 _end(core, association, [reg_type], "cancelled")
             elif reg_type in held.asked or reg_type in held.grants:
@@ -103,7 +108,8 @@ def answered(core: "Core", association: "Association", packet: HipPacket, now: f
             if address not in held.relayed and len(held.relayed) < RELAYED_MAX:
                 held.relayed.append(address)
     for failure in failures:
-        refused = [kind for kind in failure.reg_types if kind in held.asked | set(held.grants)]
+        known = held.asked | set(held.grants)
+        refused = [kind for kind in compat.meant(failure.reg_types) if kind in known]
         for reg_type in refused:
             why = f"refused: {failure_name(failure.failure_type)}"
             _forget(core, association, reg_type)
@@ -191,7 +197,7 @@ def _choose(wanted: Wanted | None, offer: RegInfo | None, compat: Compat) -> tup
     """Of what is wanted, what is offered; not both rendezvous and relay (RFC 9028 §7.8)."""
     if wanted is None or offer is None:
         return ()
-    offered = compat.shared_services(offer.reg_types)
+    offered = compat.shared_services(compat.meant(offer.reg_types))
     types = [kind for kind in wanted.reg_types if kind in offered]
     if ServiceType.RELAY_UDP_HIP in types and ServiceType.RENDEZVOUS in types:
         types.remove(ServiceType.RENDEZVOUS)
@@ -215,7 +221,8 @@ def _send(
         return
     nonce = core.random(NONCE_OCTETS)
     held.asked = frozenset(reg_types)
-    parameters: list[Parameter] = [RegRequest(lifetime, reg_types), EchoRequestSigned(nonce)]
+    named = _compat(core, association).named(reg_types)
+    parameters: list[Parameter] = [RegRequest(lifetime, named), EchoRequestSigned(nonce)]
     if lifetime and ServiceType.RELAY_UDP_ESP in reg_types:
         # These are renewed; without them it would be one more (RFC 9028 §4.1).
         parameters += [RelayedAddress(address, port) for address, port in held.relayed]
@@ -270,6 +277,9 @@ def _hold(
     held.grants[reg_type] = Grant(reg_type, length_s, now + length_s)
     if reg_type == ServiceType.RENDEZVOUS:
         core.rendezvous_servers[association.peer_hit] = association
+    if reg_type == ServiceType.MOBILE_ROUTER and first:
+        core.mobile_routers[association.peer_hit] = association
+        client.registered(core, association, now)
     _tell(core, association, reg_type, length_s, "granted" if first else "renewed")
 
 
@@ -303,6 +313,8 @@ def _forget(core: "Core", association: "Association", reg_type: int) -> None:
         held.relayed.clear()
     if reg_type == ServiceType.RENDEZVOUS and core.rendezvous_servers.get(hit) is association:
         del core.rendezvous_servers[hit]
+    if reg_type == ServiceType.MOBILE_ROUTER and core.mobile_routers.get(hit) is association:
+        del core.mobile_routers[hit]
 
 
 def _tell(

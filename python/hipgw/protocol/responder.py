@@ -16,6 +16,7 @@ from hipgw.protocol.association import Association, Session
 from hipgw.protocol.core import SPI_MIN, Core, Dropped, receiver, require
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction
+from hipgw.protocol.mobile_router import client, correspondent
 from hipgw.protocol.nat import checking
 from hipgw.protocol.nat.checks import Offer
 from hipgw.protocol.nat.config import NatMode
@@ -156,6 +157,8 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         own_dh=own,
         peer_dh=dh.public_value,
     )
+    correspondent.met(session, packet)
+    client.lend_key(core, session)
     core.drop_registrations(association, "the peer has begun anew")
     association.initiator = False
     more: list[Parameter] = []

@@ -2,7 +2,7 @@
 
 from ipaddress import IPv6Address
 
-from hipgw.errors import LocalProtocolError
+from hipgw.errors import IdentityError, LocalProtocolError, WireError
 from hipgw.protocol import (
     mobility,
     paths,
@@ -23,12 +23,13 @@ from hipgw.protocol.core import UP, Core, Dropped, receiver
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.echoes import answers, echo_request
 from hipgw.protocol.effects import PingReply
+from hipgw.protocol.mobile_router import correspondent
 from hipgw.protocol.nat import checking, restart
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.protection import mac_holds, signature_holds
 from hipgw.protocol.responder import confirmed
 from hipgw.protocol.update_tasks import UPDATE_IDS
-from hipgw.wire.packet import HipPacket
+from hipgw.wire.packet import HipPacket, parse_parameters
 from hipgw.wire.parameters import (
     Ack,
     CandidatePriority,
@@ -36,11 +37,13 @@ from hipgw.wire.parameters import (
     EchoRequestUnsigned,
     EchoResponseSigned,
     EchoResponseUnsigned,
+    Encrypted,
     EspInfo,
     LocatorSet,
     MappedAddress,
     Parameter,
     PeerPermission,
+    ProxyTicket,
     Seq,
 )
 
@@ -83,8 +86,13 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     if association.path is None or path.transport is not association.path.transport:
         # What anybody can make of a packet on its way; the ports of locators would be lost.
         raise Dropped(DropReason.UNEXPECTED)
+    if correspondent.is_by_proxy(packet):
+        correspondent.handle(core, association, session, packet, path, now)
+        return
     seq, ack = packet.get(Seq), packet.get(Ack)
     unnumbered = seq is None and ack is None
+    ticket = packet.get(ProxyTicket) if unnumbered and session.compat.lends_keymat else None
+    unnumbered = unnumbered and ticket is None
     if unnumbered and not _may_be_unnumbered(session, packet):
         raise Dropped(DropReason.MISSING_PARAMETER)
     if not mac_holds(packet, session.rhash, session.hip_keys.incoming_integrity):
@@ -97,6 +105,9 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     ):
         # Not even acknowledged: nothing of it is in force (RFC 9028 §4.12.1).
         raise Dropped(DropReason.NOT_RELAYED)
+    if ticket is not None:
+        _take_ticket(core, association, ticket, now)
+        return
     if unnumbered:
         _verify_listed(core, association, session, packet, path, now)
         return
@@ -135,10 +146,15 @@ def _process(
     answer = [Ack((update_id,)), *_echoes(packet, path)]
     if core.registrar is not None:
         answer += core.registrar.update(core, association, packet, path, now)
+    if core.mobile_router is not None:
+        for ticket, peer_spi in _hidden_tickets(session, packet):
+            _take_ticket(core, association, ticket, now, peer_spi)
     info, locator_set = packet.get(EspInfo), packet.get(LocatorSet)
     if locator_set is not None and not core.locators_limit.allow(association.peer_hit, now):
         # Each makes this host write to several addresses, which may be somebody else's.
         raise Dropped(DropReason.RATE_LIMIT)
+    if locator_set is not None or (info is not None and info.old_spi == info.new_spi):
+        correspondent.updated(core, association, session, packet)
     rekey: list[Parameter] = []
     if info is not None:
         rekey = rekeying.received(core, association, session, packet, info, path, now)
@@ -194,6 +210,29 @@ def _process(
         session.remember_answer(update_id, reply, path)
         core.send(reply, path, association.peer_hit)
     core.arm(association)
+
+
+def _hidden_tickets(session: Session, packet: HipPacket) -> list[tuple[ProxyTicket, int]]:
+    """Those that a client of this mobile router has put into ENCRYPTED. Raises Dropped."""
+    found: list[tuple[ProxyTicket, int]] = []
+    for container in packet.all(Encrypted):
+        version, key = session.version, session.hip_keys.incoming_encryption
+        try:
+            octets = version.decrypt(session.choice, key, container.data)
+            inner = parse_parameters(octets, version.number)
+        except (IdentityError, WireError):
+            raise Dropped(DropReason.DECRYPTION) from None
+        spi = next((one.old_spi for one in inner if isinstance(one, EspInfo)), 0)
+        found += [(one, spi) for one in inner if isinstance(one, ProxyTicket)]
+    return found
+
+
+def _take_ticket(
+    core: Core, association: Association, ticket: ProxyTicket, now: float, peer_spi: int = 0
+) -> None:
+    if core.mobile_router is None:
+        raise Dropped(DropReason.BAD_TICKET)
+    core.mobile_router.ticket_came(core, association, ticket, now, peer_spi=peer_spi)
 
 
 def _echoes(packet: HipPacket, path: Path) -> list[Parameter]:

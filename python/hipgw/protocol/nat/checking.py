@@ -466,7 +466,9 @@ def _peer_found(
     association.path = pair.path
     permissions.keep(core, association, checks, now)
     local, peer = association.local_hit, association.peer_hit
-    core.effects.append(MoveSA(local, peer, session.outbound_spi, pair.path))
+    core.effects.append(
+        MoveSA(local, peer, session.outbound_spi, pair.path, wire_spi=session.label)
+    )
     core.effects.append(PathChanged(local, peer, before, pair.path, "the peer's NAT has changed"))
 
 
@@ -518,7 +520,9 @@ def _conclude(core: Core, association: Association, checks: Checks, pair: Pair, 
     permissions.keep(core, association, checks, now)
     if checks.again:
         local, peer = association.local_hit, association.peer_hit
-        core.effects.append(MoveSA(local, peer, session.outbound_spi, pair.path))
+        core.effects.append(
+            MoveSA(local, peer, session.outbound_spi, pair.path, wire_spi=session.label)
+        )
         if before is not None and before != pair.path:
             reason = "connectivity checks found it"
             core.effects.append(PathChanged(local, peer, before, pair.path, reason))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv6Address
 
+from hipgw.protocol.mobile_router.config import MobileRouterConfig
 from hipgw.protocol.path import IPAddress
 from hipgw.protocol.registration import ServiceType
 from hipgw.protocol.rendezvous.config import RendezvousConfig
@@ -58,6 +59,9 @@ class RegistrarConfig:
 
     rendezvous: RendezvousConfig | None = None
     """Of the rendezvous server, if this host is one: its own terms."""
+
+    mobile_router: MobileRouterConfig | None = None
+    """Of the mobile router, if this host is one."""
 
     relayed: tuple[tuple[IPAddress, int], ...] = ()
     """Addresses and ports of the data relay: one at a time is lent to a client."""

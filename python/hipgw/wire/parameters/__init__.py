@@ -60,16 +60,20 @@ from hipgw.wire.parameters.registration import (
     ViaRvs,
 )
 from hipgw.wire.parameters.registry import PARAMETERS, name_of, parse_parameter
+from hipgw.wire.parameters.spinat import (
+    AuthTicket,
+    EspInfoNoSig,
+    EspInfoNoSigOptional,
+    ProxyTicket,
+    UntoldPeers,
+)
 from hipgw.wire.parameters.unknown import UnknownParameter
 from hipgw.wire.parameters.v1 import (
-    AuthTicket,
     DiffieHellmanV1,
-    EspInfoNoSig,
     HipSignature2V1,
     HipSignatureV1,
     HipTransform,
     HostIdV1,
-    ProxyTicket,
     PuzzleV1,
     R1CounterV1,
     SolutionV1,
@@ -92,6 +96,7 @@ __all__ = [
     "Encrypted",
     "EspInfo",
     "EspInfoNoSig",
+    "EspInfoNoSigOptional",
     "EspTransform",
     "From",
     "HipCipher",
@@ -140,6 +145,7 @@ __all__ = [
     "TransportLocator",
     "UnknownLocator",
     "UnknownParameter",
+    "UntoldPeers",
     "ViaRvs",
     "name_of",
     "parse_parameter",

@@ -1,7 +1,16 @@
 """Which class reads which parameter type, by HIP version."""
 
 from hipgw.wire.errors import UnknownCriticalParameterError
-from hipgw.wire.parameters import base_exchange, esp, mobility, nat, private, registration, v1
+from hipgw.wire.parameters import (
+    base_exchange,
+    esp,
+    mobility,
+    nat,
+    private,
+    registration,
+    spinat,
+    v1,
+)
 from hipgw.wire.parameters.base import Parameter
 from hipgw.wire.parameters.unknown import UnknownParameter
 
@@ -18,6 +27,8 @@ _COMMON: tuple[type[Parameter], ...] = (
     *(nat.RelayHmac, nat.RelayedAddress, nat.MappedAddress, nat.PeerPermission),
     *(nat.CandidatePriority, nat.Nominate),
     private.Padding,
+    *(spinat.EspInfoNoSig, spinat.EspInfoNoSigOptional),
+    *(spinat.ProxyTicket, spinat.AuthTicket, spinat.UntoldPeers),
 )
 """The same in both versions."""
 
@@ -25,7 +36,6 @@ _V1: tuple[type[Parameter], ...] = (
     *_COMMON,
     *(v1.R1CounterV1, v1.PuzzleV1, v1.SolutionV1, v1.DiffieHellmanV1, v1.HipTransform),
     *(v1.HostIdV1, v1.HipSignatureV1, v1.HipSignature2V1),
-    *(v1.EspInfoNoSig, v1.ProxyTicket, v1.AuthTicket),
 )
 
 _V2: tuple[type[Parameter], ...] = (

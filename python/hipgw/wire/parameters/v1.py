@@ -1,13 +1,11 @@
 """Parameters that HIPv1 has in another form than HIPv2, or alone (RFC 5201 §5.2).
 
 Each is a subclass of its successor in HIPv2 where there is one, so that `packet.get(R1Counter)`
-finds it in packets of both versions. The last three are not in any RFC: OpenHIP's mobile router
-uses them.
+finds it in packets of both versions.
 """
 
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 from typing import ClassVar, Self
 
 from hipgw.wire.errors import EmitError, MalformedError, TruncatedError
@@ -34,8 +32,6 @@ PUZZLE_LENGTH = 8
 """Octets of I and of J (RFC 5201 §5.2.4, §5.2.5)."""
 
 _HI_HEADER_LENGTH = 4
-_TICKET_LENGTH = 8
-_TICKET_KEY_LENGTH = 20
 
 
 class R1CounterV1(R1Counter):
@@ -196,95 +192,3 @@ class HipSignature2V1(HipSignature2):
 
     def emit(self) -> bytes:
         return pack("B", self.algorithm) + self.signature
-
-
-@dataclass(frozen=True, slots=True)
-class EspInfoNoSig(Parameter):
-    """OpenHIP: the SPI that a mobile router lends, added behind the signature of I2 or R2.
-
-    Laid out as ESP_INFO, but no ESP_INFO: nothing authenticates it.
-    """
-
-    TYPE: ClassVar[int] = 62565
-    keymat_index: int
-    old_spi: int
-    new_spi: int
-    reserved: int = 0
-
-    @classmethod
-    def parse(cls, contents: bytes) -> Self:
-        exactly(contents, 12)
-        reserved, index, old, new = struct.unpack("!HHII", contents)
-        return cls(index, old, new, reserved)
-
-    def emit(self) -> bytes:
-        return pack("HHII", self.reserved, self.keymat_index, self.old_spi, self.new_spi)
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyTicket(Parameter):
-    """OpenHIP: what a mobile node gives its mobile router, to speak to a peer in its name.
-
-    The key travels in the clear inside the UPDATE that brings it.
-    """
-
-    TYPE: ClassVar[int] = 812
-    mobile_hit: IPv6Address
-    peer_hit: IPv6Address
-    key: bytes
-    """20 octets, from the KEYMAT of mobile node and peer."""
-    key_index: int
-    """Where in that KEYMAT."""
-    transform: int
-    action: int
-    lifetime: int
-    mac: bytes
-    """20 octets."""
-
-    @classmethod
-    def parse(cls, contents: bytes) -> Self:
-        exactly(contents, 80)
-        index, transform, action, lifetime = struct.unpack_from("!HHHH", contents, 52)
-        return cls(
-            IPv6Address(contents[:16]),
-            IPv6Address(contents[16:32]),
-            contents[32:52],
-            index,
-            transform,
-            action,
-            lifetime,
-            contents[60:],
-        )
-
-    def emit(self) -> bytes:
-        hits = self.mobile_hit.packed + self.peer_hit.packed
-        rights = pack("HHHH", self.key_index, self.transform, self.action, self.lifetime)
-        key = fixed(self.key, _TICKET_KEY_LENGTH, "key")
-        return hits + key + rights + fixed(self.mac, _TICKET_KEY_LENGTH, "mac")
-
-    def __repr__(self) -> str:
-        return f"ProxyTicket({self.mobile_hit}, {self.peer_hit}, key_index={self.key_index})"
-
-
-@dataclass(frozen=True, slots=True)
-class AuthTicket(Parameter):
-    """OpenHIP: the right of a mobile router to send an UPDATE in a mobile node's name."""
-
-    TYPE: ClassVar[int] = 822
-    key_index: int
-    """Where in the KEYMAT of mobile node and peer the key of the packet's HMAC is."""
-    transform: int
-    action: int
-    lifetime: int
-    mac: bytes
-    """20 octets."""
-
-    @classmethod
-    def parse(cls, contents: bytes) -> Self:
-        exactly(contents, _TICKET_LENGTH + _TICKET_KEY_LENGTH)
-        index, transform, action, lifetime = struct.unpack_from("!HHHH", contents)
-        return cls(index, transform, action, lifetime, contents[_TICKET_LENGTH:])
-
-    def emit(self) -> bytes:
-        rights = pack("HHHH", self.key_index, self.transform, self.action, self.lifetime)
-        return rights + fixed(self.mac, _TICKET_KEY_LENGTH, "mac")

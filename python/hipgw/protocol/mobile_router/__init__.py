@@ -1,0 +1,1 @@
+"""A mobile router, its clients and their correspondents: SPINAT and delegated UPDATEs."""

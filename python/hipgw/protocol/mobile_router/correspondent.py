@@ -1,0 +1,121 @@
+"""A peer behind a mobile router: the SPI to put on the wire, and UPDATEs that its router sends.
+
+The SPI is lent by the last `EspInfoNoSig` of a packet: that of the outermost router. Whoever puts a
+wrong one there is on the way and could as well drop the packets. ICVs are made with the peer's own.
+"""
+
+from dataclasses import replace
+
+from hipgw.protocol import mobility, reachability
+from hipgw.protocol.association import Association, Session
+from hipgw.protocol.core import Core, Dropped, require
+from hipgw.protocol.drops import DropReason
+from hipgw.protocol.effects import MoveSA
+from hipgw.protocol.mobile_router import tickets
+from hipgw.protocol.mobile_router.labels import wire_spi
+from hipgw.protocol.path import Path
+from hipgw.wire.coverage import mac_coverage
+from hipgw.wire.packet import HipPacket, PacketType
+from hipgw.wire.parameters import Ack, AuthTicket, EspInfoNoSig, HipMac, LocatorSet, Seq
+
+
+def met(session: Session, packet: HipPacket) -> None:
+    """An authentic I2 or R2 has come: note what a router on the way has added."""
+    session.wire_spi = wire_spi(packet, session.outbound_spi)
+    if session.compat.lends_keymat and packet.get(EspInfoNoSig) is not None:
+        session.lent_key = tickets.draw(session)
+
+
+def updated(core: Core, association: Association, session: Session, packet: HipPacket) -> None:
+    """An authentic UPDATE with a LOCATOR_SET or an ESP_INFO that changes nothing has come.
+
+    The peer may be behind a router now, behind another one, or behind none any more.
+    """
+    _relabel(core, association, session, wire_spi(packet, session.outbound_spi))
+
+
+def is_by_proxy(packet: HipPacket) -> bool:
+    """Whether a router says that it may speak for the sender."""
+    return packet.get(AuthTicket) is not None
+
+
+def handle(
+    core: Core,
+    association: Association,
+    session: Session,
+    packet: HipPacket,
+    path: Path,
+    now: float,
+) -> None:
+    """Take an UPDATE of a peer's router. Raises Dropped.
+
+    It may say where the peer is, which is then verified with the peer itself, and nothing else.
+    """
+    shown, listed = require(packet, AuthTicket), require(packet, LocatorSet)
+    key = tickets.key_of(association, session, shown, now)
+    if key is None:
+        raise Dropped(DropReason.BAD_TICKET)
+    mac = packet.get(HipMac)
+    if mac is None or not session.rhash.verify_mac(key, mac_coverage(packet.raw), mac.mac):
+        raise Dropped(DropReason.BAD_MAC)
+    if not core.locators_limit.allow(association.peer_hit, now):
+        raise Dropped(DropReason.RATE_LIMIT)
+    seq = packet.get(Seq)
+    if session.compat.lends_keymat:
+        # Nothing is numbered. A replay leads to a place where nobody answers the challenge.
+        _take(core, association, session, packet, listed, path, now)
+        return
+    number = require(packet, Seq).update_id
+    ticket, highest = session.proxied
+    if shown.key_index < ticket:
+        raise Dropped(DropReason.BAD_TICKET)
+    known = shown.key_index == ticket and number <= highest
+    if known and number != highest:
+        raise Dropped(DropReason.DUPLICATE)
+    if not known:
+        session.proxied = shown.key_index, number
+        _take(core, association, session, packet, listed, path, now)
+    assert seq is not None
+    ack = HipPacket(
+        PacketType.UPDATE,
+        association.local_hit,
+        association.peer_hit,
+        (Ack((seq.update_id,)), shown),
+        version=association.local.version,
+    )
+    core.send(tickets.protect(ack, session.rhash, key), path, association.peer_hit)
+
+
+def _take(
+    core: Core,
+    association: Association,
+    session: Session,
+    packet: HipPacket,
+    listed: LocatorSet,
+    path: Path,
+    now: float,
+) -> None:
+    one = LocatorSet(tuple(replace(entry, preferred=True) for entry in listed.locators[:1]))
+    place = association.mobility
+    before = place.applied_update_id
+    # In the client's own numbers this counts as no UPDATE at all.
+    place.applied_update_id = -1
+    try:
+        found = mobility.received(core, association, one, before, path, now)
+    finally:
+        place.applied_update_id = before
+    updated(core, association, session, packet)
+    for locator in found:
+        reachability.verify(core, association, session, locator, now, arrived=path)
+    core.arm(association)
+
+
+def _relabel(core: Core, association: Association, session: Session, spi: int) -> None:
+    if spi == session.wire_spi or not session.outbound_spi:
+        return
+    session.wire_spi = spi
+    path = association.path
+    if path is not None:
+        hits = association.local_hit, association.peer_hit
+        verified = association.mobility.verified
+        core.effects.append(MoveSA(*hits, session.outbound_spi, path, verified, session.label))

@@ -1,0 +1,258 @@
+"""UPDATEs that a mobile router sends in its clients' names, when it has moved.
+
+A correspondent of hipgw's kind acknowledges each, by the key of the ticket; one of OpenHIP's kind
+challenges the client, which shows that it has heard. A correspondent that the router has no ticket
+for, or that does not answer, the client itself has to tell: the router tells the client so.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Iterable
+from ipaddress import IPv6Address
+from itertools import count
+from typing import TYPE_CHECKING
+
+from hipgw.errors import IdentityError
+from hipgw.protocol import update_tasks
+from hipgw.protocol.core import Core, Dropped
+from hipgw.protocol.drops import DropReason
+from hipgw.protocol.mobile_router import tickets
+from hipgw.protocol.mobile_router.flows import Flow, Proxy, Ticket
+from hipgw.protocol.mobile_router.transit import Place
+from hipgw.protocol.path import Transport
+from hipgw.protocol.retransmission import Retransmission
+from hipgw.wire.coverage import mac_coverage
+from hipgw.wire.insertion import with_parameters
+from hipgw.wire.packet import HipPacket, PacketType
+from hipgw.wire.parameters import (
+    Ack,
+    AuthTicket,
+    EspInfoNoSigOptional,
+    HipMac,
+    Locator,
+    LocatorSet,
+    Parameter,
+    ProxyTicket,
+    RegFrom,
+    Seq,
+    SpiLocator,
+    UntoldPeers,
+)
+from hipgw.wire.parameters.spinat import UNTOLD_MAX
+
+if TYPE_CHECKING:
+    from hipgw.protocol.mobile_router.router import MobileRouter
+
+AT_ONCE = 256
+"""Correspondents that are told at once, those heard last first."""
+BATCH, INTERVAL_S = 20, 0.01
+"""So many of the others are told in each such time."""
+RETRIES = 3
+"""After which the client is asked."""
+_FOREVER = 0xFFFFFFFF
+_OPENHIP_S = 1800
+"""Lifetime of a locator, as OpenHIP's mobile router gives it."""
+_UDP, _PLAIN = 17, 139
+
+
+class Proxies:
+    """Those under way."""
+
+    def __init__(self) -> None:
+        self._due: list[tuple[float, int, Flow, Proxy]] = []
+        self._number = count()
+        self._waiting: deque[Flow] = deque()
+        """Flows that are to be looked at since the router has moved."""
+        self._next_at = 0.0
+
+    def ticket_came(
+        self, router: "MobileRouter", core: Core, flow: Flow, ticket: ProxyTicket, now: float
+    ) -> None:
+        """Keep a client's ticket. Raises Dropped."""
+        known = flow.ticket
+        if known is not None and tickets.same(known.shown, ticket.shown):
+            return
+        try:
+            function = tickets.hash_of(ticket, flow.version)
+        except IdentityError:
+            raise Dropped(DropReason.BAD_TICKET) from None
+        flow.ticket = Ticket(ticket.shown, ticket.key, function, numbered=bool(ticket.action))
+        place = router.place_for(flow)
+        if place is not None and flow.outside not in (None, place):
+            self._begin(router, core, flow, place, now)
+
+    def moved(self, router: "MobileRouter", core: Core, flows: Iterable[Flow], now: float) -> None:
+        """The own places outside have changed: tell everybody whom it concerns."""
+        self._waiting = deque(flows)
+        self._take(router, core, AT_ONCE, now)
+
+    def _take(self, router: "MobileRouter", core: Core, most: int, now: float) -> None:
+        untold: dict[IPv6Address, list[Flow]] = {}
+        while self._waiting and most:
+            flow = self._waiting.popleft()
+            place = router.place_for(flow) or _by_claim(router, flow)
+            if place is None or not flow.lent:
+                continue  # once there is one again, or it is forgotten
+            if place == flow.outside and flow.proxy is None:
+                continue
+            most -= 1
+            if flow.ticket is None:
+                untold.setdefault(flow.client_hit, []).append(flow)
+                flow.outside = place
+            else:
+                self._begin(router, core, flow, place, now)
+        self._next_at = now + INTERVAL_S
+        for some in untold.values():
+            _have_told(router, core, some, now)
+
+    def answered(
+        self, router: "MobileRouter", core: Core, flow: Flow, packet: HipPacket, source: Place
+    ) -> bool:
+        """Note what answers an UPDATE; whether the packet was for this router alone.
+
+        Raises Dropped.
+        """
+        proxy, ticket = flow.proxy, flow.ticket
+        if packet.packet_type is not PacketType.UPDATE:
+            return False
+        shown = packet.get(AuthTicket)
+        if shown is None:
+            if proxy is not None and ticket is not None and not ticket.numbered:
+                # Of this anybody could have made it; the client answers if it is genuine.
+                flow.proxy = None if packet.get(Seq) is not None else proxy
+            return False
+        ack = packet.get(Ack)
+        if ack is None:
+            return False  # of the correspondent's router, for the client
+        mac = packet.get(HipMac)
+        if ticket is None or not tickets.same(shown, ticket.shown) or mac is None:
+            raise Dropped(DropReason.BAD_TICKET)
+        if not ticket.rhash.verify_mac(ticket.key, mac_coverage(packet.raw), mac.mac):
+            raise Dropped(DropReason.BAD_MAC)
+        if proxy is not None and proxy.number in ack.update_ids:
+            flow.proxy = None
+            router.found(core, flow, source)
+        return True
+
+    def timer_expired(self, router: "MobileRouter", core: Core, now: float) -> None:
+        """Send what is due, again or for the first time."""
+        if self._waiting and self._next_at <= now:
+            self._take(router, core, BATCH, now)
+        given_up: dict[IPv6Address, list[Flow]] = {}
+        while self._due and self._due[0][0] <= now:
+            _when, _number, flow, proxy = heapq.heappop(self._due)
+            if flow.proxy is not proxy:
+                continue
+            if proxy.transmissions and not proxy.retransmission.again(now):
+                flow.proxy = None
+                given_up.setdefault(flow.client_hit, []).append(flow)
+                continue
+            self._send(router, core, flow, proxy)
+        for some in given_up.values():
+            _have_told(router, core, some, now)
+
+    def next_timer(self) -> float | None:
+        """When something is due."""
+        while self._due and self._due[0][2].proxy is not self._due[0][3]:
+            heapq.heappop(self._due)
+        due = self._due[0][0] if self._due else None
+        if self._waiting:
+            due = self._next_at if due is None else min(due, self._next_at)
+        return due
+
+    def _begin(
+        self, router: "MobileRouter", core: Core, flow: Flow, place: Place, now: float
+    ) -> None:
+        ticket = flow.ticket
+        if ticket is None or not flow.lent:
+            return
+        flow.outside = place
+        family = place.address.version
+        # The server last: it passes UPDATEs on to where the correspondent has moved meanwhile.
+        known = (flow.peer.get(family), flow.claimed.get(family), flow.servers.get(family))
+        places = tuple(dict.fromkeys(one for one in known if one is not None))
+        if not places:
+            return
+        number = ticket.next_number
+        ticket.next_number += 1
+        flow.proxy = Proxy(
+            number,
+            place,
+            places,
+            _retransmission(core, now),
+        )
+        self._send(router, core, flow, flow.proxy)
+
+    def _send(self, router: "MobileRouter", core: Core, flow: Flow, proxy: Proxy) -> None:
+        ticket = flow.ticket
+        if not proxy.packet and ticket is not None and flow.lent:
+            proxy.packet = _packet(flow, ticket, proxy.source, proxy.number)
+        to = proxy.places[proxy.transmissions % len(proxy.places)]
+        proxy.transmissions += 1
+        router.send(core, proxy.packet, Place(proxy.source.address, to.transport), to)
+        entry = (proxy.retransmission.when, next(self._number), flow, proxy)
+        heapq.heappush(self._due, entry)
+
+
+def _retransmission(core: Core, now: float) -> Retransmission:
+    config = core.config
+    return Retransmission(
+        now,
+        first_s=config.retransmit_s,
+        limit_s=config.retransmit_max_s,
+        retries=RETRIES,
+        random=core.random,
+    )
+
+
+def _packet(flow: Flow, ticket: Ticket, place: Place, number: int) -> bytes:
+    spi = flow.lent[-1].public
+    lifetime = _FOREVER if ticket.numbered else _OPENHIP_S
+    parameters: list[Parameter] = [
+        LocatorSet((Locator(SpiLocator(spi, place.address), lifetime, preferred=True),)),
+        ticket.shown,
+    ]
+    if ticket.numbered:
+        parameters.append(Seq(number))
+    packet = HipPacket(
+        PacketType.UPDATE,
+        flow.client_hit,
+        flow.peer_hit,
+        tuple(sorted(parameters, key=lambda one: one.type)),
+        version=flow.version,
+    )
+    raw = tickets.protect(packet, ticket.rhash, ticket.key)
+    return with_parameters(raw, [EspInfoNoSigOptional(0, 0, spi)]) if ticket.numbered else raw
+
+
+def _by_claim(router: "MobileRouter", flow: Flow) -> Place | None:
+    """A place of the family that a correspondent has said that it has an address of."""
+    mine = (one for one in router.outside if one.address.version in flow.claimed)
+    first = next(mine, None)
+    return Place(first.address, flow.transport) if first is not None else None
+
+
+def _have_told(router: "MobileRouter", core: Core, flows: list[Flow], now: float) -> None:
+    """Have a client tell its correspondents where it is outside."""
+    client = router.association_of(core, flows[0])
+    session = client.session if client is not None else None
+    if client is None or session is None or client.path is None:
+        return
+    by_place: dict[Place, list[IPv6Address]] = {}
+    for flow in flows:
+        if flow.outside is not None:
+            by_place.setdefault(flow.outside, []).append(flow.peer_hit)
+    for place, hits in by_place.items():
+        protocol = _UDP if place.transport is Transport.UDP else _PLAIN
+        where = RegFrom(place.address, place.port, protocol)
+        for at in range(0, len(hits), UNTOLD_MAX):
+            update_tasks.begin(
+                core,
+                client,
+                session,
+                [where, UntoldPeers(tuple(hits[at : at + UNTOLD_MAX]))],
+                [client.path],
+                now,
+                acknowledged=update_tasks.ignore,
+                abandoned=update_tasks.ignore,
+            )

@@ -1,0 +1,248 @@
+"""Moving networks: mobile routers, what is inside of them, and the world outside."""
+
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv6Address, ip_address
+
+from hipgw.protocol.config import MachineConfig
+from hipgw.protocol.effects import (
+    Direction,
+    Effect,
+    ForwardHip,
+    InstallSA,
+    LendSpi,
+    MoveSA,
+    ReturnSpi,
+    SendDatagram,
+)
+from hipgw.protocol.mobile_router.config import MobileRouterConfig
+from hipgw.protocol.mobile_router.router import MobileRouter
+from hipgw.protocol.mobile_router.transit import Place, Transit
+from hipgw.protocol.nat.config import RegistrarConfig
+from hipgw.protocol.path import IPAddress, Path, Transport
+from hipgw.protocol.registration import ServiceType
+from hipgw.protocol.states import State
+from protocol.network import FAST, Network, Node, hip_version, identity
+
+WORLD = ""
+
+
+def router_config(**terms: object) -> MachineConfig:
+    settings = replace(MobileRouterConfig(), **terms)  # type: ignore[arg-type]
+    registrar = RegistrarConfig(
+        services=(ServiceType.MOBILE_ROUTER,), allow=lambda _hit: True, mobile_router=settings
+    )
+    return replace(FAST, registrar=registrar)
+
+
+def keys(number: int):  # type: ignore[no-untyped-def]
+    version = hip_version.get()
+    return identity("ecdsa-p256" if version == 2 else "rsa2048", number, version)
+
+
+@dataclass
+class Inside:
+    """What a mobile router has behind it."""
+
+    node: Node
+    outside: list[IPAddress] = field(default_factory=list)
+    lent: dict[int, LendSpi] = field(default_factory=dict)
+
+
+class Moving(Network):
+    """A network in which some nodes are inside of others."""
+
+    def __init__(self, seed: int = 1, transport: Transport = Transport.RAW) -> None:
+        super().__init__(seed, transport)
+        self.where: dict[IPAddress, str] = {}
+        """Which network an address is in; the world's has no name."""
+        self.routers: dict[str, Inside] = {}
+        self.sealed: dict[tuple[str, IPv6Address, int], InstallSA] = {}
+        """Outbound security associations: a peer may have one SPI twice, for two clients."""
+        self.forwarded: list[tuple[str, ForwardHip]] = []
+
+    # -- making them -------------------------------------------------------------------------
+
+    def host(
+        self, name: str, address: str, number: int, inside: str = WORLD, **more: object
+    ) -> Node:
+        node = self.add(name, address, keys(number), **more)  # type: ignore[arg-type]
+        self.where[node.address] = inside
+        self.perform(node, node.machine.addresses_changed(node.addresses, self.now))
+        return node
+
+    def router(
+        self, name: str, inside: str, outside: list[str], number: int, **more: object
+    ) -> Node:
+        config = more.pop("config", None) or router_config()
+        node = self.host(name, inside, number, name, config=config, **more)
+        self.routers[name] = Inside(node)
+        self.move(node, outside)
+        return node
+
+    def move(self, node: Node, outside: list[str], at: str = WORLD) -> None:
+        """Give a router other addresses outside."""
+        router = self.routers[node.name]
+        for old in router.outside:
+            self.nodes.pop(old, None)
+            self.where.pop(old, None)
+        router.outside = [ip_address(one) for one in outside]
+        for one in router.outside:
+            self.nodes[one] = node
+            self.where[one] = at
+        addresses = [node.address, *node.others, *router.outside]
+        self.perform(node, node.machine.addresses_changed(addresses, self.now))
+        places = [Place(one, self.transport) for one in router.outside]
+        self.perform(node, node.machine.outside_changed(places, self.now))
+
+    def register(self, client: Node, router: Node) -> None:
+        effects = client.machine.register(router.hit, [ServiceType.MOBILE_ROUTER], 300.0, self.now)
+        self.perform(client, effects)
+        self.connect(client, router)
+        self.until(lambda: client.state(router) is State.ESTABLISHED)
+        self.run(0.1)
+        held = [one.reg_type for one in client.machine.held_registrations()]
+        assert held == [ServiceType.MOBILE_ROUTER], held
+
+    def join(self, client: Node, peer: Node, address: str | None = None) -> None:
+        remote = peer.address if address is None else ip_address(address)
+        path = Path(client.address, remote, self.transport)
+        self.perform(client, client.machine.connect(peer.hit, [path], self.now))
+        self.until(lambda: client.state(peer) is State.ESTABLISHED)
+        self.run(1.0)
+
+    def spinat(self, router: Node) -> MobileRouter:
+        found = router.machine._core.mobile_router
+        assert found is not None
+        return found
+
+    # -- packets -----------------------------------------------------------------------------
+
+    def perform(self, node: Node, effects: list[Effect]) -> None:
+        super().perform(node, effects)
+        for effect in effects:
+            match effect:
+                case ForwardHip():
+                    self.forwarded.append((node.name, effect))
+                    transit = effect.transit
+                    inside = self.where.get(transit.destination.address) == node.name
+                    net = node.name if inside else self.where.get(transit.source.address)
+                    if net is not None:
+                        for delay in self.filter(node.name, effect.data):
+                            self._later(
+                                delay,
+                                lambda e=effect, n=net: self._travels(n, e.data, e.transit),
+                            )
+                case LendSpi():
+                    self.routers[node.name].lent[effect.public_spi] = effect
+                case ReturnSpi():
+                    del self.routers[node.name].lent[effect.public_spi]
+                case InstallSA(direction=Direction.OUTBOUND):
+                    self.sealed[node.name, effect.peer_hit, effect.spi] = effect
+                case MoveSA():
+                    name = node.name, effect.peer_hit, effect.spi
+                    self.sealed[name] = replace(self.sealed[name], wire_spi=effect.wire_spi)
+
+    def _send(self, node: Node, effect: SendDatagram) -> None:
+        path = effect.path
+        source = path.local or node.address
+        net = self.where.get(source)
+        self.sent.append((node.name, effect.data[2] & 0x7F))
+        if self.nodes.get(source) is not node or net is None:
+            return
+        transit = Transit(
+            Place(source, path.transport, path.local_port),
+            Place(path.remote, path.transport, path.remote_port),
+        )
+        for delay in self.filter(node.name, effect.data):
+            self._later(delay, lambda: self._travels(net, effect.data, transit))
+
+    def _travels(self, net: str, data: bytes, transit: Transit) -> None:
+        source, target = transit.source, transit.destination
+        above = self.routers.get(net)
+        here = self.where.get(target.address) == net and target.address in self.nodes
+        if here or (above is not None and target.address in above.outside):
+            node = self.nodes[target.address]
+            router = self.routers.get(node.name)
+            for_others = IPv6Address(data[24:40]) != node.hit
+            if router is not None and target.address in router.outside and for_others:
+                machine = node.machine
+                effects = machine.transit_received(data, transit, self.now, inside=False)
+            else:
+                path = Path(
+                    target.address, source.address, source.transport, target.port, source.port
+                )
+                effects = node.machine.datagram_received(data, path, self.now)
+            self.perform(node, effects)
+        elif net:
+            node = self.routers[net].node
+            effects = node.machine.transit_received(data, transit, self.now, inside=True)
+            self.perform(node, effects)
+
+    def esp(self, source: Node, target: Node) -> bool:
+        """Send a data packet, which arrives at once; whether it could be opened."""
+        spi, path, _verified = source.outbound[target.hit]
+        sealed = self.sealed[source.name, target.hit, spi]
+        wire = sealed.wire_spi or spi
+        place, to = path.local or source.address, path.remote
+        for _ in range(6):
+            net = self.where.get(place)
+            if net is None:
+                return False
+            if self.where.get(to) == net and to in self.nodes:
+                node = self.nodes[to]
+                router = self.routers.get(node.name)
+                if router is None or to not in router.outside:
+                    break
+                lent = router.lent.get(wire)
+                if lent is None:
+                    return False
+                wire, to = lent.private_spi, lent.client.address
+                place = node.address if place.version != to.version else place
+                if self.where.get(to) == node.name:
+                    node = self.nodes[to]
+                    break
+                continue
+            if not net:
+                return False
+            router = self.routers[net]
+            lent_to = [
+                one
+                for one in router.lent.values()
+                if one.client.address == place and wire in one.peer_spis
+            ]
+            flow = next((one for one in lent_to if _is_to(one, to)), None)
+            same = [one for one in router.outside if one.version == to.version]
+            if same and lent_to:
+                place = same[0]
+            elif flow is not None and (ways := _ways(router, flow)):
+                place, to = ways[0]
+            else:
+                return False
+        else:
+            return False
+        opened = target.sas.get((Direction.INBOUND, wire))
+        if node is not target or opened is None:
+            return False
+        if opened.encryption_key != sealed.encryption_key:
+            return False
+        self.perform(target, target.machine.data_received(wire, self.now))
+        return True
+
+
+def _is_to(lent: LendSpi, to: IPAddress) -> bool:
+    return lent.shown.address == to or any(place.address == to for place in lent.peer)
+
+
+def _ways(router: Inside, lent: LendSpi) -> list[tuple[IPAddress, IPAddress]]:
+    return [
+        (outside, place.address)
+        for outside in router.outside
+        for place in lent.peer
+        if place.address.version == outside.version
+    ]
+
+
+def both_ways(network: Moving, one: Node, other: Node) -> None:
+    """Data gets there and back."""
+    assert network.esp(one, other), "forth"
+    assert network.esp(other, one), "back"

@@ -1,0 +1,576 @@
+"""A mobile router, its clients and their correspondents, in virtual time."""
+
+import random
+from dataclasses import replace
+from ipaddress import IPv6Address, ip_address
+
+import pytest
+
+from hipgw.protocol.effects import Direction, ForwardHip
+from hipgw.protocol.mobile_router import proxies
+from hipgw.protocol.mobile_router.transit import Place, Transit
+from hipgw.protocol.path import Path, Transport
+from hipgw.protocol.registration import ServiceType
+from hipgw.protocol.rendezvous.clients import may_rest
+from hipgw.protocol.states import State
+from hipgw.wire.checksum import PseudoHeader
+from hipgw.wire.packet import HipPacket, PacketType
+from hipgw.wire.parameters import (
+    AuthTicket,
+    EspInfo,
+    EspInfoNoSig,
+    EspInfoNoSigOptional,
+    HipMac,
+    Locator,
+    LocatorSet,
+    Seq,
+    SpiLocator,
+    UntoldPeers,
+)
+from protocol.moving import Moving, both_ways, router_config
+from protocol.network import Node, hip_version, parse
+from protocol.rvs_clients import server_config
+
+ROUTER, CLIENT, CLIENT_2, PEER = "10.1.0.1", "10.1.0.10", "10.1.0.11", "192.0.2.9"
+HERE, THERE, ELSEWHERE = "198.51.100.1", "203.0.113.1", "203.0.113.77"
+
+pytestmark = pytest.mark.both_versions
+
+
+def moving(
+    transport: Transport = Transport.RAW, **terms: object
+) -> tuple[Moving, Node, Node, Node]:
+    """A router with a client, and a correspondent outside."""
+    network = Moving(transport=transport)
+    router = network.router("router", ROUTER, [HERE], 1, config=router_config(**terms))
+    client = network.host("client", CLIENT, 2, "router")
+    peer = network.host("peer", PEER, 3)
+    network.register(client, router)
+    return network, router, client, peer
+
+
+def updates(network: Moving, kind: type) -> list[ForwardHip]:
+    return [one for _name, one in network.forwarded if parse(one.data).get(kind) is not None]
+
+
+@pytest.mark.parametrize("transport", list(Transport))
+@pytest.mark.parametrize("client_begins", [True, False])
+def test_a_client_is_at_the_routers_address(transport: Transport, client_begins: bool) -> None:
+    network, router, client, peer = moving(transport)
+    if client_begins:
+        network.join(client, peer)
+    else:
+        network.join(peer, client, HERE)
+    assert peer.path_to(client).remote == ip_address(HERE)
+    assert client.path_to(peer).remote == peer.address
+    both_ways(network, client, peer)
+    (lent,) = network.routers["router"].lent.values()
+    assert lent.public_spi == lent.private_spi
+    assert lent.peer_spis == (peer.sa(Direction.INBOUND).spi,)
+    (flow,) = network.spinat(router).flows()
+    assert flow.ticket is not None
+
+
+@pytest.mark.parametrize("transport", list(Transport))
+def test_the_router_tells_where_the_client_is(transport: Transport) -> None:
+    network, router, client, peer = moving(transport)
+    network.join(client, peer)
+    before = len(client.sas)
+    for place in (THERE, ELSEWHERE, HERE):
+        network.move(router, [place])
+        network.run(2.0)
+        assert peer.path_to(client).remote == ip_address(place)
+        assert peer.outbound[client.hit][2], "verified"
+        both_ways(network, client, peer)
+    assert client.path_to(peer).local == client.address
+    assert len(client.sas) == before
+    assert not updates(network, UntoldPeers)
+    (flow,) = network.spinat(router).flows()
+    assert flow.proxy is None
+    (info,) = router.machine.mobile_router_clients()
+    assert (info.hit, info.correspondents, info.tickets, info.begun) == (client.hit, 1, 1, 0)
+    assert info.place == Place(client.address, transport)
+    assert info.packets_in and info.packets_out
+
+
+def test_a_correspondent_that_no_ticket_is_for_is_told_by_the_client() -> None:
+    network, router, client, peer = moving(tickets=False)
+    network.join(client, peer)
+    network.move(router, [THERE])
+    network.run(3.0)
+    assert not updates(network, AuthTicket)
+    assert peer.path_to(client).remote == ip_address(THERE)
+    both_ways(network, client, peer)
+
+
+def test_a_correspondent_that_refuses_tickets_is_told_by_the_client() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    session = peer.machine._core.with_peer(client.hit)[0].session
+    assert session is not None
+    session.proxied = (9, 0)
+    network.move(router, [THERE])
+    network.run(30.0)
+    assert peer.drops()["bad_ticket"] == 4
+    assert peer.path_to(client).remote == ip_address(THERE)
+    both_ways(network, client, peer)
+
+
+@pytest.mark.parametrize("outside", list(Transport))
+@pytest.mark.parametrize("inside", list(Transport))
+def test_what_carries_packets_outside_need_not_do_so_inside(
+    inside: Transport, outside: Transport
+) -> None:
+    network, router, client, peer = moving(inside, outside=outside)
+    network.join(client, peer)
+    assert client.path_to(peer).transport is inside
+    assert peer.path_to(client).transport is outside
+    both_ways(network, client, peer)
+    for place in (THERE, HERE):
+        network.move(router, [place])
+        network.run(2.0)
+        assert peer.path_to(client).remote == ip_address(place)
+        both_ways(network, client, peer)
+
+
+def test_while_there_is_no_network_everybody_waits() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    network.move(router, [])
+    network.run(60.0)
+    assert client.state(peer) is State.ESTABLISHED
+    network.move(router, [THERE])
+    network.run(2.0)
+    both_ways(network, client, peer)
+
+
+def test_a_lost_update_is_sent_again() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    lost = []
+
+    def filter(sender: str, data: bytes) -> list[float]:
+        if sender == "router" and parse(data).get(AuthTicket) is not None and len(lost) < 2:
+            lost.append(data)
+            return []
+        return [0.01]
+
+    network.filter = filter
+    network.move(router, [THERE])
+    network.run(5.0)
+    assert len(lost) == 2
+    assert peer.path_to(client).remote == ip_address(THERE)
+    assert not updates(network, UntoldPeers)
+
+
+def test_clients_with_the_same_spi_do_not_collide() -> None:
+    network, router, client, peer = moving()
+    other = network.host("other", CLIENT_2, 4, "router")
+    network.register(other, router)
+    for node in (client, other):
+        node.machine._core.new_spi = lambda: 0x1234  # type: ignore[method-assign]
+    network.join(client, peer)
+    network.join(other, peer)
+    lent = list(network.routers["router"].lent.values())
+    assert {one.private_spi for one in lent} == {0x1234}
+    assert len({one.public_spi for one in lent}) == 2
+    critical = [one for one in updates(network, EspInfoNoSig) if _is_critical(one)]
+    assert critical
+    for node in (client, other):
+        both_ways(network, node, peer)
+    network.move(router, [THERE])
+    network.run(2.0)
+    for node in (client, other):
+        both_ways(network, node, peer)
+    leave(network, other)
+    for node in (client, other):
+        both_ways(network, node, peer)
+
+
+def leave(network: Moving, client: Node) -> None:
+    """A client goes elsewhere, where there is no router."""
+    network.where.pop(client.address)
+    network.where[ip_address(ELSEWHERE)] = ""
+    network.readdress(client, ELSEWHERE)
+    network.run(3.0)
+
+
+def _is_critical(one: ForwardHip) -> bool:
+    return _has_critical(one.data)
+
+
+def test_new_keys_pass() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    for node, other in ((client, peer), (peer, client)):
+        network.perform(node, node.machine.rekey(other.hit, network.now))
+        network.run(5.0)
+        both_ways(network, client, peer)
+        network.run(3.0)
+        both_ways(network, client, peer)
+    assert len(network.routers["router"].lent) > 1
+    network.run(200.0)
+    assert len(network.routers["router"].lent) == 1
+    network.move(router, [THERE])
+    network.run(2.0)
+    both_ways(network, client, peer)
+
+
+def test_both_ends_are_behind_routers_and_both_move_at_once() -> None:
+    network, router, client, _peer = moving()
+    second = network.router("second", "10.2.0.1", [ELSEWHERE], 5)
+    friend = network.host("friend", "10.2.0.10", 6, "second")
+    network.register(friend, second)
+    network.join(client, friend, ELSEWHERE)
+    both_ways(network, client, friend)
+    network.move(router, [THERE])
+    network.run(2.0)
+    both_ways(network, client, friend)
+    network.move(second, ["203.0.113.99"])
+    network.run(2.0)
+    both_ways(network, client, friend)
+
+
+def test_very_many_correspondents_are_told_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxies, "AT_ONCE", 2)
+    monkeypatch.setattr(proxies, "BATCH", 1)
+    network, router, client, peer = moving()
+    peers = [peer]
+    peers += [network.host(f"peer-{one}", f"192.0.2.{one}", one) for one in range(20, 25)]
+    for one in peers:
+        network.join(client, one)
+    network.move(router, [THERE])
+    assert len(updates(network, AuthTicket)) == 2
+    network.run(2.0)
+    for one in peers:
+        assert one.path_to(client).remote == ip_address(THERE)
+
+
+def test_both_routers_move_at_the_same_moment() -> None:
+    """A rendezvous server has to help: neither knows where the other end is (RFC 8046 §3.2.3)."""
+    network, router, client, _peer = moving()
+    second = network.router("second", "10.2.0.1", [ELSEWHERE], 5)
+    friend = network.host("friend", "10.2.0.10", 6, "second")
+    network.register(friend, second)
+    server = network.host("server", "192.0.2.53", 7, config=server_config())
+    effects = friend.machine.register(server.hit, [ServiceType.RENDEZVOUS], 300.0, network.now)
+    network.perform(friend, effects)
+    network.connect(friend, server)
+    network.run(2.0)
+    to_server = Path(client.address, server.address, network.transport, by_rendezvous=True)
+    network.perform(client, client.machine.connect(friend.hit, [to_server], network.now))
+    network.run(3.0)
+    both_ways(network, client, friend)
+    (known,) = server.machine._core.with_peer(friend.hit)
+    assert known.session is not None and not known.session.by_router
+    network.move(router, [THERE])
+    network.move(second, ["203.0.113.99"])
+    network.run(20.0)
+    assert known.session is not None and known.session.by_router
+    assert not may_rest(server.machine._core, known)
+    both_ways(network, client, friend)
+    assert friend.path_to(client).remote == ip_address(THERE)
+    assert server.machine.statistics()["relayed"]["UPDATE"]
+
+
+def test_a_client_that_leaves_the_router_goes_on() -> None:
+    network, _router, client, peer = moving()
+    network.join(client, peer)
+    leave(network, client)
+    assert peer.path_to(client).remote == ip_address(ELSEWHERE)
+    both_ways(network, client, peer)
+
+
+def test_a_client_goes_over_to_another_router() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    second = network.router("second", "10.2.0.1", [ELSEWHERE], 5)
+    network.where.pop(client.address)
+    network.where[ip_address("10.2.0.10")] = "second"
+    network.readdress(client, "10.2.0.10")
+    effects = client.machine.register(second.hit, [ServiceType.MOBILE_ROUTER], 300.0, network.now)
+    network.perform(client, effects)
+    network.connect(client, second)
+    network.run(5.0)
+    assert peer.path_to(client).remote == ip_address(ELSEWHERE)
+    both_ways(network, client, peer)
+    network.move(second, [THERE])
+    network.run(2.0)
+    assert peer.path_to(client).remote == ip_address(THERE)
+    assert updates(network, AuthTicket)
+    both_ways(network, client, peer)
+    # What the first one still has is revoked by the ticket of the second.
+    assert "bad_ticket" not in peer.drops()
+    network.move(router, ["203.0.113.66"])
+    network.run(2.0)
+    assert peer.drops()["bad_ticket"]
+    assert peer.path_to(client).remote == ip_address(THERE)
+
+
+def test_a_router_that_has_forgotten_all_is_told_by_its_clients() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    network.routers.pop("router")
+    router = network.router("router", ROUTER, [HERE], 1)
+    assert not network.esp(peer, client)
+    network.perform(client, client.machine.ping(peer.hit, network.now)[1])
+    network.run(0.2)
+    assert router.drops()["not_relayed"], "while it does not know the client"
+    network.perform(client, client.machine.close(router.hit, network.now))
+    network.run(40.0)
+    network.connect(client, router)
+    network.run(15.0)
+    both_ways(network, client, peer)
+    network.move(router, [THERE])
+    network.run(2.0)
+    both_ways(network, client, peer)
+
+
+# -- what must not work ----------------------------------------------------------------------
+
+
+def test_who_is_not_registered_is_not_passed_on() -> None:
+    network, router, _client, peer = moving()
+    stranger = network.host("stranger", CLIENT_2, 4, "router")
+    network.perform(
+        stranger,
+        stranger.machine.connect(
+            peer.hit, [Path(stranger.address, peer.address, network.transport)], network.now
+        ),
+    )
+    network.run(5.0)
+    assert router.drops()["not_relayed"]
+    assert not network.spinat(router).flow_count
+
+
+def test_nobody_speaks_for_another_client() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    network.where[ip_address(CLIENT_2)] = "router"
+    sent = [one for name, one in network.forwarded if name == "router"]
+    packet = next(o for o in sent if parse(o.data).packet_type is PacketType.I2)
+    forged = Transit(Place(ip_address(CLIENT_2), Transport.UDP), Place(peer.address, Transport.UDP))
+    lent = dict(network.routers["router"].lent)
+    effects = router.machine.transit_received(packet.data, forged, network.now, inside=True)
+    assert effects == []
+    assert router.drops()["not_relayed"] == 1
+    assert network.routers["router"].lent == lent
+
+
+def test_a_ticket_for_somebody_unknown_is_refused() -> None:
+    network, router, client, _peer = moving()
+    far = network.host("far", CLIENT_2, 4, "router")
+    network.join(client, far)  # directly, inside
+    network.run(1.0)
+    assert router.drops()["bad_ticket"]
+    network.move(router, [THERE])
+    network.run(3.0)
+    assert not updates(network, AuthTicket)
+
+
+def test_an_update_that_is_played_again_changes_nothing() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    network.move(router, [THERE])
+    network.run(2.0)
+    (first, *_rest) = [o for o in updates(network, AuthTicket) if parse(o.data).get(LocatorSet)]
+    network.move(router, [ELSEWHERE])
+    network.run(2.0)
+    place = first.transit.source
+    path = Path(peer.address, place.address, place.transport)
+    network.perform(peer, peer.machine.datagram_received(first.data, path, network.now))
+    network.run(2.0)
+    assert peer.drops()["duplicate"] == 1
+    assert peer.path_to(client).remote == ip_address(ELSEWHERE)
+
+
+def test_a_ticket_ends() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    session = client.machine._core.with_peer(peer.hit)[0].session
+    assert session is not None
+    session.ticket_renew_at = None
+    (flow,) = network.spinat(router).flows()
+    assert flow.ticket is not None
+    association = peer.machine._core.with_peer(client.hit)[0]
+    assert association.established_at is not None
+    association.established_at -= 5 * 3600
+    network.move(router, [THERE])
+    network.run(1.0)
+    assert peer.drops()["bad_ticket"]
+
+
+def test_a_stretched_ticket_is_refused() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    (flow,) = network.spinat(router).flows()
+    assert flow.ticket is not None
+    flow.ticket.shown = replace(flow.ticket.shown, lifetime=0xFFFF)
+    network.move(router, [THERE])
+    network.run(1.0)
+    assert peer.drops()["bad_ticket"]
+    assert peer.path_to(client).remote == ip_address(HERE)
+
+
+def test_floods_from_outside_cost_no_memory() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    machine, spinat = router.machine, network.spinat(router)
+    i1 = next(
+        one for _n, one in network.forwarded if parse(one.data).packet_type is PacketType.I1
+    ).data
+    count = spinat.flow_count
+    for number in range(2000):
+        sender = i1[8:20] + number.to_bytes(4, "big")
+        data = i1[:1] + bytes([4]) + i1[2:4] + bytes(4) + sender + client.hit.packed
+        transit = Transit(
+            Place(peer.address, Transport.UDP), Place(ip_address(HERE), Transport.UDP)
+        )
+        for kind in (PacketType.I1, PacketType.R1, PacketType.I2, PacketType.UPDATE):
+            forged = data[:2] + bytes([kind]) + data[3:]
+            machine.transit_received(forged[:40], transit, network.now, inside=False)
+    assert spinat.flow_count == count
+    assert len(spinat.clients) == 1
+    assert router.drops()["rate_limit"]
+
+
+def test_forged_spis_displace_no_genuine_one() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    (flow,) = network.spinat(router).flows()
+    genuine = flow.peer_spis
+    transit = Transit(Place(peer.address, Transport.UDP), Place(ip_address(HERE), Transport.UDP))
+    for number in range(20):
+        forged = HipPacket(
+            PacketType.UPDATE,
+            peer.hit,
+            client.hit,
+            (EspInfo(0, genuine[0], 5000 + number), Seq(number), EspInfoNoSig(0, 0, 6000 + number)),
+            version=hip_version.get(),
+        )
+        router.machine.transit_received(forged.emit(), transit, network.now, inside=False)
+    assert genuine[0] in flow.peer_spis
+    assert len(flow.peer_spis) <= 4
+
+
+def test_forged_updates_by_proxy_do_not_use_up_what_is_let_through() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    (flow,) = network.spinat(router).flows()
+    assert flow.ticket is not None
+    locator = Locator(SpiLocator(256, ip_address(ELSEWHERE)), 60, preferred=True)
+    rights = replace(flow.ticket.shown, mac=bytes(len(flow.ticket.shown.mac)))
+    for shown in [rights] * 40 + [flow.ticket.shown] * 40:
+        forged = HipPacket(
+            PacketType.UPDATE,
+            client.hit,
+            peer.hit,
+            (LocatorSet((locator,)), Seq(7), shown, HipMac(bytes(len(shown.mac)))),
+            version=hip_version.get(),
+        )
+        pseudo = PseudoHeader(ip_address(ELSEWHERE), peer.address)
+        network.deliver(peer, forged.emit(pseudo), ip_address(ELSEWHERE))
+    assert peer.drops() == {"bad_ticket": 40, "bad_mac": 40}
+    network.move(router, [THERE])
+    network.run(1.0)
+    assert peer.path_to(client).remote == ip_address(THERE)
+
+
+def test_a_client_has_only_so_many_base_exchanges_under_way() -> None:
+    network, router, client, _peer = moving(begun_per_client=4)
+    for number in range(1, 10):
+        path = Path(client.address, ip_address(f"192.0.2.{100 + number}"), network.transport)
+        hit = type(client.hit)(int(client.hit) + number)
+        network.perform(client, client.machine.connect(hit, [path], network.now))
+    network.run(0.1)
+    assert network.spinat(router).flow_count == 4
+    network.run(200.0)
+    assert network.spinat(router).flow_count == 0
+
+
+def test_what_is_over_is_forgotten() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    network.perform(client, client.machine.close(peer.hit, network.now))
+    network.run(60.0)
+    assert network.spinat(router).flow_count == 0
+    assert not network.routers["router"].lent
+    network.join(client, peer)
+    network.perform(client, client.machine.unregister(router.hit, network.now))
+    network.run(10.0)
+    assert network.spinat(router).flow_count == 0
+    assert not network.routers["router"].lent
+
+
+def test_between_address_families() -> None:
+    network, router, client, peer = moving()
+    network.where[ip_address("2001:db8::9")] = ""
+    network.readdress(peer, PEER, "2001:db8::9")
+    network.join(client, peer)
+    both_ways(network, client, peer)
+    network.run(2.0)  # the correspondent tells its addresses
+    network.move(router, ["2001:db8:1::1"])
+    network.run(5.0)
+    assert peer.path_to(client).remote == ip_address("2001:db8:1::1")
+    both_ways(network, client, peer)
+    network.move(router, [THERE])
+    network.run(5.0)
+    assert peer.path_to(client).remote == ip_address(THERE)
+    both_ways(network, client, peer)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_moves_at_random_through_a_bad_network(seed: int) -> None:
+    """Among networks of either IP version, of both and of none, while a tenth is lost."""
+    network, router, client, peer = moving(list(Transport)[seed % 2])
+    network.where[ip_address("2001:db8::9")] = ""
+    network.readdress(peer, PEER, "2001:db8::9")
+    network.join(client, peer)
+    both_ways(network, client, peer)
+    network.run(3.0)
+    chance = random.Random(seed)
+    network.filter = lambda _sender, _data: (
+        [] if chance.random() < 0.1 else [0.01 + chance.random() * 0.05]
+    )
+    for number in range(12):
+        four, six = f"203.0.113.{number + 1}", f"2001:db8:1::{number + 1}"
+        network.move(router, chance.choice([[four], [six], [four, six], []]))
+        network.run(chance.choice([0.05, 0.3, 20.0]))
+    network.move(router, [chance.choice(["203.0.113.250", "2001:db8:1::250"])])
+    network.run(40.0)
+    network.filter = lambda _sender, _data: [0.01]
+    network.run(30.0)
+    both_ways(network, client, peer)
+
+
+def test_correspondents_that_know_nothing_of_routers() -> None:
+    """They drop what is critical, and use the client's SPI, which two clients have."""
+    network, router, client, peer = moving(tickets=False)
+    other = network.host("other", CLIENT_2, 4, "router")
+    network.register(other, router)
+    another = network.host("another", "192.0.2.10", 5)
+    for node in (client, other):
+        node.machine._core.new_spi = lambda: 0x1234  # type: ignore[method-assign]
+
+    def ignorant(sender: str, data: bytes) -> list[float]:
+        """The correspondent's own parser, as it were."""
+        if sender == "router" and IPv6Address(data[24:40]) in (peer.hit, another.hit):
+            return [] if _has_critical(data) else [0.01]
+        return [0.01]
+
+    network.filter = ignorant
+    network.join(client, peer)
+    network.join(other, another)
+    lent = network.routers["router"].lent
+    assert len(lent) == 2
+    for node, far in ((client, peer), (other, another)):
+        session = far.machine._core.with_peer(node.hit)[0].session
+        assert session is not None
+        if hip_version.get() == 1:
+            assert session.label == 0
+        assert node.state(far) is State.ESTABLISHED
+
+
+def _has_critical(data: bytes) -> bool:
+    hint = parse(data).get(EspInfoNoSig)
+    return hint is not None and not isinstance(hint, EspInfoNoSigOptional)
