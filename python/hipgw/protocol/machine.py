@@ -203,6 +203,14 @@ class HipMachine:
         if self._core.mobile_router is not None:
             self._core.mobile_router.used(public_spis, now)
 
+    def outside_place(self, client_hit: IPv6Address, peer_hit: IPv6Address) -> Place | None:
+        """Mobile router: where data of a client for a correspondent leaves from.
+
+        None while there is no way. Ask again after `LendSpi`, and when the own places have changed.
+        """
+        router = self._core.mobile_router
+        return router.place_of(client_hit, peer_hit) if router is not None else None
+
     def mobile_router_clients(self) -> list[ClientInfo]:
         """Mobile router: whom it has passed anything on for."""
         router = self._core.mobile_router

@@ -68,10 +68,13 @@ class MobileRouter:
                 raise Dropped(DropReason.NO_ASSOCIATION)
             self._leave(core, packet.raw, transit.destination, None)
             return
-        flow.touched, flow.client = now, transit.source
-        flow.shown = transit.destination
+        flow.touched = now
+        before = flow.client, flow.shown
+        flow.client, flow.shown = transit.source, transit.destination
         if kind is not PacketType.R1:
             self._goes_to(core, flow, transit.destination)
+        if before != (flow.client, flow.shown):
+            self.spis.told(core, flow)
         raw = packet.raw
         if kind in {PacketType.I2, PacketType.R2, PacketType.UPDATE}:
             raw = self.spis.with_spi(core, flow, packet, now)
@@ -219,6 +222,12 @@ class MobileRouter:
         if flow.outside in same:
             return flow.outside
         return next(iter(same), None)
+
+    def place_of(self, client_hit: IPv6Address, peer_hit: IPv6Address) -> Place | None:
+        """The same by HITs; None also if there is no such flow."""
+        client = self.clients.get(client_hit)
+        flow = self.table.flow(client, peer_hit) if client is not None else None
+        return self.place_for(flow) if flow is not None else None
 
     def found(self, core: Core, flow: Flow, place: Place) -> None:
         """A correspondent has shown where it is."""
