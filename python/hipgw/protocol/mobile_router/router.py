@@ -69,12 +69,11 @@ class MobileRouter:
             self._leave(core, packet.raw, transit.destination, None)
             return
         flow.touched = now
-        before = flow.client, flow.shown
-        flow.client, flow.shown = transit.source, transit.destination
+        if (flow.client, flow.shown) != (transit.source, transit.destination):
+            flow.client, flow.shown = transit.source, transit.destination
+            self.spis.told(core, flow)
         if kind is not PacketType.R1:
             self._goes_to(core, flow, transit.destination)
-        if before != (flow.client, flow.shown):
-            self.spis.told(core, flow)
         raw = packet.raw
         if kind in {PacketType.I2, PacketType.R2, PacketType.UPDATE}:
             raw = self.spis.with_spi(core, flow, packet, now)
@@ -193,10 +192,14 @@ class MobileRouter:
         return self.table.clients
 
     def infos(self, core: Core) -> list[ClientInfo]:
-        """All clients of which anything is known."""
+        """All clients that are registered, and those of which something is known yet."""
+        known = self.table.clients
+        hits = dict.fromkeys([*(core.registrar.clients if core.registrar else ()), *known])
         found = []
-        for hit, client in self.table.clients.items():
-            association = self._registered(core, hit)
+        for hit in hits:
+            association, client = self._registered(core, hit), known.get(hit, Client())
+            if association is None and hit not in known:
+                continue
             path = association.path if association is not None else None
             found.append(
                 ClientInfo(
@@ -222,12 +225,6 @@ class MobileRouter:
         if flow.outside in same:
             return flow.outside
         return next(iter(same), None)
-
-    def place_of(self, client_hit: IPv6Address, peer_hit: IPv6Address) -> Place | None:
-        """The same by HITs; None also if there is no such flow."""
-        client = self.clients.get(client_hit)
-        flow = self.table.flow(client, peer_hit) if client is not None else None
-        return self.place_for(flow) if flow is not None else None
 
     def found(self, core: Core, flow: Flow, place: Place) -> None:
         """A correspondent has shown where it is."""
