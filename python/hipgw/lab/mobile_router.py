@@ -126,13 +126,17 @@ class MovingNetwork:
         routers: int = 1,
         correspondents_ride: bool = False,
         nat: NatKind = NatKind.PORT_RESTRICTED,
+        delay_s: float = 0.0,
+        rvs: bool = False,
         router_tables: Mapping[str, Mapping[str, Any]] | None = None,
         client_tables: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """All clients are inside of the first router.
 
-        *correspondents_ride*: in the last router instead of staying outside. The tables are added
-        to those of the configurations.
+        *correspondents_ride*: in the last router instead of staying outside. *delay_s* is added on
+        their cables outside, each way. With *rvs* there is a rendezvous server, `s`, that everybody
+        registers with and that knows where correspondents are. The tables are added to those of the
+        configurations.
         """
         self.lab = lab
         self.core: Router = lab.router("r")
@@ -146,7 +150,7 @@ class MovingNetwork:
             self._world(client, 10 + n)
             self.board(client, self.routers[0])
         for n, one in enumerate(self.correspondents, 1):
-            self._world(one, n)
+            self._world(one, n, delay_s)
             if correspondents_ride:
                 self._seat(one, self.routers[-1], (4, 6))
                 self.board(one, self.routers[-1])
@@ -154,6 +158,11 @@ class MovingNetwork:
                 one.place.go("wan0")
         for router in self.routers:
             router.place.go("dual0")
+        self.server = Hip(lab, "s", 1) if rvs else None
+        if self.server is not None:
+            self._world(self.server, 9)
+            self.server.place.go("wan0")
+            self.server.daemon.configure({"hip": {"accept": "any"}, "rvs": {}})
         self._configure(router_tables or {}, client_tables or {})
 
     # -- being somewhere ---------------------------------------------------------------------------
@@ -177,7 +186,8 @@ class MovingNetwork:
     @property
     def everybody(self) -> list[Hip]:
         """All that have a daemon, routers first."""
-        return [*self.routers, *self.correspondents, *self.clients]
+        servers = [] if self.server is None else [self.server]
+        return [*servers, *self.routers, *self.correspondents, *self.clients]
 
     def start(self) -> None:
         """Start all daemons; clients are registered then."""
@@ -246,9 +256,9 @@ class MovingNetwork:
         net = Net(router.inside.four, router.inside.six, families)
         one.place.cable(_seat(router), net, router.switch)
 
-    def _world(self, one: Hip, number: int) -> None:
+    def _world(self, one: Hip, number: int, delay_s: float = 0.0) -> None:
         net = Net(f"10.55.{number}.", f"fd55:{number}::")
-        one.place.cable("wan0", net, self.core, f"to_{one.name}")
+        one.place.cable("wan0", net, self.core, f"to_{one.name}", delay_s=delay_s)
         self.core.address(f"to_{one.name}", *net.own(ROUTER))
 
     def _configure(
@@ -263,9 +273,13 @@ class MovingNetwork:
             tables = _merged({"hip": {"accept": "any"}, "mobile_router": outside}, router_tables)
             router.daemon.configure(tables, others)
         routers = [router.known(addresses=True) for router in self.routers]
-        mobile = {"host": {}, "mobile_node": {"routers": names}}
+        mobile: dict[str, Mapping[str, Any]] = {"host": {}, "mobile_node": {"routers": names}}
+        servers = []
+        if self.server is not None:
+            servers.append(self.server.known(addresses=True))
+            mobile["rendezvous"] = {"servers": [self.server.name]}
         for client in self.clients:
-            peers = [one.known(addresses=True) for one in self.correspondents]
+            peers = [*servers, *(one.known(addresses=True) for one in self.correspondents)]
             client.daemon.configure(_merged(mobile, client_tables), [*routers, *peers])
         for one in self.correspondents:
             tables = dict(mobile) if one.router is not None else {"host": {}}
@@ -278,7 +292,10 @@ class MovingNetwork:
                 {"name": client.name, "hit": str(client.hits[one.version])}
                 for client in self.clients
             ]
-            one.daemon.configure(tables, [*(routers if one.router is not None else ()), *callers])
+            if self.server is not None:
+                tables["rendezvous"] = mobile["rendezvous"]
+            known = [*(routers if one.router is not None else ()), *servers]
+            one.daemon.configure(tables, [*known, *callers])
 
 
 def pair(client: Hip, peer: Hip) -> Pair:

@@ -60,9 +60,20 @@ class Traveller:
             # Else all further IPv4 addresses of a network go with its first one.
             self.host.sysctl(f"net/ipv4/conf/{kind}/promote_secondaries", 1)
 
-    def cable(self, interface: str, net: Net, other: Host, other_interface: str = "") -> None:
-        """Have a way to a network; it is not used before `go`."""
-        self._lab.link(self.host, interface, other, other_interface)
+    def cable(
+        self,
+        interface: str,
+        net: Net,
+        other: Host,
+        other_interface: str = "",
+        *,
+        delay_s: float = 0.0,
+    ) -> None:
+        """Have a way to a network; it is not used before `go`. *delay_s* is added each way."""
+        if delay_s:
+            self._lab.lossy_link(self.host, interface, other, other_interface, delay_s=delay_s)
+        else:
+            self._lab.link(self.host, interface, other, other_interface)
         self.nets[interface] = net
 
     @property
