@@ -29,7 +29,8 @@ from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction, Effect, PacketTrace
 from hipgw.protocol.mobile_router import client
-from hipgw.protocol.mobile_router.router import ClientInfo, MobileRouter
+from hipgw.protocol.mobile_router.clients import ClientInfo
+from hipgw.protocol.mobile_router.router import MobileRouter
 from hipgw.protocol.mobile_router.transit import Place, Transit
 from hipgw.protocol.nat import checking, relayed, restart
 from hipgw.protocol.nat.control_relay import ControlRelay

@@ -1,0 +1,3 @@
+//! The packets of a mobile router: taken from the kernel, rewritten by `spinat`, sent on.
+
+pub mod fast_path;
