@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -52,3 +51,19 @@ def test_ping_through_a_router_that_moves(lab: Lab) -> None:
             what=f"the correspondent to know of {spot}",
         )
     assert not network.closed()
+    shown = {
+        command: router.place.host.run(
+            [*HIPGW, "mobile-router", command, "--json", "--socket", router.daemon.control_socket]
+        ).stdout
+        for command in ("status", "clients")
+    }
+    status = json.loads(shown["status"])
+    assert [one["interface"] for one in status["outside"]] == ["six0"]
+    assert (status["clients"], status["correspondents"], status["refused"]) == (1, 1, 0)
+    (one,) = json.loads(shown["clients"])
+    assert one["hit"] == str(client.hits[2])
+    assert one["tickets"] == 1
+    assert min(one["packets_in"], one["packets_out"], one["octets_in"], one["octets_out"]) > 0
+    counters = router.daemon.request("counters")["dataplane"]
+    assert counters["spinat_rewritten"] > 0
+    assert router.daemon.stop() == 0
