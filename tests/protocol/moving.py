@@ -89,10 +89,10 @@ class Moving(Network):
         for one in router.outside:
             self.nodes[one] = node
             self.where[one] = at
-        addresses = [node.address, *node.others, *router.outside]
-        self.perform(node, node.machine.addresses_changed(addresses, self.now))
         places = [Place(one, self.transport) for one in router.outside]
         self.perform(node, node.machine.outside_changed(places, self.now))
+        addresses = [node.address, *node.others, *router.outside]
+        self.perform(node, node.machine.addresses_changed(addresses, self.now))
 
     def register(self, client: Node, router: Node) -> None:
         effects = client.machine.register(router.hit, [ServiceType.MOBILE_ROUTER], 300.0, self.now)

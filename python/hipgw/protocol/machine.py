@@ -215,6 +215,14 @@ class HipMachine:
         if self._core.mobile_router is not None:
             self._core.mobile_router.used(public_spis, now)
 
+    def outside_place(self, client_hit: IPv6Address, peer_hit: IPv6Address) -> Place | None:
+        """Mobile router: where data of a client for a correspondent leaves from.
+
+        None while there is no way. Ask again after `LendSpi`, and when the own places have changed.
+        """
+        router = self._core.mobile_router
+        return router.place_of(client_hit, peer_hit) if router is not None else None
+
     def mobile_router_clients(self) -> list[ClientInfo]:
         """Mobile router: all that are registered, and where; those of whom `recall` is to know."""
         router = self._core.mobile_router
@@ -283,7 +291,8 @@ class HipMachine:
     def addresses_changed(self, addresses: Sequence[IPAddress], now: float) -> list[Effect]:
         """All usable own addresses are these now, of both families, the best first (RFC 8046).
 
-        Without any, associations wait for one.
+        Without any, associations wait for one. A mobile router tells its clients those inside, and
+        everybody else those outside: call `outside_changed` before this.
         """
         self._core.reflexive.keep_only(addresses)
         if self._core.rendezvous is not None:
