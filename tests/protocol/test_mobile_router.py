@@ -29,7 +29,7 @@ from hipgw.wire.parameters import (
     UntoldPeers,
 )
 from protocol.moving import Moving, both_ways, router_config
-from protocol.network import Node, hip_version, parse
+from protocol.network import Nat, Node, hip_version, parse
 from protocol.rvs_clients import server_config
 
 ROUTER, CLIENT, CLIENT_2, PEER = "10.1.0.1", "10.1.0.10", "10.1.0.11", "192.0.2.9"
@@ -411,6 +411,29 @@ def test_the_router_tells_each_side_of_its_own_addresses_alone() -> None:
     assert locators_of(router, peer) == {THERE, "2001:db8:1::1", ELSEWHERE}
     assert peer.path_to(router).remote == ip_address(ELSEWHERE)
     assert client.path_to(router).remote == ip_address(ROUTER)
+
+
+@pytest.mark.parametrize("tickets", [True, False])
+def test_a_network_behind_a_nat(tickets: bool) -> None:
+    """What correspondents are told is a private address; they go by where packets come from."""
+    network, router, client, peer = moving(Transport.UDP, tickets=tickets)
+    private = "172.16.0.2"
+    nat = network.nats[ip_address(private)] = Nat("203.0.113.200")
+    network.join(client, peer)
+    for place in (private, THERE, private):
+        network.move(router, [place])
+        network.run(20.0)
+        seen = peer.path_to(client)
+        assert seen.remote == (nat.outside if place == private else ip_address(place))
+        both_ways(network, client, peer)
+        network.run(60.0)
+        both_ways(network, client, peer)
+    nat.rebind()
+    network.run(40.0)
+    both_ways(network, client, peer)
+    second = network.host("second", "192.0.2.10", 7)
+    network.join(client, second)
+    both_ways(network, client, second)
 
 
 # -- what must not work ----------------------------------------------------------------------
