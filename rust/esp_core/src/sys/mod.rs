@@ -5,7 +5,9 @@
 #![allow(unsafe_code)]
 
 pub mod address;
+pub mod bpf;
 pub mod control_message;
+pub mod device;
 pub mod fd;
 pub mod memory;
 pub mod poll;
