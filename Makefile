@@ -48,12 +48,13 @@ lint:  ## ruff, mypy --strict, clippy -D warnings, rustfmt, generated documents
 	$(PYTHON_ENV)/ruff check python tests bench cython tools
 	$(PYTHON_ENV)/ruff format --check python tests bench cython tools
 	$(PYTHON_ENV)/mypy
-	$(PYTHON_ENV)/mypy bench/run.py bench/report.py bench/plot.py bench/handovers.py bench/ticks.py bench/stages.py bench/dnsperf.py
+	$(PYTHON_ENV)/mypy bench/run.py bench/report.py bench/plot.py bench/handovers.py bench/mobile_router.py bench/ticks.py bench/stages.py bench/dnsperf.py
 	$(PYTHON_ENV)/mypy tools/vm/boot.py
 	$(PYTHON_ENV)/python tools/docs.py --check
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	cargo clippy --release --locked -p esp_core --features stage-cycles -- -D warnings
+	PYO3_PYTHON=$(CURDIR)/$(PYTHON_ENV)/python cargo clippy --release --locked -p esp_core --features python -- -D warnings
 
 .PHONY: fmt
 fmt:  ## Format everything

@@ -184,7 +184,7 @@ class Core:
         """A random SPI that is not in use for inbound traffic here (RFC 7402 §3.4)."""
         while True:
             spi = int.from_bytes(self.random(4), "big")
-            lent = self.mobile_router.by_public_spi if self.mobile_router is not None else ()
+            lent = self.mobile_router.spis.by_public if self.mobile_router is not None else ()
             if spi >= SPI_MIN and spi not in self.by_inbound_spi and spi not in lent:
                 return spi
 

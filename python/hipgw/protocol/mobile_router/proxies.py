@@ -18,6 +18,7 @@ from hipgw.protocol.core import Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.mobile_router import tickets
 from hipgw.protocol.mobile_router.flows import Flow, Proxy, Ticket
+from hipgw.protocol.mobile_router.packets import send
 from hipgw.protocol.mobile_router.transit import Place
 from hipgw.protocol.path import Transport
 from hipgw.protocol.retransmission import Retransmission
@@ -79,7 +80,7 @@ class Proxies:
         flow.ticket = Ticket(ticket.shown, ticket.key, function, numbered=bool(ticket.action))
         place = router.place_for(flow)
         if place is not None and flow.outside not in (None, place):
-            self._begin(router, core, flow, place, now)
+            self._begin(core, flow, place, now)
 
     def moved(self, router: "MobileRouter", core: Core, flows: Iterable[Flow], now: float) -> None:
         """The own places outside have changed: tell everybody whom it concerns."""
@@ -100,7 +101,7 @@ class Proxies:
                 untold.setdefault(flow.client_hit, []).append(flow)
                 flow.outside = place
             else:
-                self._begin(router, core, flow, place, now)
+                self._begin(core, flow, place, now)
         self._next_at = now + INTERVAL_S
         for some in untold.values():
             _have_told(router, core, some, now)
@@ -147,7 +148,7 @@ class Proxies:
                 flow.proxy = None
                 given_up.setdefault(flow.client_hit, []).append(flow)
                 continue
-            self._send(router, core, flow, proxy)
+            self._send(core, flow, proxy)
         for some in given_up.values():
             _have_told(router, core, some, now)
 
@@ -160,9 +161,7 @@ class Proxies:
             due = self._next_at if due is None else min(due, self._next_at)
         return due
 
-    def _begin(
-        self, router: "MobileRouter", core: Core, flow: Flow, place: Place, now: float
-    ) -> None:
+    def _begin(self, core: Core, flow: Flow, place: Place, now: float) -> None:
         ticket = flow.ticket
         if ticket is None or not flow.lent:
             return
@@ -181,15 +180,15 @@ class Proxies:
             places,
             _retransmission(core, now),
         )
-        self._send(router, core, flow, flow.proxy)
+        self._send(core, flow, flow.proxy)
 
-    def _send(self, router: "MobileRouter", core: Core, flow: Flow, proxy: Proxy) -> None:
+    def _send(self, core: Core, flow: Flow, proxy: Proxy) -> None:
         ticket = flow.ticket
         if not proxy.packet and ticket is not None and flow.lent:
             proxy.packet = _packet(flow, ticket, proxy.source, proxy.number)
         to = proxy.places[proxy.transmissions % len(proxy.places)]
         proxy.transmissions += 1
-        router.send(core, proxy.packet, Place(proxy.source.address, to.transport), to)
+        send(core, proxy.packet, Place(proxy.source.address, to.transport), to)
         entry = (proxy.retransmission.when, next(self._number), flow, proxy)
         heapq.heappush(self._due, entry)
 
