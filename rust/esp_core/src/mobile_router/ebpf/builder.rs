@@ -157,7 +157,7 @@ impl Builder {
     }
 
     /// A number of 16 bits from the order of the network to that of the machine.
-    pub(super) fn from_network16(&mut self, register: Reg) {
+    pub(super) fn network16(&mut self, register: Reg) {
         self.push(TO_BIG_ENDIAN, register, R0, 0, 16);
     }
 

@@ -231,7 +231,7 @@ impl Writer<'_> {
         let esp_at = esp_at(ip, udp);
         let to = &mut self.to;
         to.load(Size::B2, R9, R7, ip.length);
-        to.from_network16(R9);
+        to.network16(R9);
         if ip.v6 {
             to.alu_number(Alu::Add, R9, ip.len.into());
         }
@@ -242,7 +242,7 @@ impl Writer<'_> {
         to.jump_if(R1, Is::Greater, R0, pass);
         if udp {
             to.load(Size::B2, R0, R7, ip.len + 4);
-            to.from_network16(R0);
+            to.network16(R0);
             to.alu_number(Alu::Add, R0, ip.len.into());
             to.jump_if(R0, Is::NotEqual, R9, pass);
             to.load(Size::B2, R0, R7, ip.len + 6);
