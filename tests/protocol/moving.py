@@ -74,9 +74,10 @@ class Moving(Network):
         self, name: str, inside: str, outside: list[str], number: int, **more: object
     ) -> Node:
         config = more.pop("config", None) or router_config()
+        at = str(more.pop("at", WORLD))
         node = self.host(name, inside, number, name, config=config, **more)
         self.routers[name] = Inside(node)
-        self.move(node, outside)
+        self.move(node, outside, at)
         return node
 
     def move(self, node: Node, outside: list[str], at: str = WORLD) -> None:
@@ -97,11 +98,15 @@ class Moving(Network):
     def register(self, client: Node, router: Node) -> None:
         effects = client.machine.register(router.hit, [ServiceType.MOBILE_ROUTER], 300.0, self.now)
         self.perform(client, effects)
-        self.connect(client, router)
+        behind = self.routers.get(client.name)
+        local = behind.outside[0] if behind is not None else client.address
+        path = Path(local, router.address, self.transport)
+        self.perform(client, client.machine.connect(router.hit, [path], self.now))
         self.until(lambda: client.state(router) is State.ESTABLISHED)
         self.run(0.1)
-        held = [one.reg_type for one in client.machine.held_registrations()]
-        assert held == [ServiceType.MOBILE_ROUTER], held
+        held = {one.reg_type for one in client.machine.held_registrations()}
+        more = {ServiceType.MOBILE_NETWORK} if behind is not None else set()
+        assert held == {ServiceType.MOBILE_ROUTER, *more}, held
 
     def join(self, client: Node, peer: Node, address: str | None = None) -> None:
         remote = peer.address if address is None else ip_address(address)
