@@ -194,6 +194,8 @@ class Moving(Network):
             if router is not None and target.address in router.outside and for_others:
                 machine = node.machine
                 effects = machine.transit_received(data, transit, self.now, inside=False)
+            elif router is not None and for_others:
+                effects = node.machine.transit_received(data, transit, self.now, inside=True)
             else:
                 path = Path(
                     target.address, source.address, source.transport, target.port, source.port
@@ -224,7 +226,11 @@ class Moving(Network):
             above = self.routers.get(net)
             if above is not None and to.address in above.outside:
                 return False  # nobody writes so
-            if self.where.get(to.address) == net and to.address in self.nodes:
+            stands_for = above is not None and any(
+                _is_of(one, place, wire) and one.shown.address == to.address
+                for one in above.lent.values()
+            )
+            if self.where.get(to.address) == net and to.address in self.nodes and not stands_for:
                 node = self.nodes[to.address]
                 router = self.routers.get(node.name)
                 if router is None or to.address not in router.outside:
@@ -247,11 +253,7 @@ class Moving(Network):
             if not net:
                 return False
             router = self.routers[net]
-            lent_to = [
-                one
-                for one in router.lent.values()
-                if one.client.address == place.address and wire in one.peer_spis
-            ]
+            lent_to = [one for one in router.lent.values() if _is_of(one, place, wire)]
             flow = next((one for one in lent_to if _is_to(one, to.address)), None)
             if flow is None:
                 return False
@@ -276,6 +278,10 @@ class Moving(Network):
         """Who is at a place inside of a router; nobody is that router itself."""
         there = self.where.get(to.address) == router.name
         return self.nodes.get(to.address, router) if there else router
+
+
+def _is_of(lent: LendSpi, place: Place, spi: int) -> bool:
+    return lent.client.address == place.address and spi in lent.peer_spis
 
 
 def _is_to(lent: LendSpi, to: IPAddress) -> bool:

@@ -43,11 +43,14 @@ class Way(enum.StrEnum):
 class Diversion:
     """The rules, as long as they are there."""
 
-    def __init__(self, queue: int, udp_port: int, record: Callable[[Way], None]) -> None:
-        """Set the rules. Raises PlatformError if this machine has no way to.
+    def __init__(
+        self, queue: int, udp_port: int, record: Callable[[Way], None], ways: Sequence[Way]
+    ) -> None:
+        """Set the rules by the first of *ways* that can. Raises PlatformError if none can.
 
         *record* is called before anything is changed, with the way that is tried.
         """
+        self._ways = ways
         self._record = record
         self._table: OwnTable | None = None
         self._chains: list[iptables.OwnChain] = []
@@ -89,25 +92,20 @@ class Diversion:
             chain.close()
 
     def _set(self) -> None:
-        self._record(Way.NFTABLES)
-        lacking = self._set_nf_tables()
-        if self._table is not None:
-            return
-        self._record(Way.IPTABLES)
-        versions = (4, 6) if sockets.ipv6_there() else (4,)
-        for version in versions:
-            try:
-                self._chains.append(self._chain(version))
-            except PlatformError as error:
-                for chain in self._chains:
-                    chain.close()
-                if error.hint or lacking is None:
-                    raise
-                raise PlatformError(str(error), hint=f"nf_tables: {lacking.strerror}.") from error
-        self.description = ", ".join(f"{chain.place} {CHAIN}" for chain in self._chains)
+        refusals: list[PlatformError] = []
+        for way in self._ways:
+            self._record(way)
+            refusal = self._set_table() if way is Way.NFTABLES else self._set_chains()
+            if refusal is None:
+                return
+            refusals.append(refusal)
+        raise PlatformError(
+            "Packets cannot be diverted to the mobile router. " + " ".join(map(str, refusals)),
+            hint=next((refusal.hint for refusal in reversed(refusals) if refusal.hint), ""),
+        )
 
-    def _set_nf_tables(self) -> OSError | None:
-        """Why there are no rules of nf_tables in this kernel, or None if there are by now."""
+    def _set_table(self) -> PlatformError | None:
+        """Why this kernel's nf_tables cannot have the rules; None if it does."""
         refusal: OSError | None = None
         for queue in (nf_tables.queue(self._queue), nf_tables.queue_target(self._queue)):
             for reassembles in (True, False):
@@ -122,7 +120,20 @@ class Diversion:
                     self.reassembles = reassembles
                     self.description = f"nftables table inet {TABLE}"
                     return None
-        return refusal
+        return _nf_tables_failed(refusal) if refusal is not None else None
+
+    def _set_chains(self) -> PlatformError | None:
+        """Why iptables cannot have the rules; None if it does."""
+        for version in (4, 6) if sockets.ipv6_there() else (4,):
+            try:
+                self._chains.append(self._chain(version))
+            except PlatformError as error:
+                for chain in self._chains:
+                    chain.close()
+                self._chains.clear()
+                return error
+        self.description = ", ".join(f"{chain.place} {CHAIN}" for chain in self._chains)
+        return None
 
     def _chain(self, version: int) -> iptables.OwnChain:
         try:
@@ -221,10 +232,11 @@ def chain_rules(
 
 
 def _nf_tables_failed(error: OSError) -> PlatformError:
-    hint = ""
     if error.errno == errno.EPERM:
         # A table of another living process is answered so, too.
-        hint = "CAP_NET_ADMIN is needed; and one mobile router at most runs in a network namespace."
-    return PlatformError(
-        f"The rules of the mobile router cannot be set: {error.strerror}.", hint=hint
-    )
+        return PlatformError(
+            f"nftables table inet {TABLE}: {error.strerror}.",
+            hint="CAP_NET_ADMIN is needed, and one mobile router at most runs in a network"
+            " namespace.",
+        )
+    return PlatformError(f"nftables table inet {TABLE}: {error.strerror}.")

@@ -21,7 +21,7 @@ TABLES = ("raw", "mangle")
 """Where a chain may be, the better one first: before connection tracking, if there is `raw`."""
 
 _TOOLS = {4: ("iptables", "iptables-legacy"), 6: ("ip6tables", "ip6tables-legacy")}
-_PATH = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin"
+PATH = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin"
 _WAIT_S = 5
 _TIMEOUT_S = 20.0
 
@@ -162,7 +162,7 @@ def _take_out(tool: str, table: str, chain: str, lock: _Lock) -> None:
 
 
 def _tools(version: int) -> list[str]:
-    found = (shutil.which(name, path=_PATH) for name in _TOOLS[version])
+    found = (shutil.which(name, path=PATH) for name in _TOOLS[version])
     return [tool for tool in found if tool is not None]
 
 
@@ -170,7 +170,7 @@ def _refused(version: int, refusals: Sequence[str]) -> PlatformError:
     name = _TOOLS[version][0]
     if not refusals:
         return PlatformError(
-            f"There is no {name}, and this kernel has no nf_tables.",
+            f"There is no {name}.",
             hint="On Debian: apt-get install iptables",
         )
     return PlatformError(
@@ -199,7 +199,7 @@ def _run(tool: str, table: str, *arguments: str, lock: _Lock) -> subprocess.Comp
                 text=True,
                 errors="replace",
                 stdin=subprocess.DEVNULL,
-                env={"PATH": _PATH, "LC_ALL": "C", **environment},
+                env={"PATH": PATH, "LC_ALL": "C", **environment},
                 timeout=_TIMEOUT_S,
                 check=False,
             )

@@ -1,9 +1,10 @@
 """The rules of a mobile router, from its start to its end."""
 
 import logging
+from collections.abc import Sequence
 
 from hipgw.errors import PlatformError
-from hipgw.platform.diversion import Diversion
+from hipgw.platform.diversion import Diversion, Way
 from hipgw.platform.journal import Journal
 
 _log = logging.getLogger(__name__)
@@ -15,14 +16,18 @@ class SpinatRules:
     What a daemon before has left is to be undone by `Journal.recover` before.
     """
 
-    def __init__(self, queue: int, udp_port: int, journal: Journal) -> None:
+    def __init__(
+        self, queue: int, udp_port: int, journal: Journal, *, ways: Sequence[Way] = tuple(Way)
+    ) -> None:
         """Set the rules. Raises PlatformError, with what to do, if this machine has no way to.
 
         To be called while this process may do everything. *queue* is the number of the NFQUEUE,
-        *udp_port* the own one.
+        *udp_port* the own one. The first of *ways* that can is taken.
         """
         self._journal = journal
-        self._diversion: Diversion | None = Diversion(queue, udp_port, journal.record_diversion)
+        self._diversion: Diversion | None = Diversion(
+            queue, udp_port, journal.record_diversion, ways
+        )
         self.description = self._diversion.description
         """Where the rules are, for people who look for them."""
         self.reassembles = self._diversion.reassembles

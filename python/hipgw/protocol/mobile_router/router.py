@@ -327,7 +327,7 @@ class MobileRouter:
                 return association
         elif sender_hit not in core.identities:
             for router in self.routers.values():
-                if router.state in UP and is_from(router, source):
+                if self._registered(core, router.peer_hit) and is_from(router, source):
                     return router
         # Whoever is not registered, or uses the HIT of somebody who is.
         raise Dropped(DropReason.NOT_RELAYED)
