@@ -48,7 +48,7 @@ lint:  ## ruff, mypy --strict, clippy -D warnings, rustfmt, generated documents
 	$(PYTHON_ENV)/ruff check python tests bench cython tools
 	$(PYTHON_ENV)/ruff format --check python tests bench cython tools
 	$(PYTHON_ENV)/mypy
-	$(PYTHON_ENV)/mypy bench/run.py bench/report.py bench/plot.py bench/handovers.py bench/ticks.py bench/stages.py bench/dnsperf.py
+	$(PYTHON_ENV)/mypy bench/run.py bench/report.py bench/plot.py bench/handovers.py bench/mobile_router.py bench/ticks.py bench/stages.py bench/dnsperf.py
 	$(PYTHON_ENV)/mypy tools/vm/boot.py
 	$(PYTHON_ENV)/python tools/docs.py --check
 	cargo fmt --all --check

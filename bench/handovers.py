@@ -19,17 +19,17 @@ Printed for each kind of move, and each way:
 """
 
 import argparse
-import itertools
 import random
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hipgw.lab import Impairment, Lab
+from hipgw.lab.beats import Ticks
 from hipgw.lab.host import Host
 from hipgw.lab.process import Process
 from hipgw.lab.roaming import RoamingNetwork, roaming_pair
@@ -61,33 +61,6 @@ class Move:
     began: float
     usable: float
     ended: float
-
-
-@dataclass
-class Ticks:
-    """Numbered datagrams of one direction."""
-
-    sent: dict[int, float]
-    came: dict[int, float]
-    """Number and time of each, on the clock that all namespaces share."""
-    times: list[float] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.times = sorted(self.came.values())
-
-    def first_after(self, when: float) -> float | None:
-        """Seconds from *when* to the first one that came in; None if none did for long."""
-        later = [at for at in self.times if when <= at < when + LOOK_S]
-        return later[0] - when if later else None
-
-    def missing(self, begin: float, end: float) -> int:
-        """How many of those sent in a time never came."""
-        return sum(1 for n, at in self.sent.items() if begin <= at < end and n not in self.came)
-
-    def longest(self, begin: float, end: float) -> float:
-        """The longest time without one."""
-        there = [begin, *(at for at in self.times if begin <= at < end), end]
-        return max(after - before for before, after in itertools.pairwise(there))
 
 
 def main() -> int:
@@ -174,7 +147,7 @@ def report(moves: list[Move], up: Ticks, down: Ticks, rtt_ms: float) -> None:
         line("make before break", name, "longest silence", longest, "ms")
     broken = [move for move in moves if not move.make_first]
     for name, ticks in directions.items():
-        firsts = [ticks.first_after(move.usable) for move in broken]
+        firsts = [ticks.first_after(move.usable, LOOK_S) for move in broken]
         line("break before make", name, "usable to first", firsts, "ms")
         in_rtts = [None if first is None else first * 1e3 / rtt_ms for first in firsts]
         line("break before make", name, "the same in round trips", in_rtts, "")

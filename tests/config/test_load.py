@@ -171,6 +171,23 @@ max_lifetime_s = 300
 clients_max = 200000
 packets_per_source = 10
 packets_per_client = 100
+[mobile_router]
+external_interfaces = ["wwan*", "eth0"]
+clients = ["plant-b"]
+min_lifetime_s = 20
+max_lifetime_s = 300
+clients_max = 10
+correspondents_per_client = 100
+flows_max = 500
+carrier_outside = "udp"
+tickets = false
+path = "nfqueue"
+queue = 77
+[mobile_node]
+routers = ["home"]
+lifetime_s = 60
+check_s = 0
+automatic = false
 [host]
 interface = "hip7"
 lsi = "1.0.0.1"
@@ -292,7 +309,7 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
     assert config.relay is not None
     assert config.relay.port_range == range(40000, 40010)
     assert config.transport_of(plant_c) is Transport.RAW
-    assert config.roles == ("host", "endbox", "relay", "rvs")
+    assert config.roles == ("host", "endbox", "relay", "rvs", "mobile_router")
     assert config.endbox_peers == (plant_b,)
     assert plant_b.nodes == (IPv4Address("192.168.1.2"), IPv4Address("192.168.1.3"))
     endbox = config.endbox

@@ -326,6 +326,65 @@ def test_a_router_that_has_forgotten_all_is_told_by_its_clients() -> None:
     both_ways(network, client, peer)
 
 
+def restarted(network: Moving, router: Node) -> Node:
+    """Another process at the same place, which knows nothing but the key."""
+    network.routers.pop(router.name)
+    return network.router(router.name, ROUTER, [HERE], 1)
+
+
+def test_a_router_that_was_restarted_calls_its_clients() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    network.run(5.0)  # nobody takes this for a collision of base exchanges
+    (known,) = router.machine.mobile_router_clients()
+    router = restarted(network, router)
+    assert known.place is not None
+    path = Path(router.address, known.place.address, known.place.transport)
+    network.perform(router, router.machine.recall(known.hit, [path], network.now))
+    network.run(2.0)
+    assert [one.hit for one in router.machine.mobile_router_clients()] == [client.hit]
+    both_ways(network, client, peer)
+    (flow,) = network.spinat(router).flows()
+    assert flow.ticket is not None
+    network.move(router, [THERE])
+    network.run(2.0)
+    both_ways(network, client, peer)
+
+
+def test_a_client_finds_that_its_router_was_restarted() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    router = restarted(network, router)
+    before = network.now
+    network.until(lambda: client.state(router) is not State.ESTABLISHED)
+    assert network.now < before + 10.0
+    network.connect(client, router)
+    network.run(2.0)
+    both_ways(network, client, peer)
+
+
+def test_a_client_goes_on_asking_a_router_that_answers() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    before = client.machine.statistics()["sent"]["UPDATE"]
+    network.run(60.0)
+    assert client.state(router) is State.ESTABLISHED
+    assert 10 <= client.machine.statistics()["sent"]["UPDATE"] - before <= 30
+
+
+def test_a_client_moves_inside() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    network.where.pop(client.address)
+    network.where[ip_address(CLIENT_2)] = "router"
+    network.readdress(client, CLIENT_2)
+    network.run(3.0)
+    both_ways(network, client, peer)
+    (lent,) = network.routers["router"].lent.values()
+    assert lent.client.address == ip_address(CLIENT_2)
+    assert client.state(router) is State.ESTABLISHED
+
+
 # -- what must not work ----------------------------------------------------------------------
 
 

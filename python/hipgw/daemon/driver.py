@@ -27,6 +27,7 @@ from hipgw.protocol.effects import (
     SolvePuzzle,
 )
 from hipgw.protocol.machine import HipMachine
+from hipgw.protocol.mobile_router.transit import Place, Transit
 from hipgw.protocol.nat.reflexive import Reflexive
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.rendezvous.ways import WAYS_MAX
@@ -350,6 +351,19 @@ class HipDriver:
     def unregister(self, hit: IPv6Address) -> None:
         """Want no service of a peer any more."""
         self.perform(self.machine.unregister(hit, time.monotonic()))
+
+    def transit_received(self, data: bytes, transit: Transit, *, inside: bool) -> None:
+        """Mobile router: a HIP packet of a client or for one came in."""
+        effects = self.machine.transit_received(data, transit, time.monotonic(), inside=inside)
+        self.perform(effects)
+
+    def outside_changed(self, places: Sequence[Place]) -> None:
+        """Mobile router: the own places outside are these now, the best first."""
+        self.perform(self.machine.outside_changed(places, time.monotonic()))
+
+    def spis_used(self, public_spis: Sequence[int]) -> None:
+        """Mobile router: data flowed by these public SPIs lately."""
+        self.machine.spis_used(public_spis, time.monotonic())
 
     # -- outputs -----------------------------------------------------------------------------
 

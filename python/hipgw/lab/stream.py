@@ -21,7 +21,10 @@ PATIENCE_S = 30.0
 class Stream:
     """One TCP connection with pseudo-random data both ways, until it is told to end."""
 
-    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+    def __init__(
+        self, client: socket.socket, server: socket.socket, pause_s: float = PAUSE_S
+    ) -> None:
+        self._pause_s = pause_s
         self._end = threading.Event()
         self._errors: list[BaseException] = []
         self._digests: dict[str, str] = {}
@@ -80,7 +83,7 @@ class Stream:
             chunk = source.randbytes(CHUNK)
             digest.update(chunk)
             sock.sendall(chunk)
-            time.sleep(PAUSE_S)
+            time.sleep(self._pause_s)
         sock.shutdown(socket.SHUT_WR)
         self._digests[f"sent {name}"] = digest.hexdigest()
 
@@ -96,21 +99,26 @@ class Stream:
 
 
 @contextmanager
-def stream(client: Host, server: Host, address: str) -> Iterator[Stream]:
-    """A running stream; checked at the end of the block."""
+def stream(
+    client: Host, server: Host, address: str, *, port: int = PORT, pause_s: float = PAUSE_S
+) -> Iterator[Stream]:
+    """A running stream; checked at the end of the block.
+
+    Each way has 4 KiB every *pause_s* at most.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
 
     def listen() -> socket.socket:
-        return socket.create_server((address, PORT), family=family)
+        return socket.create_server((address, port), family=family)
 
     def connect() -> socket.socket:
-        return socket.create_connection((address, PORT), PATIENCE_S)
+        return socket.create_connection((address, port), PATIENCE_S)
 
     with server.call(listen) as listener:
         listener.settimeout(PATIENCE_S)
         with client.call(connect) as near, listener.accept()[0] as far:
             for sock in (near, far):
                 sock.settimeout(PATIENCE_S)
-            running = Stream(near, far)
+            running = Stream(near, far, pause_s)
             yield running
             running.finish()

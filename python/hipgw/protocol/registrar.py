@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hipgw.protocol.compat import RFC, Compat
 from hipgw.protocol.effects import RegistrationChanged
-from hipgw.protocol.nat.config import RegistrarConfig
+from hipgw.protocol.nat.config import RegistrarConfig, Terms
 from hipgw.protocol.nat.data_relay import DataRelay
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.registration import (
@@ -181,6 +181,11 @@ class Registrar:
         if reg_type == ServiceType.RENDEZVOUS and rendezvous is not None:
             known = reg_type in association.registrations.granted.grants
             return not known and len(rendezvous) >= rendezvous.config.clients_max
+        terms = config.mobile_router_terms
+        if reg_type == ServiceType.MOBILE_ROUTER and terms is not None:
+            grants = [one.registrations.granted.grants for one in self.clients.values()]
+            known = reg_type in association.registrations.granted.grants
+            return not known and sum(reg_type in some for some in grants) >= terms.clients_max
         own = len(self.clients) - (rendezvous.awake_count if rendezvous is not None else 0)
         return association.peer_hit not in self.clients and own >= config.clients_max
 
@@ -254,8 +259,10 @@ class Registrar:
         )
 
 
-def _terms(config: RegistrarConfig, reg_type: int) -> RegistrarConfig | RendezvousConfig:
+def _terms(config: RegistrarConfig, reg_type: int) -> RegistrarConfig | RendezvousConfig | Terms:
     """On what terms a service is granted."""
+    if reg_type == ServiceType.MOBILE_ROUTER and config.mobile_router_terms is not None:
+        return config.mobile_router_terms
     if reg_type == ServiceType.RENDEZVOUS and config.rendezvous is not None:
         return config.rendezvous
     return config

@@ -141,6 +141,8 @@ class Held:
     relayed: list[tuple[IPAddress, int]] = field(default_factory=list)
     """Addresses that the data relay keeps for this host (RELAYED_ADDRESS)."""
     renew_at: float | None = None
+    check_at: float | None = None
+    """When to ask a mobile router whether it is there."""
     unanswered: bool = False
     """The registrar did not answer a request: the association is worth nothing any more."""
 
@@ -148,6 +150,8 @@ class Held:
         """When something is to be done."""
         if self.renew_at is not None:
             yield self.renew_at
+        if self.check_at is not None:
+            yield self.check_at
         for grant in self.grants.values():
             yield grant.expires
 

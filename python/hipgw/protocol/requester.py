@@ -315,6 +315,7 @@ def _forget(core: "Core", association: "Association", reg_type: int) -> None:
         del core.rendezvous_servers[hit]
     if reg_type == ServiceType.MOBILE_ROUTER and core.mobile_routers.get(hit) is association:
         del core.mobile_routers[hit]
+        held.check_at = None
 
 
 def _tell(

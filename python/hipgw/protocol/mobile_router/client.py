@@ -53,6 +53,16 @@ def registered(core: "Core", router: Association, now: float) -> None:
                 # A ticket of its own, which revokes those of routers before.
                 association.session.ticket_renew_at = None
             _give(core, router, association, now)
+    look_after(core, router, now)
+
+
+def look_after(core: "Core", router: Association, now: float) -> None:
+    """See in a while whether a router is still there."""
+    interval_s = core.config.router_check_s
+    session = router.session
+    if interval_s > 0 and session is not None and not session.compat.bare_updates:
+        router.registrations.held.check_at = now + interval_s
+        core.arm(router)
 
 
 def met(core: "Core", association: Association, now: float) -> None:

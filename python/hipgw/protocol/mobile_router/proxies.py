@@ -80,7 +80,7 @@ class Proxies:
         flow.ticket = Ticket(ticket.shown, ticket.key, function, numbered=bool(ticket.action))
         place = router.place_for(flow)
         if place is not None and flow.outside not in (None, place):
-            self._begin(router, core, flow, place, now)
+            self._begin(core, flow, place, now)
 
     def moved(self, router: "MobileRouter", core: Core, flows: Iterable[Flow], now: float) -> None:
         """The own places outside have changed: tell everybody whom it concerns."""
@@ -101,7 +101,7 @@ class Proxies:
                 untold.setdefault(flow.client_hit, []).append(flow)
                 flow.outside = place
             else:
-                self._begin(router, core, flow, place, now)
+                self._begin(core, flow, place, now)
         self._next_at = now + INTERVAL_S
         for some in untold.values():
             _have_told(router, core, some, now)
@@ -161,9 +161,7 @@ class Proxies:
             due = self._next_at if due is None else min(due, self._next_at)
         return due
 
-    def _begin(
-        self, router: "MobileRouter", core: Core, flow: Flow, place: Place, now: float
-    ) -> None:
+    def _begin(self, core: Core, flow: Flow, place: Place, now: float) -> None:
         ticket = flow.ticket
         if ticket is None or not flow.lent:
             return

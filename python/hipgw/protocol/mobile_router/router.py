@@ -68,8 +68,10 @@ class MobileRouter:
                 raise Dropped(DropReason.NO_ASSOCIATION)
             self._leave(core, packet.raw, transit.destination, None)
             return
-        flow.touched, flow.client = now, transit.source
-        flow.shown = transit.destination
+        flow.touched = now
+        if (flow.client, flow.shown) != (transit.source, transit.destination):
+            flow.client, flow.shown = transit.source, transit.destination
+            self.spis.told(core, flow)
         if kind is not PacketType.R1:
             self._goes_to(core, flow, transit.destination)
         raw = packet.raw
@@ -190,10 +192,14 @@ class MobileRouter:
         return self.table.clients
 
     def infos(self, core: Core) -> list[ClientInfo]:
-        """All clients of which anything is known."""
+        """All clients that are registered, and those of which something is known yet."""
+        known = self.table.clients
+        hits = dict.fromkeys([*(core.registrar.clients if core.registrar else ()), *known])
         found = []
-        for hit, client in self.table.clients.items():
-            association = self._registered(core, hit)
+        for hit in hits:
+            association, client = self._registered(core, hit), known.get(hit, Client())
+            if association is None and hit not in known:
+                continue
             path = association.path if association is not None else None
             found.append(
                 ClientInfo(
