@@ -20,6 +20,7 @@ from hipgw.config.names import (
 )
 from hipgw.config.reference import EXAMPLE
 from hipgw.config.schema import Config
+from hipgw.config.schema import MobileRouterConfig as MobileRouterTable
 from hipgw.errors import ConfigError, IdentityError
 from hipgw.identity.ciphers import HIP_CIPHERS
 from hipgw.identity.dh import DhGroup
@@ -29,6 +30,7 @@ from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.keyfile import save_key_file
 from hipgw.platform.source_routes import SourceRouteSettings
 from hipgw.protocol.config import MachineConfig
+from hipgw.protocol.mobile_router.config import MobileRouterConfig
 from hipgw.protocol.path import Transport
 
 FULL = """\
@@ -381,6 +383,11 @@ def test_defaults_are_those_of_the_machine(tmp_path: Path) -> None:
     assert esp.rekey_bytes == machine.rekey_octets
     assert esp.rekey_packets == machine.rekey_packets
     assert esp.rekey_dh == machine.rekey_dh
+    assert config.mobile_node.check_s == machine.router_check_s
+    table, router = MobileRouterTable(), MobileRouterConfig()
+    assert table.correspondents_per_client == router.flows_per_client
+    assert table.tickets == router.tickets
+    assert router.outside is None
     assert (config.mobility.announce is Announce.ALL) == machine.announce_all
     assert config.mobility.route_table == SourceRouteSettings().first_table
 

@@ -114,6 +114,7 @@ def machine_config(
         registrar=registrar_config(config, directory),
         rendezvous_of=rendezvous_of,
         automatic=automatic,
+        router_check_s=config.mobile_node.check_s,
         announce_all=config.mobility.announce is Announce.ALL,
         # Greater than in any run before, whatever was kept of those (RFC 7401 §4.1.4).
         r1_counter_start=int(time.time()),

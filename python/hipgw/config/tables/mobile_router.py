@@ -81,7 +81,7 @@ class MobileNodeConfig(Table):
         description="Lifetime of a registration to ask for; it is renewed in time (RFC 8003 §5).",
     )
     check_s: Number = Field(
-        default=3.0,
+        default=5.0,
         ge=0.0,
         le=3600.0,
         json_schema_extra=SECONDS,

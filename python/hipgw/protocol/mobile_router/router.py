@@ -226,6 +226,12 @@ class MobileRouter:
             return flow.outside
         return next(iter(same), None)
 
+    def place_of(self, client_hit: IPv6Address, peer_hit: IPv6Address) -> Place | None:
+        """The same by HITs; None also if there is no such flow."""
+        client = self.clients.get(client_hit)
+        flow = self.table.flow(client, peer_hit) if client is not None else None
+        return self.place_for(flow) if flow is not None else None
+
     def found(self, core: Core, flow: Flow, place: Place) -> None:
         """A correspondent has shown where it is."""
         self._goes_to(core, flow, place)
