@@ -21,8 +21,8 @@ def registrations(as_json: bool, socket_path: Path | None) -> None:
         return
     if not answers:
         click.echo(
-            "No registrations as a client (nat.relays, rendezvous.servers, mobile_node.routers) or of"
-            " clients."
+            "No registrations as a client (nat.relays, rendezvous.servers, mobile_node.routers)"
+            " or of clients."
         )
         return
     _print(answers)
