@@ -656,7 +656,7 @@ fn permission(
     })
 }
 
-fn hit(octets: &[u8]) -> PyResult<Hit> {
+pub(super) fn hit(octets: &[u8]) -> PyResult<Hit> {
     octets
         .try_into()
         .or_else(|_| refuse(format!("a HIT has 16 octets, not {}", octets.len())))

@@ -5,6 +5,7 @@ use std::{
     fmt,
     hash::BuildHasher,
     net::{IpAddr, SocketAddr},
+    ops::Range,
 };
 
 use super::packet::Shape;
@@ -390,6 +391,24 @@ impl Spinat {
                 place,
                 generation: way.generation,
             })
+    }
+
+    /// How many places of ways have been in use; a way's is below.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.ways.len()
+    }
+
+    /// The ways in some of the places, with what they carried.
+    pub fn ways(&self, places: Range<usize>) -> impl Iterator<Item = (WayId, Counts)> + '_ {
+        let ways = self.ways[places.clone()].iter().zip(places);
+        ways.filter(|(way, _)| way.used).map(|(way, place)| {
+            let id = WayId {
+                place: place as u32,
+                generation: way.generation,
+            };
+            (id, way.counts)
+        })
     }
 
     /// The way of a flow.

@@ -5,9 +5,11 @@
 #![allow(unsafe_code)]
 
 pub mod address;
+pub mod clock;
 pub mod control_message;
 pub mod fd;
 pub mod memory;
+pub mod netlink;
 pub mod poll;
 pub mod receive;
 pub mod schedule;

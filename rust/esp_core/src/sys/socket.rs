@@ -3,7 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
 use super::{
@@ -92,6 +92,25 @@ pub fn probe() -> io::Result<OwnedFd> {
         check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
     // SAFETY: the kernel has just made this descriptor for us, nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A socket that sends IP packets with whatever header they have, from any address, and takes in
+/// nothing (IPPROTO_RAW). Needs CAP_NET_RAW.
+pub fn raw_sender(v6: bool) -> io::Result<OwnedFd> {
+    let (family, level, name) = if v6 {
+        (libc::AF_INET6, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND)
+    } else {
+        (libc::AF_INET, libc::IPPROTO_IP, libc::IP_FREEBIND)
+    };
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no memory is involved.
+    let fd = check(unsafe { libc::socket(family, kind, libc::IPPROTO_RAW) })?;
+    // SAFETY: the kernel has just made this descriptor for us, nobody else knows it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // The source of a control message, by which the route is chosen, may be gone at any time.
+    set_option(fd.as_fd(), level, name, 1)?;
+    enlarge_buffers(fd.as_fd());
+    Ok(fd)
 }
 
 /// What the kernel does with what is longer than the path (IP_MTU_DISCOVER): cut it, or refuse it
