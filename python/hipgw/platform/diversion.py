@@ -61,6 +61,11 @@ class Diversion:
         """Does the kernel put fragments together before it diverts them, in any case?"""
         self._set()
 
+    @property
+    def outlasts(self) -> bool:
+        """Do the rules stay when this process is killed, and can others remove them?"""
+        return self._table is None or not self._table.owned
+
     def renew(self) -> bool:
         """Set the rules again if somebody has removed them; True if so. Raises PlatformError.
 
