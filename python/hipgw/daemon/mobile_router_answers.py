@@ -1,5 +1,7 @@
 """What the control socket is told about a mobile router."""
 
+from ipaddress import IPv6Address
+
 from hipgw.control.api import MobileClientAnswer, MobileRouterAnswer
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.mobile_router import MobileRouterParts
@@ -37,12 +39,14 @@ def mobile_router_answer(parts: MobileRouterParts, driver: HipDriver) -> MobileR
 def mobile_client_answers(
     parts: MobileRouterParts, driver: HipDriver, directory: PeerDirectory
 ) -> list[MobileClientAnswer]:
-    """Its clients, of very many the first."""
+    """Its clients and their guests, of very many the first."""
     traffic = parts.ways.traffic()
-    return [
-        _client(info, traffic.get(info.hit, Traffic()), directory)
-        for info in driver.machine.mobile_router_clients()[:CLIENTS_MAX]
+    answers = [
+        _client(info, traffic.pop(info.hit, Traffic()), directory)
+        for info in driver.machine.mobile_router_clients()
     ]
+    answers += [_guest(hit, one, directory) for hit, one in traffic.items() if one.flows]
+    return answers[:CLIENTS_MAX]
 
 
 def _client(info: ClientInfo, traffic: Traffic, directory: PeerDirectory) -> MobileClientAnswer:
@@ -52,6 +56,8 @@ def _client(info: ClientInfo, traffic: Traffic, directory: PeerDirectory) -> Mob
         "hit": str(info.hit),
         "inside": None if info.place is None else place_text(info.place),
         "correspondents": info.correspondents,
+        "guests": info.guests,
+        "guest": False,
         "begun": info.begun,
         "tickets": info.tickets,
         "packets_in": traffic.inward.packets,
@@ -61,6 +67,21 @@ def _client(info: ClientInfo, traffic: Traffic, directory: PeerDirectory) -> Mob
         "hip_packets_in": info.packets_in,
         "hip_packets_out": info.packets_out,
     }
+
+
+def _guest(hit: IPv6Address, traffic: Traffic, directory: PeerDirectory) -> MobileClientAnswer:
+    """Somebody behind a client that is a mobile router itself."""
+    info = ClientInfo(
+        hit=hit,
+        place=None,
+        correspondents=traffic.flows,
+        guests=0,
+        tickets=0,
+        begun=0,
+        packets_in=0,
+        packets_out=0,
+    )
+    return {**_client(info, traffic, directory), "guest": True}
 
 
 def place_text(place: Place) -> str:
