@@ -2,7 +2,7 @@
 
 from ipaddress import IPv6Address
 
-from hipgw.control.api import MobileClientAnswer, MobileRouterAnswer
+from hipgw.control.api import HealthWarning, MobileClientAnswer, MobileRouterAnswer
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.mobile_router import MobileRouterParts
 from hipgw.dataplane.spinat_ways import Traffic
@@ -47,6 +47,30 @@ def mobile_client_answers(
     ]
     answers += [_guest(hit, one, directory) for hit, one in traffic.items() if one.flows]
     return answers[:CLIENTS_MAX]
+
+
+def mobile_router_warnings(parts: MobileRouterParts) -> list[HealthWarning]:
+    """What keeps it from working as it should."""
+    found: list[HealthWarning] = []
+    if not parts.places:
+        found.append(
+            {
+                "code": "no_address_outside",
+                "severity": "warning",
+                "message": "the mobile router has no address outside",
+                "hint": "mobile_router.external_interfaces says which interfaces lead there",
+            }
+        )
+    if (why := parts.lacks_ebpf) is not None:
+        found.append(
+            {
+                "code": "no_ebpf",
+                "severity": "notice",
+                "message": f"the kernel does not rewrite data of clients by itself: {why}",
+                "hint": "this program does, at less speed",
+            }
+        )
+    return found
 
 
 def _client(info: ClientInfo, traffic: Traffic, directory: PeerDirectory) -> MobileClientAnswer:
