@@ -54,6 +54,7 @@ lint:  ## ruff, mypy --strict, clippy -D warnings, rustfmt, generated documents
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	cargo clippy --release --locked -p esp_core --features stage-cycles -- -D warnings
+	PYO3_PYTHON=$(CURDIR)/$(PYTHON_ENV)/python cargo clippy --release --locked -p esp_core --features python -- -D warnings
 
 .PHONY: fmt
 fmt:  ## Format everything

@@ -398,3 +398,103 @@ class Spinat:
         """The ways that nothing has passed for so long."""
     def rewrite(self, batch: SpinatBatch, *, inward: bool, now_s: int) -> int:
         """Rewrite packets for the other side, with the GIL released; returns how many are to go."""
+
+@final
+class SpinatPath:
+    """What takes a mobile router's packets from the kernel, and sends them on rewritten.
+
+    The packets come by the netfilter queue `queue` of this network namespace, into which rules of
+    others' making divert them in PREROUTING; everything that is not to be passed on is handed back
+    or dropped. They are taken and sent `batch` at a time. Ways and addresses are those of `Spinat`.
+
+    Needs CAP_NET_ADMIN and CAP_NET_RAW, when it is made and as long as it runs. Raises
+    DataPlaneError, as where another program has the queue.
+    """
+    def __new__(
+        cls,
+        *,
+        queue: int,
+        capacity: int,
+        batch: int = 64,
+        ebpf: bool = True,
+        udp_port: int = 10500,
+    ) -> SpinatPath:
+        """`udp_port`: this host's own for HIP and ESP in UDP; what is for others of its is let be."""
+    @property
+    def ebpf(self) -> str | None:
+        """Why the kernel does not rewrite by itself what it could; None if it does."""
+    def start(self) -> None: ...
+    def stop(self) -> None:
+        """End for good: the kernel lets packets pass that are diverted with a bypass."""
+    def fileno(self) -> int:
+        """Readable while events wait."""
+    def events(
+        self,
+    ) -> list[tuple[Literal["hip"], bytes, bytes, int, bytes, int, bool, int]]:
+        """Take what came in, oldest first.
+
+        ("hip", packet, source, source port, destination, destination port, inside, interface): a
+        HIP packet for another host than this one. It is whole by its length and its checksum is
+        right, or that of the UDP header is; the marker of UDP (RFC 9028 §5.1) is off. Ports are 0
+        without UDP. `inside` is whether it came from there, `interface` the index of by which.
+        Raises DataPlaneError if the thread has ended by itself.
+        """
+    def own(self, hits: list[bytes], addresses: list[bytes]) -> None:
+        """This host's HITs and addresses from now on: packets for them are handed back."""
+    def outside(self, ifindexes: list[int]) -> None:
+        """The interfaces that lead outside from now on; all others lead to clients."""
+    def __len__(self) -> int:
+        """The ways there are."""
+    def insert(
+        self,
+        *,
+        spi: int,
+        correspondent: bytes | None = None,
+        client: bytes | None = None,
+        source: bytes,
+        destination: bytes,
+        source_port: int = 0,
+        destination_port: int = 0,
+        new_spi: int,
+        ifindex: int = 0,
+        mtu: int = 0,
+    ) -> int:
+        """Enter a way; see `Spinat.insert`. Raises DataPlaneError if it is refused.
+
+        `ifindex`: by which interface its packets leave, for the kernel's own rewriting; 0 leaves
+        them to this path. `mtu`: octets of the largest IP packet there, 0 as the interface has it.
+        """
+    def aim(
+        self,
+        way: int,
+        *,
+        source: bytes,
+        destination: bytes,
+        source_port: int = 0,
+        destination_port: int = 0,
+        new_spi: int,
+        ifindex: int = 0,
+        mtu: int = 0,
+    ) -> bool:
+        """Change what packets become; False if there is no such way."""
+    def remove(self, way: int) -> tuple[int, int, float] | None:
+        """Forget a way; returns its `counts`."""
+    def counts(self, way: int) -> tuple[int, int, float] | None:
+        """Packets, octets of ESP, and seconds since the last packet (or since it was entered)."""
+    def used(self, since_s: float) -> list[int]:
+        """The ways that packets have passed within so many seconds. Takes milliseconds if many."""
+    def send_hip(
+        self,
+        data: bytes,
+        source: bytes,
+        source_port: int,
+        destination: bytes,
+        destination_port: int,
+    ) -> None:
+        """Send a HIP packet from any address, in UDP behind a marker unless ports are 0.
+
+        It is cut into IP fragments where it is too long for the link. Raises DataPlaneError if
+        there is no way to the destination.
+        """
+    def statistics(self) -> dict[str, int]:
+        """Counters: "received", "rewritten", "accepted", "control", ...; see docs/mobile-router.md."""

@@ -20,6 +20,7 @@ from hipgw.config.names import (
 )
 from hipgw.config.reference import EXAMPLE
 from hipgw.config.schema import Config
+from hipgw.config.schema import MobileRouterConfig as MobileRouterTable
 from hipgw.errors import ConfigError, IdentityError
 from hipgw.identity.ciphers import HIP_CIPHERS
 from hipgw.identity.dh import DhGroup
@@ -29,6 +30,7 @@ from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.keyfile import save_key_file
 from hipgw.platform.source_routes import SourceRouteSettings
 from hipgw.protocol.config import MachineConfig
+from hipgw.protocol.mobile_router.config import MobileRouterConfig
 from hipgw.protocol.path import Transport
 
 FULL = """\
@@ -171,6 +173,23 @@ max_lifetime_s = 300
 clients_max = 200000
 packets_per_source = 10
 packets_per_client = 100
+[mobile_router]
+external_interfaces = ["wwan*", "eth0"]
+clients = ["plant-b"]
+min_lifetime_s = 20
+max_lifetime_s = 300
+clients_max = 10
+correspondents_per_client = 100
+flows_max = 500
+carrier_outside = "udp"
+tickets = false
+path = "nfqueue"
+queue = 77
+[mobile_node]
+routers = ["home"]
+lifetime_s = 60
+check_s = 0
+automatic = false
 [host]
 interface = "hip7"
 lsi = "1.0.0.1"
@@ -292,7 +311,7 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
     assert config.relay is not None
     assert config.relay.port_range == range(40000, 40010)
     assert config.transport_of(plant_c) is Transport.RAW
-    assert config.roles == ("host", "endbox", "relay", "rvs")
+    assert config.roles == ("host", "endbox", "relay", "rvs", "mobile_router")
     assert config.endbox_peers == (plant_b,)
     assert plant_b.nodes == (IPv4Address("192.168.1.2"), IPv4Address("192.168.1.3"))
     endbox = config.endbox
@@ -364,6 +383,11 @@ def test_defaults_are_those_of_the_machine(tmp_path: Path) -> None:
     assert esp.rekey_bytes == machine.rekey_octets
     assert esp.rekey_packets == machine.rekey_packets
     assert esp.rekey_dh == machine.rekey_dh
+    assert config.mobile_node.check_s == machine.router_check_s
+    table, router = MobileRouterTable(), MobileRouterConfig()
+    assert table.correspondents_per_client == router.flows_per_client
+    assert table.tickets == router.tickets
+    assert router.outside is None
     assert (config.mobility.announce is Announce.ALL) == machine.announce_all
     assert config.mobility.route_table == SourceRouteSettings().first_table
 

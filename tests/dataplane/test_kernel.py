@@ -164,11 +164,15 @@ def test_what_it_cannot_do_it_says(do: Do) -> None:
             ({"suite": 1}, "suite 1"),
             ({"format": EspFormat(esn=False)}, "no other format"),
             ({"format": EspFormat(icv_length=32)}, "no other format"),
+            ({"wire_spi": 0x4321}, "mobile router"),
             ({"local": None, "remote": IPv4Address("192.0.2.1")}, "no route"),
             ({"remote": IPv6Address("::1"), "local": IPv6Address("::1")}, "UDP over IPv6"),
         ):
             with pytest.raises(DataPlaneError, match=words):
                 plane.add_sa(**{**sa, **changes})
+        moved = {name: sa[name] for name in ("spi", "peer_hit", "local", "remote", "udp")}
+        with pytest.raises(DataPlaneError, match="mobile router"):
+            plane.move_sa(**moved, local_port=PORT, remote_port=PORT, wire_spi=0x4321)
         with pytest.raises(DataPlaneError, match="no Ethernet"):
             plane.add_tap(0, segment=1, mtu=1500, mss_clamp=False, vnet_hdr=False)
         with pytest.raises(DataPlaneError, match="no interface"):

@@ -81,6 +81,22 @@ def test_packets_are_kept_to_the_interface_of_their_address() -> None:
     assert bench.notes.take("spi") == [("remove", 2)]
 
 
+def test_an_spi_that_a_mobile_router_lends_stays_on_the_wire() -> None:
+    bench = Bench(pins={MOBILE: 7})
+    path = Path(MOBILE, REMOTE)
+    bench.associations.install(
+        InstallSA(Direction.OUTBOUND, OWN, PEER, 1, 13, b"k", b"", path, wire_spi=9)
+    )
+    # What this machine changes by itself leaves it alone.
+    bench.pins = {MOBILE: 8}
+    bench.associations.pin()
+    bench.associations.set_mtu(PathMtuChanged(OWN, PEER, path, 1400, MtuSource.PROBE))
+    bench.associations.move(MoveSA(OWN, PEER, 1, path))
+    bench.associations.move(MoveSA(OWN, PEER, 1, path, wire_spi=10))
+    calls = bench.notes.take("spi", "wire_spi")
+    assert calls == [("add", 1, 9), ("move", 1, 9), ("move", 1, 9), ("move", 1, 0), ("move", 1, 10)]
+
+
 def test_what_is_not_verified_stays_so_until_the_machine_says_otherwise() -> None:
     bench = Bench()
     path = Path(WIRED, REMOTE)

@@ -24,13 +24,18 @@ LOG_FORMATS = ("auto", "human", "text", "json")
     "config_file",
     type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
-    help="The configuration, hipgw.toml; needed without --rvs.",
+    help="The configuration, hipgw.toml; needed without --rvs or --mr.",
 )
 @click.option(
     "--rvs",
     is_flag=True,
     help="Be a rendezvous server, too. Without a configuration, or one that is not there yet, a "
     "key and a configuration that take every client are made.",
+)
+@click.option(
+    "--mr",
+    is_flag=True,
+    help="Be a mobile router, too, with a configuration or without, as with --rvs.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Log everything, each packet included.")
 @click.option(
@@ -43,6 +48,7 @@ def run(
     ctx: click.Context,
     config_file: Path | None,
     rvs: bool,
+    mr: bool,
     verbose: bool,
     log_format: str | None,
 ) -> None:
@@ -50,16 +56,17 @@ def run(
 
     Needs root to begin with; see daemon.user.
     """
-    if rvs:
-        from hipgw.cli.rvs import at_hand
+    roles = [name for name, wanted in (("rvs", rvs), ("mobile_router", mr)) if wanted]
+    if roles:
+        from hipgw.cli.at_hand import at_hand
 
-        config_file = at_hand(config_file)
+        config_file = at_hand(config_file, roles)
     if config_file is None:
         raise click.UsageError("Missing option '--config'.", ctx)
     from hipgw.config.load import load
     from hipgw.config.names import LogFormat, LogLevel
 
-    config = load(config_file, add=("rvs",) if rvs else ())
+    config = load(config_file, add=roles)
     logging_choices: dict[str, object] = {}
     if verbose:
         logging_choices["log_level"] = LogLevel.DEBUG
@@ -164,10 +171,17 @@ def _print_good(config_file: Path, config: "Config", identity: "LocalIdentity") 
         pairs["relay"] = f"{services}{lent}"
     if config.rvs is not None:
         pairs["rvs"] = f"for {config.rvs.clients_max} clients"
+    if config.mobile_router is not None:
+        outside = (*config.mobile_router.external_interfaces,)
+        outside = outside or config.mobility.preferred_interfaces
+        by = ", ".join(outside) or "interfaces with a default route"
+        pairs["mobile router"] = f"for {config.mobile_router.clients_max} clients, outside by {by}"
     if config.nat.relays:
         pairs["relays"] = f"registers with {', '.join(config.nat.relays)}"
     if config.rendezvous.servers:
         pairs["rendezvous"] = f"registers with {', '.join(config.rendezvous.servers)}"
+    if config.mobile_node.routers:
+        pairs["mobile node"] = f"registers with {', '.join(config.mobile_node.routers)}"
     output.print_pairs(pairs)
     if not config.peers:
         return

@@ -5,6 +5,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from hipgw.config.endbox_consistency import ownership_problems, static_problems
+from hipgw.config.mobile_router_consistency import mobile_router_problems
 from hipgw.config.names import (
     CompatName,
     DhtStoreName,
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
         NamingConfig,
         PeerConfig,
         RelayConfig,
-        RvsConfig,
     )
+    from hipgw.config.tables.registrar import RegistrarTable
 
 _LEAST_LIFETIMES = {
     "hip.keepalive_s": 1,
@@ -127,7 +128,7 @@ def check_naming(naming: "NamingConfig") -> None:
 
 def check_relay(relay: "RelayConfig") -> None:
     """Raise InconsistentError for a relay whose figures contradict each other."""
-    problems = _lifetimes(relay)
+    problems = []
     if relay.first_port + relay.ports > _PORTS:
         problems.append(
             Problem(
@@ -145,18 +146,12 @@ def check_relay(relay: "RelayConfig") -> None:
         raise InconsistentError(problems)
 
 
-def check_lifetime_range(service: "RvsConfig") -> None:
+def check_lifetime_range(service: "RegistrarTable") -> None:
     """Raise InconsistentError for lifetimes that contradict each other."""
-    if problems := _lifetimes(service):
-        raise InconsistentError(problems)
-
-
-def _lifetimes(service: "RelayConfig | RvsConfig") -> list[Problem]:
     longest, shortest = service.max_lifetime_s, service.min_lifetime_s
-    if longest >= shortest:
-        return []
-    what = f"is {longest:g}, less than min_lifetime_s ({shortest:g})"
-    return [Problem("max_lifetime_s", what, f"write {shortest:g} or more")]
+    if longest < shortest:
+        what = f"is {longest:g}, less than min_lifetime_s ({shortest:g})"
+        raise InconsistentError([Problem("max_lifetime_s", what, f"write {shortest:g} or more")])
 
 
 def check_hip(hip: "HipConfig", esp: "EspConfig") -> None:
@@ -209,6 +204,7 @@ def check_config(config: "Config") -> None:
         *_host(config),
         *_relays(config),
         *_rendezvous(config),
+        *mobile_router_problems(config),
         *_backend(config),
         *_stun(config),
         *_versions(config),
@@ -221,7 +217,11 @@ def check_config(config: "Config") -> None:
 def _backend(config: "Config") -> list[Problem]:
     if config.esp.backend is not EspBackend.KERNEL:
         return []
-    lacking = {"endbox": "carries no Ethernet for", "relay": "passes no ESP on for"}
+    lacking = {
+        "endbox": "carries no Ethernet for",
+        "relay": "passes no ESP on for",
+        "mobile_router": "rewrites no SPIs for",
+    }
     return [
         Problem(
             "esp.backend",
@@ -317,7 +317,7 @@ def _roles(config: "Config") -> list[Problem]:
             Problem(
                 "",
                 "turns no role on",
-                "add a [host], an [endbox], a [relay] or an [rvs] table",
+                "add a [host], an [endbox], a [relay], an [rvs] or a [mobile_router] table",
             )
         ]
     if config.endbox is None:

@@ -153,6 +153,21 @@ class EndboxMode(StrEnum):
     STATIC = "static"
 
 
+class CarrierOutside(StrEnum):
+    """What carries packets of a mobile router's clients outside."""
+
+    SAME = "same"
+    UDP = "udp"
+    PLAIN = "plain"
+
+
+class RouterPath(StrEnum):
+    """How data passes a mobile router."""
+
+    AUTO = "auto"
+    NFQUEUE = "nfqueue"
+
+
 class ElectionExtent(StrEnum):
     """What an endbox leaves to another one on the same LAN that was elected."""
 

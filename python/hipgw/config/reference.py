@@ -40,8 +40,9 @@ A small one that joins two LANs; everything else has a default:
 ```toml
 {EXAMPLE}```
 
-At least one role has to be turned on, by `[host]`, `[endbox]`, `[relay]` or `[rvs]`. Relative paths
-start from the folder of the file. The daemon reads it once, at its start.
+At least one role has to be turned on, by `[host]`, `[endbox]`, `[relay]`, `[rvs]` or
+`[mobile_router]`. Relative paths start from the folder of the file. The daemon reads it once, at
+its start.
 """
 
 

@@ -19,6 +19,7 @@ from hipgw.config.tables.esp import EspConfig
 from hipgw.config.tables.fleet import FleetConfig
 from hipgw.config.tables.hip import HipConfig, HipV1Config, IdentityConfig
 from hipgw.config.tables.host import HostConfig
+from hipgw.config.tables.mobile_router import MobileNodeConfig, MobileRouterConfig
 from hipgw.config.tables.mobility import MobilityConfig
 from hipgw.config.tables.naming import NamingConfig
 from hipgw.config.tables.nat import NatConfig, RelayConfig
@@ -40,6 +41,8 @@ __all__ = [
     "HipV1Config",
     "HostConfig",
     "IdentityConfig",
+    "MobileNodeConfig",
+    "MobileRouterConfig",
     "MobilityConfig",
     "NamingConfig",
     "NatConfig",
@@ -69,6 +72,8 @@ class Config(Table):
     relay: RelayConfig | None = None
     fleet: FleetConfig | None = None
     rvs: RvsConfig | None = None
+    mobile_router: MobileRouterConfig | None = None
+    mobile_node: MobileNodeConfig = Field(default_factory=MobileNodeConfig)
     dns: DnsConfig | None = None
     daemon: DaemonConfig = Field(default_factory=DaemonConfig)
     openhip: OpenHipConfig | None = None
@@ -83,9 +88,8 @@ class Config(Table):
     @property
     def roles(self) -> tuple[str, ...]:
         """The roles that are turned on, by name."""
-        return tuple(
-            name for name in ("host", "endbox", "relay", "rvs") if getattr(self, name) is not None
-        )
+        names = ("host", "endbox", "relay", "rvs", "mobile_router")
+        return tuple(name for name in names if getattr(self, name) is not None)
 
     @property
     def carries_data(self) -> bool:
@@ -99,9 +103,9 @@ class Config(Table):
             return ()
         if self.endbox.peers is None:
             # A relay carries what others have encrypted; it is not to get their frames. Nor is a
-            # rendezvous server, which may be anybody's.
+            # rendezvous server or a mobile router, which may be anybody's.
             helpers = {*self.nat.relays, *(name for peer in self.peers for name in peer.relays)}
-            helpers |= {*self.rendezvous.servers, *self._named_servers}
+            helpers |= {*self.rendezvous.servers, *self._named_servers, *self.mobile_node.routers}
             return tuple(peer for peer in self.peers if peer.name not in helpers)
         names = set(self.endbox.peers)
         return tuple(peer for peer in self.peers if peer.name in names)

@@ -4,20 +4,27 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
-from hipgw.config.names import Accept, Announce, EspSuiteName
+from hipgw.config.names import Accept, Announce, CarrierOutside, EspSuiteName
 from hipgw.config.schema import Config
+from hipgw.config.schema import MobileRouterConfig as RouterTable
 from hipgw.daemon.membership import Membership
 from hipgw.identity.hit import hit_version, is_hit
 from hipgw.naming.peers import CONFIGURED, FLEET, PeerDirectory
 from hipgw.platform import sockets
 from hipgw.protocol.compat import PROFILES, RFC, Compat
 from hipgw.protocol.config import MachineConfig, V1Config
-from hipgw.protocol.nat.config import NatConfig, RegistrarConfig
-from hipgw.protocol.path import IPAddress
+from hipgw.protocol.mobile_router.config import MobileRouterConfig
+from hipgw.protocol.nat.config import NatConfig, RegistrarConfig, Terms
+from hipgw.protocol.path import IPAddress, Transport
 from hipgw.protocol.registration import ServiceType, Wanted
 from hipgw.protocol.rendezvous.config import RendezvousConfig
 from hipgw.roles.versions import VersionPolicy
 
+_CARRIERS = {
+    CarrierOutside.SAME: None,
+    CarrierOutside.UDP: Transport.UDP,
+    CarrierOutside.PLAIN: Transport.RAW,
+}
 ANY_V4, ANY_V6 = IPv4Address(0), IPv6Address(0)
 
 
@@ -40,7 +47,9 @@ def machine_config(
             return False
         peer = directory.by_hit(hit)
         if peer is not None:
-            return membership.may_associate(peer.name) and versions.allows(hit)
+            # Clients of a mobile router are known by all their HITs, and no data is at stake.
+            either = config.mobile_router is not None and not config.carries_data
+            return membership.may_associate(peer.name) and (either or versions.allows(hit))
         return hip.accept is Accept.ANY and is_hit(hit) and hit_version(hit) in spoken
 
     def compat(hit: IPv6Address) -> Compat:
@@ -57,10 +66,24 @@ def machine_config(
 
     def automatic(hit: IPv6Address) -> Wanted | None:
         # Whom a name has led to need not know where this machine goes from now on.
-        peer = directory.by_hit(hit) if config.rendezvous.automatic else None
+        peer = directory.by_hit(hit)
         if peer is None or peer.source not in (CONFIGURED, FLEET):
             return None
-        return Wanted(reg_types=(ServiceType.RENDEZVOUS,), lifetime_s=config.rendezvous.lifetime_s)
+        services = [
+            (kind, table.lifetime_s)
+            for kind, table in (
+                (ServiceType.RENDEZVOUS, config.rendezvous),
+                (ServiceType.MOBILE_ROUTER, config.mobile_node),
+            )
+            if table.automatic
+        ]
+        if not services:
+            return None
+        return Wanted(
+            reg_types=tuple(kind for kind, _ in services),
+            # One registration has one lifetime; these end with their association anyway.
+            lifetime_s=max(lifetime_s for _, lifetime_s in services),
+        )
 
     return MachineConfig(
         dh_groups=tuple(name.wire_id for name in hip.dh_groups),
@@ -93,6 +116,7 @@ def machine_config(
         registrar=registrar_config(config, directory),
         rendezvous_of=rendezvous_of,
         automatic=automatic,
+        router_check_s=config.mobile_node.check_s,
         announce_all=config.mobility.announce is Announce.ALL,
         # Greater than in any run before, whatever was kept of those (RFC 7401 §4.1.4).
         r1_counter_start=int(time.time()),
@@ -103,13 +127,22 @@ def registrar_config(config: Config, directory: PeerDirectory) -> RegistrarConfi
     """What this machine offers to registered clients; None without such a role."""
     relay = config.relay
     rendezvous = rendezvous_config(config, directory)
-    if relay is None:
-        if rendezvous is None:
-            return None
-        return RegistrarConfig(services=(ServiceType.RENDEZVOUS,), rendezvous=rendezvous)
-    services = [name.wire_id for name in relay.services]
+    services = [name.wire_id for name in relay.services] if relay is not None else []
     if rendezvous is not None:
         services.append(ServiceType.RENDEZVOUS)
+    if config.mobile_router is not None:
+        services.append(ServiceType.MOBILE_ROUTER)
+    if not services:
+        return None
+    router = mobile_router_config(config.mobile_router)
+    terms = _terms(config.mobile_router, directory)
+    if relay is None:
+        return RegistrarConfig(
+            services=tuple(services),
+            rendezvous=rendezvous,
+            mobile_router=router,
+            mobile_router_terms=terms,
+        )
     # Without an address of its own, each client is told the one that it has reached.
     told: dict[int, IPAddress] = {4: ANY_V4, 6: ANY_V6}
     told.update({address.version: address for address in relay.addresses})
@@ -127,6 +160,32 @@ def registrar_config(config: Config, directory: PeerDirectory) -> RegistrarConfi
         permissions_per_client=relay.permissions_per_client,
         octets_per_s=relay.bytes_per_s,
         rendezvous=rendezvous,
+        mobile_router=router,
+        mobile_router_terms=terms,
+    )
+
+
+def mobile_router_config(router: RouterTable | None) -> MobileRouterConfig | None:
+    """How this machine is a mobile router; None if it is none."""
+    if router is None:
+        return None
+    return MobileRouterConfig(
+        flows_max=router.flows_max,
+        flows_per_client=router.correspondents_per_client,
+        outside=_CARRIERS[router.carrier_outside],
+        tickets=router.tickets,
+    )
+
+
+def _terms(router: RouterTable | None, directory: PeerDirectory) -> Terms | None:
+    """On what terms clients of the mobile router register."""
+    if router is None:
+        return None
+    return Terms(
+        allow=_listed(router.clients, directory),
+        min_lifetime_s=router.min_lifetime_s,
+        max_lifetime_s=router.max_lifetime_s,
+        clients_max=router.clients_max,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from hipgw.config.schema import Config
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.membership import Membership
+from hipgw.daemon.mobile_router import MobileRouterParts
 from hipgw.dataplane.backend import DataPlane
 from hipgw.dataplane.esp_core import EspCoreDataPlane
 from hipgw.naming.finder import PeerFinder
@@ -14,6 +15,8 @@ from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.protocol.registration import ServiceType
 from hipgw.roles.endbox import EndboxRole
 from hipgw.roles.host import HostRole
+from hipgw.roles.mobile_node import MobileNodeRole
+from hipgw.roles.mobile_router import MobileRouterRole
 from hipgw.roles.relay import RelayRole
 from hipgw.roles.relay_client import RelayClientRole
 from hipgw.roles.rendezvous_client import RendezvousClientRole
@@ -28,6 +31,7 @@ def make_roles(
     driver: HipDriver,
     finder: PeerFinder,
     membership: Membership,
+    mobile_router: MobileRouterParts | None = None,
 ) -> list[Role]:
     """Build the roles, in the order in which they are asked; they are not started yet."""
     engine = dataplane if isinstance(dataplane, EspCoreDataPlane) else None
@@ -47,6 +51,9 @@ def make_roles(
         roles.append(RelayRole(engine))
     if config.rvs is not None:
         roles.append(RvsRole(engine, time.monotonic))
+    if mobile_router is not None:
+        parts = mobile_router
+        roles.append(MobileRouterRole(parts.ways, parts.dataplane, parts.clients_changed))
     if config.nat.relays:
         roles.append(
             RelayClientRole(
@@ -65,6 +72,16 @@ def make_roles(
                 os.urandom,
                 services=[ServiceType.RENDEZVOUS],
                 lifetime_s=config.rendezvous.lifetime_s,
+            )
+        )
+    if config.mobile_node.routers:
+        roles.append(
+            MobileNodeRole(
+                named(config.mobile_node.routers),
+                driver,
+                os.urandom,
+                versions={version.wire_id for version in config.spoken},
+                lifetime_s=config.mobile_node.lifetime_s,
             )
         )
     return roles

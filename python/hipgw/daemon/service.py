@@ -22,6 +22,7 @@ from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.event_log import EventLog
 from hipgw.daemon.machine_settings import machine_config
 from hipgw.daemon.membership import Membership
+from hipgw.daemon.mobile_router import MobileRouterParts
 from hipgw.daemon.naming import NamingServices, Surroundings
 from hipgw.daemon.naming_parts import build
 from hipgw.daemon.roles import make_roles
@@ -49,6 +50,8 @@ from hipgw.platform import multicast, privileges, sockets
 from hipgw.platform.address_watch import AddressWatch
 from hipgw.platform.instance import InstanceLock
 from hipgw.platform.journal import Journal
+from hipgw.platform.rtnetlink import Snapshot
+from hipgw.platform.underlay import Underlay
 from hipgw.protocol.effects import (
     Effect,
     Established,
@@ -103,6 +106,7 @@ class Service:
         self._dead_peers = DeadPeerDetection()
         self._stun: StunRunner | None = None
         self._multicast: MulticastGroup | None = None
+        self._mobile_router: MobileRouterParts | None = None
         self._limits = Limits(config.esp.rekey_packets, config.esp.rekey_bytes)
         self._membership = Membership(config, [identity.hit for identity in identities])
 
@@ -140,6 +144,7 @@ class Service:
             interfaces.underlay_settings(config),
             self._addresses_changed,
             interfaces.steering(config, journal),
+            self._looked,
         )
         transport = self._open_sockets(dataplane)
         stack.callback(transport.stop, loop)
@@ -160,6 +165,11 @@ class Service:
             lan = endbox.lan_settings(config, config.endbox, identity.hit)
             device = interfaces.open_endbox(config.endbox, dataplane, journal, config.esp, lan)
             stack.callback(device.close)
+        if config.mobile_router is not None:
+            hits = [one.hit for one in self._identities]
+            self._mobile_router = MobileRouterParts(config, config.mobile_router, hits, journal)
+            stack.callback(self._mobile_router.rules.close)
+            stack.callback(self._mobile_router.stop)
         heartbeat = endbox.heartbeat_files(config)
         if heartbeat is not None:
             stack.callback(heartbeat.close)
@@ -228,6 +238,9 @@ class Service:
         loop.add_reader(dataplane.fileno(), self._dataplane_readable)
         stack.callback(loop.remove_reader, dataplane.fileno())
         transport.start(loop, driver.datagram_received, driver.packet_too_big)
+        if self._mobile_router is not None:
+            self._mobile_router.start(loop, driver, self._router_moved)
+            self._control.mobile_router_parts = self._mobile_router
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         if config.mobility.enabled:
@@ -256,7 +269,8 @@ class Service:
 
     def _security_associations(self, dataplane: DataPlane) -> SecurityAssociations | WithoutData:
         config = self._config
-        if config.rvs is not None and not config.carries_data:
+        served = config.rvs is not None or config.mobile_router is not None
+        if served and not config.carries_data:
             return WithoutData()
         return SecurityAssociations(
             dataplane,
@@ -333,6 +347,7 @@ class Service:
             self._driver,
             self._naming.finder,
             self._membership,
+            self._mobile_router,
         )
         for role in self._roles:
             role.start()
@@ -357,6 +372,14 @@ class Service:
         if self._multicast is not None:
             self._multicast.addresses_changed(addresses)
         self._naming.addresses_changed(addresses)
+
+    def _looked(self, snapshot: Snapshot, underlay: Underlay) -> None:
+        if self._mobile_router is not None:
+            self._mobile_router.looked(snapshot, underlay)
+
+    def _router_moved(self, addresses: list[str]) -> None:
+        if self._server.has_subscribers:
+            self._server.publish({"kind": "outside", "time": time.time(), "addresses": addresses})
 
     def _dataplane_readable(self) -> None:
         for event in self._dataplane.drain_events():
@@ -486,6 +509,8 @@ class Service:
         """Close all associations, so that the peers need not find out by themselves."""
         _log.info("hipgw is stopping")
         self._roles.clear()
+        if self._mobile_router is not None:
+            self._mobile_router.rest()
         self._driver.close_all()
         deadline = time.monotonic() + CLOSE_PATIENCE_S
         while self._driver.machine.association_count and time.monotonic() < deadline:

@@ -242,6 +242,7 @@ class DataPlane(Protocol):
         interface: int = 0,
         verified: bool = True,
         format: EspFormat = DEFAULT_ESP_FORMAT,
+        wire_spi: int = 0,
     ) -> None:
         """Install or replace a security association; packets held for the peer leave at once.
 
@@ -256,6 +257,9 @@ class DataPlane(Protocol):
 
         `format` is how the packets look, the same in both directions. Without `format.replay` the
         remote address may be a multicast group; DataPlaneError if the backend cannot do it.
+
+        `wire_spi`, for outbound ones: what packets bear instead of `spi`, as a mobile router on the
+        way wants it; 0 for `spi` itself. The ICV covers `spi`.
 
         The same again, with the same keys, goes on with its sequence numbers and takes the path.
         Keys that were in use before otherwise are refused.
@@ -274,6 +278,7 @@ class DataPlane(Protocol):
         path_mtu: int = 1500,
         interface: int = 0,
         verified: bool = True,
+        wire_spi: int = 0,
     ) -> None:
         """Send the packets of an outbound security association along another path; see `add_sa`."""
 

@@ -253,6 +253,7 @@ class EspCoreDataPlane:
         interface: int = 0,
         verified: bool = True,
         format: EspFormat = DEFAULT_ESP_FORMAT,
+        wire_spi: int = 0,
     ) -> None:
         self._engine.add_sa(
             direction=_direction(direction),
@@ -279,6 +280,7 @@ class EspCoreDataPlane:
             frames=format.frames.value,
             replay=format.replay,
             begins_by_lsi=format.begins_by_lsi,
+            wire_spi=wire_spi,
         )
 
     def move_sa(
@@ -294,6 +296,7 @@ class EspCoreDataPlane:
         path_mtu: int = 1500,
         interface: int = 0,
         verified: bool = True,
+        wire_spi: int = 0,
     ) -> None:
         self._engine.move_sa(
             spi=spi,
@@ -306,6 +309,7 @@ class EspCoreDataPlane:
             path_mtu=path_mtu,
             interface=interface,
             verified=verified,
+            wire_spi=wire_spi,
         )
 
     def remove_sa(self, *, direction: str, spi: int, peer_hit: IPv6Address) -> None:

@@ -192,8 +192,10 @@ class KernelDataPlane:
         interface: int = 0,  # noqa: ARG002
         verified: bool = True,
         format: EspFormat = DEFAULT_ESP_FORMAT,
+        wire_spi: int = 0,
     ) -> None:
         sas, tun = self._host()
+        _refuse_wire_spi(spi, wire_spi)
         if direction not in ("in", "out"):
             raise DataPlaneError(f'direction is "in" or "out", not {direction!r}')
         if segment:
@@ -241,8 +243,10 @@ class KernelDataPlane:
         path_mtu: int = 1500,
         interface: int = 0,  # noqa: ARG002
         verified: bool = True,
+        wire_spi: int = 0,
     ) -> None:
         sas, tun = self._host()
+        _refuse_wire_spi(spi, wire_spi)
         place = self._place(local, remote, local_port, remote_port, udp=udp)
         sas.move(spi, peer_hit, place, path_mtu, verified=verified)
         if sas.carries(peer_hit):
@@ -366,3 +370,12 @@ def _kernel_drops() -> dict[str, int]:
             if value.strip().isdecimal():
                 found[name.strip()] = int(value)
     return found
+
+
+def _refuse_wire_spi(spi: int, wire_spi: int) -> None:
+    """XFRM makes ICVs with what it puts on the wire, so that the peer would find them wrong."""
+    if wire_spi not in (0, spi):
+        raise DataPlaneError(
+            "a mobile router has lent the peer another SPI, which the kernel cannot send with",
+            hint='this peer needs `esp.backend = "engine"`',
+        )

@@ -11,6 +11,7 @@ from hipgw.platform.steering import Steering
 from hipgw.platform.underlay import IPAddress, Underlay, UnderlaySettings, choose
 
 Changed = Callable[[tuple[IPAddress, ...]], None]
+Looked = Callable[[Snapshot, Underlay], None]
 
 JOIN_S = 0.001
 """What happens within this time of a first change is looked at together: an address and its route
@@ -37,14 +38,20 @@ class AddressWatch:
     """
 
     def __init__(
-        self, settings: UnderlaySettings, changed: Changed, steering: Steering | None = None
+        self,
+        settings: UnderlaySettings,
+        changed: Changed,
+        steering: Steering | None = None,
+        looked: Looked | None = None,
     ) -> None:
         """*changed* gets all usable addresses, the best first; not those at the start.
 
         It is called whenever they, their order, how far they reach or what `interface_of` says of
         them changes. *steering* makes sure before that that packets from them leave by their
-        interfaces.
+        interfaces. *looked* gets everything that was read, whenever something was, also at the
+        start; before *changed*.
         """
+        self._looked = looked
         self._steering = steering
         self._settings = settings
         self._changed = changed
@@ -85,6 +92,8 @@ class AddressWatch:
             if self._steering is not None:
                 self._steering.prepare(snapshot, found, time.monotonic())
                 self._steering.clear()
+            if self._looked is not None:
+                self._looked(snapshot, found)
         except BaseException:
             news.close()
             raise
@@ -135,8 +144,11 @@ class AddressWatch:
             return
         found = self._without_early(choose(snapshot, self._settings))
         self._steer(snapshot, found)
-        if found != self._now:
-            self._take(found)
+        changed = found != self._now
+        self._take(found)
+        if self._looked is not None:
+            self._looked(snapshot, found)
+        if changed:
             self._changed(found.addresses)
         if self._steering is not None:
             self._steering.clear()

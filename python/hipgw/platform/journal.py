@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from hipgw.errors import PlatformError
-from hipgw.platform import links, policy_rules, resolv_conf
+from hipgw.platform import diversion, links, policy_rules, resolv_conf
+from hipgw.platform.diversion import Way
 from hipgw.platform.xfrm import Xfrm
 
 _log = logging.getLogger(__name__)
 
 FILE_NAME = "changes.json"
+_DIVERSION = "diversion"
 
 
 class Journal:
@@ -100,6 +102,19 @@ class Journal:
         """Before a name server is put into /etc/resolv.conf: undo takes it out."""
         self._record({"kind": "resolv.conf"})
 
+    def record_diversion(self, way: Way) -> None:
+        """Before packets are diverted to a mobile router: undo removes what does so."""
+        self._record({"kind": _DIVERSION, "way": way})
+
+    def forget_diversion(self) -> None:
+        """It has been removed. What cannot be written down is undone once more."""
+        self._changes = [change for change in self._changes if change["kind"] != _DIVERSION]
+        with contextlib.suppress(OSError):
+            if self._changes:
+                self._write(self._changes)
+            else:
+                self._file.unlink(missing_ok=True)
+
     def undo(self) -> None:
         """Undo everything, the last change first; what cannot be undone is logged.
 
@@ -153,6 +168,9 @@ def _undo(change: dict[str, Any]) -> None:
         return
     if change["kind"] == "resolv.conf":
         resolv_conf.remove(resolv_conf.PATH)
+        return
+    if change["kind"] == _DIVERSION:
+        diversion.remove(Way(change["way"]))
         return
     name = str(change["name"])
     if change["kind"] == "xfrm":

@@ -1,10 +1,12 @@
 """Becoming an ordinary user that may still set up networks."""
 
+import contextlib
 import ctypes
 import os
 import pwd
 import resource
 import struct
+from collections.abc import Iterator
 
 from hipgw.errors import PlatformError
 
@@ -16,6 +18,7 @@ _KEPT = 1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW
 _PR_SET_KEEPCAPS = 8
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 2, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -61,6 +64,27 @@ def drop(name: str, *, realtime: bool = False) -> None:
     protect_memory()
 
 
+@contextlib.contextmanager
+def handed_down() -> Iterator[None]:
+    """Programs that this thread starts meanwhile have the capabilities that `drop` has kept.
+
+    Without this, only root's programs have any. Raises PlatformError.
+    """
+    if os.geteuid() == 0:
+        yield
+        return
+    kept = effective_capabilities()
+    capabilities = [number for number in (CAP_NET_ADMIN, CAP_NET_RAW) if kept >> number & 1]
+    _set_capabilities(kept, inheritable=kept)
+    try:
+        for number in capabilities:
+            _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number)
+        yield
+    finally:
+        _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+        _set_capabilities(kept)
+
+
 def effective_capabilities(thread: str = "self") -> int:
     """The effective capabilities of a thread, as a bit mask."""
     with open(f"/proc/{thread}/status") as file:  # noqa: PTH123 - a /proc entry
@@ -80,11 +104,13 @@ def _raise_realtime_limit() -> bool:
     return True
 
 
-def _set_capabilities(mask: int) -> None:
+def _set_capabilities(mask: int, *, inheritable: int = 0) -> None:
     header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0))
-    low, high = mask & 0xFFFFFFFF, mask >> 32
     # Two records of effective, permitted and inheritable: the low and the high 32 bits.
-    data = ctypes.create_string_buffer(struct.pack("=6I", low, low, 0, high, high, 0))
+    words = [
+        value >> shift & 0xFFFFFFFF for shift in (0, 32) for value in (mask, mask, inheritable)
+    ]
+    data = ctypes.create_string_buffer(struct.pack("=6I", *words))
     if _libc.capset(header, data) != 0:
         code = ctypes.get_errno()
         raise PlatformError(
@@ -93,6 +119,6 @@ def _set_capabilities(mask: int) -> None:
         )
 
 
-def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, value, 0, 0, 0) != 0:
+def _prctl(option: int, value: int, third: int = 0) -> None:
+    if _libc.prctl(option, value, third, 0, 0) != 0:
         raise PlatformError(f"prctl {option}: {os.strerror(ctypes.get_errno())}.")

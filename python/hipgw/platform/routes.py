@@ -73,6 +73,17 @@ def interface_to(destination: IPAddress) -> str | None:
         return None
 
 
+def interface_index_to(destination: IPAddress) -> int:
+    """The number of the interface that packets to *destination* leave by; 0 without a route.
+
+    As the main table has it; takes some 50 microseconds.
+    """
+    try:
+        return _route_entry(destination)[0]
+    except OSError:
+        return 0
+
+
 def interface_index(address: IPAddress) -> int:
     """The number of the interface that has an own address. Raises PlatformError."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6

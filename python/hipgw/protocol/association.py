@@ -199,6 +199,8 @@ class InitiatorExchange:
     """What I2 proposes; in force once R2 is there."""
     host_id_tlv: bytes = b""
     """The Responder's HOST_ID as it came in R1: HIP_MAC_2 covers it."""
+    recalls: bool = False
+    """Whether the peer is a client of this host, which has lost its memory of it."""
     offer: Offer | None = None
     """What I2 says of this host's transport addresses, if there are to be checks."""
     notified: str = ""

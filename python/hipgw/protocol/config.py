@@ -99,6 +99,9 @@ class MachineConfig:
     """Silence after which a NAT on the way is reminded (RFC 9028 §4.10); 0 for never."""
     announce_all: bool = True
     """Whether peers are told of all own addresses, or of the one in use alone."""
+    router_check_s: float = 5.0
+    """How often a mobile router where this host is registered is asked whether it is there; 0 for
+    never."""
     return_s: float = 30.0
     """How often a better path than the one in use is tried."""
 

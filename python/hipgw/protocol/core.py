@@ -178,13 +178,19 @@ class Core:
         """Whether the local end of a path is (still) an address of this host, as far as known."""
         return path.local is None or not self.addresses_known or path.local in self.own_addresses
 
+    def own_for(self, association: Association) -> tuple[IPAddress, ...]:
+        """Own addresses that a peer is written to from, and told of, the best first."""
+        if self.mobile_router is None:
+            return self.own_addresses
+        return self.mobile_router.own_for(self, association)
+
     # -- security associations ---------------------------------------------------------------
 
     def new_spi(self) -> int:
         """A random SPI that is not in use for inbound traffic here (RFC 7402 §3.4)."""
         while True:
             spi = int.from_bytes(self.random(4), "big")
-            lent = self.mobile_router.by_public_spi if self.mobile_router is not None else ()
+            lent = self.mobile_router.spis.by_public if self.mobile_router is not None else ()
             if spi >= SPI_MIN and spi not in self.by_inbound_spi and spi not in lent:
                 return spi
 

@@ -17,7 +17,7 @@ from hipgw.protocol.association import Association, InitiatorExchange, Session
 from hipgw.protocol.core import SPI_MIN, Core, Dropped, receiver, require
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import CancelPuzzle, Direction, SolvePuzzle
-from hipgw.protocol.mobile_router import client, correspondent
+from hipgw.protocol.mobile_router import client, correspondent, router_check
 from hipgw.protocol.nat import checking
 from hipgw.protocol.nat.checks import Offer
 from hipgw.protocol.nat.config import NatMode
@@ -306,6 +306,8 @@ def handle_r2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         # What was asked for may have been forgotten with an association before this one.
         requester.request(core, association, exchange.r1.get(RegInfo))
     requester.answered(core, association, packet, now)
+    if exchange.recalls:
+        router_check.offer(core, association, now)
 
 
 def timer_expired(core: Core, association: Association, now: float) -> None:

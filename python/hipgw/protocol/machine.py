@@ -28,8 +28,9 @@ from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction, Effect, PacketTrace
-from hipgw.protocol.mobile_router import client
-from hipgw.protocol.mobile_router.router import ClientInfo, MobileRouter
+from hipgw.protocol.mobile_router import client, router_check
+from hipgw.protocol.mobile_router.clients import ClientInfo
+from hipgw.protocol.mobile_router.router import MobileRouter
 from hipgw.protocol.mobile_router.transit import Place, Transit
 from hipgw.protocol.nat import checking, relayed, restart
 from hipgw.protocol.nat.control_relay import ControlRelay
@@ -130,6 +131,18 @@ class HipMachine:
             raise LocalProtocolError("too many associations are being made") from None
         return self._drain()
 
+    def recall(self, peer_hit: IPv6Address, paths: Sequence[Path], now: float) -> list[Effect]:
+        """Mobile router: call a client that was registered before this host was restarted.
+
+        As `connect`, and the client is offered the service again as soon as it has answered. With
+        many clients the caller does this a few at a time.
+        """
+        effects = self.connect(peer_hit, paths, now)
+        for association in self._core.with_peer(peer_hit):
+            if association.initiating is not None:
+                association.initiating.recalls = True
+        return effects
+
     def found_at(self, peer_hit: IPv6Address, paths: Sequence[Path], now: float) -> list[Effect]:
         """A peer that is being called and has not answered may be here as well; else nothing."""
         for association in self._core.with_peer(peer_hit):
@@ -202,8 +215,16 @@ class HipMachine:
         if self._core.mobile_router is not None:
             self._core.mobile_router.used(public_spis, now)
 
+    def outside_place(self, client_hit: IPv6Address, peer_hit: IPv6Address) -> Place | None:
+        """Mobile router: where data of a client for a correspondent leaves from.
+
+        None while there is no way. Ask again after `LendSpi`, and when the own places have changed.
+        """
+        router = self._core.mobile_router
+        return router.place_of(client_hit, peer_hit) if router is not None else None
+
     def mobile_router_clients(self) -> list[ClientInfo]:
-        """Mobile router: whom it has passed anything on for."""
+        """Mobile router: all that are registered, and where; those of whom `recall` is to know."""
         router = self._core.mobile_router
         return router.infos(self._core) if router is not None else []
 
@@ -270,7 +291,8 @@ class HipMachine:
     def addresses_changed(self, addresses: Sequence[IPAddress], now: float) -> list[Effect]:
         """All usable own addresses are these now, of both families, the best first (RFC 8046).
 
-        Without any, associations wait for one.
+        Without any, associations wait for one. A mobile router tells its clients those inside, and
+        everybody else those outside: call `outside_changed` before this.
         """
         self._core.reflexive.keep_only(addresses)
         if self._core.rendezvous is not None:
@@ -585,6 +607,7 @@ class HipMachine:
             probing.timer_expired(core, association, now)
             rekeying.timer_expired(core, association, now)
             client.timer_expired(core, association, now)
+            router_check.timer_expired(core, association, now)
         if association.state in UP:
             mobility.timer_expired(core, association, now)
         if association.state in UP:

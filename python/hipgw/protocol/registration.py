@@ -33,6 +33,9 @@ class ServiceType(IntEnum):
     """Data relay (RFC 9028 §5.9)."""
     MOBILE_ROUTER = 201
     """Of hipgw's own, from the range for private use (RFC 8003 §7); OpenHIP has another number."""
+    MOBILE_NETWORK = 202
+    """A mobile router's packets of its own clients as well, by a mobile router that it is inside
+    of; of hipgw's own, too."""
     CANDIDATE_DISCOVERY = 4
     """Only asks where a packet was seen to come from (RFC 9028 §4.2)."""
 
@@ -141,6 +144,8 @@ class Held:
     relayed: list[tuple[IPAddress, int]] = field(default_factory=list)
     """Addresses that the data relay keeps for this host (RELAYED_ADDRESS)."""
     renew_at: float | None = None
+    check_at: float | None = None
+    """When to ask a mobile router whether it is there."""
     unanswered: bool = False
     """The registrar did not answer a request: the association is worth nothing any more."""
 
@@ -148,6 +153,8 @@ class Held:
         """When something is to be done."""
         if self.renew_at is not None:
             yield self.renew_at
+        if self.check_at is not None:
+            yield self.check_at
         for grant in self.grants.values():
             yield grant.expires
 

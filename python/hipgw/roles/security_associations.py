@@ -44,6 +44,7 @@ class _Outbound:
     path: Path
     verified: bool
     interface: int
+    wire_spi: int
 
 
 class SecurityAssociations:
@@ -109,7 +110,7 @@ class SecurityAssociations:
         path = effect.path
         mtu = interface = 0
         if effect.direction is Direction.OUTBOUND:
-            outbound, mtu = self._begin(effect.peer_hit, effect.spi, path, effect.verified)
+            outbound, mtu = self._begin(effect)
             interface = outbound.interface
         self._dataplane.add_sa(
             direction=effect.direction.value,
@@ -130,11 +131,12 @@ class SecurityAssociations:
             interface=interface,
             verified=effect.verified,
             format=effect.format,
+            wire_spi=effect.wire_spi,
         )
 
     def move(self, effect: MoveSA) -> None:
         """Send along another path from now on. Raises DataPlaneError."""
-        outbound, mtu = self._begin(effect.peer_hit, effect.spi, effect.path, effect.verified)
+        outbound, mtu = self._begin(effect)
         self._move(effect.peer_hit, outbound, mtu)
 
     def remove(self, effect: RemoveSA) -> None:
@@ -148,14 +150,15 @@ class SecurityAssociations:
             direction=effect.direction.value, spi=effect.spi, peer_hit=effect.peer_hit
         )
 
-    def _begin(
-        self, peer_hit: IPv6Address, spi: int, path: Path, verified: bool
-    ) -> tuple[_Outbound, int]:
+    def _begin(self, effect: InstallSA | MoveSA) -> tuple[_Outbound, int]:
         """Take note of a peer's outbound security association; returns it and its path's MTU."""
+        peer_hit, path = effect.peer_hit, effect.path
         known = self._mtus.get(peer_hit)
         if known is None or known.path != path:
             known = PathMtu(path, self._path_mtu(path.remote), self._mtu_source)
-        outbound = _Outbound(spi, path, verified, self._interface(path))
+        outbound = _Outbound(
+            effect.spi, path, effect.verified, self._interface(path), effect.wire_spi
+        )
         self._outbound[peer_hit] = outbound
         self._mtus[peer_hit] = known
         return outbound, known.mtu
@@ -176,4 +179,5 @@ class SecurityAssociations:
             path_mtu=mtu,
             interface=outbound.interface,
             verified=outbound.verified,
+            wire_spi=outbound.wire_spi,
         )

@@ -15,6 +15,7 @@ pub mod events;
 pub mod fragment;
 pub mod l2;
 pub mod layout;
+pub mod mobile_router;
 pub mod offload;
 pub mod packet;
 pub mod puzzle;

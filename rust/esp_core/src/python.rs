@@ -2,6 +2,7 @@
 
 mod engine;
 mod spinat;
+mod spinat_path;
 
 use std::time::{Duration, Instant};
 
@@ -91,6 +92,7 @@ pub(crate) mod _esp_core {
     use super::{
         engine::{capabilities, Engine},
         spinat::{Spinat, SpinatBatch},
+        spinat_path::SpinatPath,
         PuzzleSolver,
     };
 

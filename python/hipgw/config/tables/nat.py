@@ -8,6 +8,7 @@ from hipgw.config.consistency import check_relay
 from hipgw.config.fields import Address, Integer, NoRepeats, Number, PeerName, StunServerAddress
 from hipgw.config.names import NatModeName, RelayServiceName
 from hipgw.config.tables.base import SECONDS, Table
+from hipgw.config.tables.registrar import RegistrarTable
 from hipgw.protocol.nat.stun_client import SERVERS_MAX
 
 
@@ -55,7 +56,7 @@ class NatConfig(Table):
     )
 
 
-class RelayConfig(Table):
+class RelayConfig(RegistrarTable):
     """The relay role: other machines, behind NATs, are called by this one (RFC 9028).
 
     The table's presence turns the role on; `[relay]` alone is enough. This machine has to be
@@ -67,25 +68,6 @@ class RelayConfig(Table):
         min_length=1,
         description="What is offered: `control` carries HIP packets to and from clients, `data` "
         "also their traffic where they find no direct path.",
-    )
-    clients: Annotated[tuple[PeerName, ...], NoRepeats] | None = Field(
-        default=None,
-        description="Names of the peers that may register; default: every machine whose base "
-        "exchanges are answered (`hip.accept`).",
-    )
-    min_lifetime_s: Number = Field(
-        default=10.0,
-        ge=1.0,
-        le=86400.0,
-        json_schema_extra=SECONDS,
-        description="Shortest lifetime of a registration (RFC 8003 §4.2).",
-    )
-    max_lifetime_s: Number = Field(
-        default=600.0,
-        ge=10.0,
-        le=86400.0,
-        json_schema_extra=SECONDS,
-        description="Longest lifetime of a registration.",
     )
     clients_max: Integer = Field(
         default=1024, ge=1, le=65536, description="Most clients registered at once."

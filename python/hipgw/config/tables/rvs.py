@@ -1,15 +1,13 @@
 """`[rvs]`: being a rendezvous server."""
 
-from typing import Annotated, Self
+from pydantic import Field
 
-from pydantic import Field, model_validator
-
-from hipgw.config.consistency import check_lifetime_range
-from hipgw.config.fields import Integer, NoRepeats, Number, PeerName
-from hipgw.config.tables.base import SECONDS, Table
+from hipgw.config.fields import Integer, Number
+from hipgw.config.tables.base import SECONDS
+from hipgw.config.tables.registrar import RegistrarTable
 
 
-class RvsConfig(Table):
+class RvsConfig(RegistrarTable):
     """The rendezvous server: whoever registers here is found by its HIT, wherever it moves.
 
     The table's presence turns the role on; `[rvs]` alone is enough, and `hipgw run --rvs` adds it.
@@ -18,11 +16,6 @@ class RvsConfig(Table):
     less than a kilobyte each.
     """
 
-    clients: Annotated[tuple[PeerName, ...], NoRepeats] | None = Field(
-        default=None,
-        description="Names of the peers that may register; default: every machine whose base "
-        "exchanges are answered (`hip.accept`).",
-    )
     min_lifetime_s: Number = Field(
         default=10.0,
         ge=1.0,
@@ -55,8 +48,3 @@ class RvsConfig(Table):
         json_schema_extra={"unit": "packets per second"},
         description="HIP packets that are relayed to one client.",
     )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        check_lifetime_range(self)
-        return self

@@ -4,59 +4,38 @@ A router sees neither keys nor the insides of what it passes on. What it learns,
 packets of registered clients that come from where they are registered. So strangers' packets cost
 it no memory: an I1 or I2 for a client is passed on and forgotten, and the client's R2 makes the
 flow.
-
-SPIs: a client's SPI is left as it is outside, unless another client or this host has the same one.
-So a correspondent need not know that there is a router. It is told the SPI by `EspInfoNoSig` all
-the same, which is how one that can take UPDATEs of the router learns of it: in HIPv2 by the type
-that others skip, in HIPv1 by the one that OpenHIP knows, and there every other copy of an I2 goes
-without, for correspondents that drop what they do not know. Only an SPI that is taken is changed.
-A correspondent at another address than the one of the other client may disregard that, as packets
-are told apart by their source as well. For one at the same address it is the critical type: if it
-drops the packet, the client begins anew and draws another SPI. That is one case in 2^32 for each
-two clients of one correspondent.
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from ipaddress import IPv6Address
+from typing import TypeVar
 
-from hipgw.errors import WireError
 from hipgw.protocol.association import Association
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
-from hipgw.protocol.effects import ForwardHip, LendSpi, ReturnSpi
-from hipgw.protocol.locators import LocatorState
 from hipgw.protocol.mobile_router import proxies
+from hipgw.protocol.mobile_router.clients import Client, ClientInfo, Hits
 from hipgw.protocol.mobile_router.config import MobileRouterConfig
-from hipgw.protocol.mobile_router.flows import Flow, Lent
+from hipgw.protocol.mobile_router.flows import Flow, Offer
 from hipgw.protocol.mobile_router.labels import wire_spi
+from hipgw.protocol.mobile_router.packets import address_of, bare, is_from, parse, send
+from hipgw.protocol.mobile_router.table import Table
 from hipgw.protocol.mobile_router.transit import Place, Transit
 from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Transport
 from hipgw.protocol.rate_limit import RateLimit, source_key
 from hipgw.protocol.registration import ServiceType
-from hipgw.wire.checksum import PseudoHeader, hip_checksum
-from hipgw.wire.insertion import with_parameters
-from hipgw.wire.packet import HEADER_LENGTH, HipPacket, PacketType, set_checksum
+from hipgw.wire.packet import HipPacket, PacketType
 from hipgw.wire.parameters import (
     Ack,
+    AuthTicket,
     EspInfo,
-    EspInfoNoSig,
-    EspInfoNoSigOptional,
-    Locator,
     LocatorSet,
-    PlainLocator,
     ProxyTicket,
     Seq,
-    Solution,
-    SpiLocator,
     ViaRvs,
 )
 
-SWEEP_S = 5.0
-"""Between looks for flows whose client is registered no more."""
-PROVEN_MAX, OFFERED_MAX = 2, 2
-"""SPIs of a correspondent that are let pass."""
 CLOSED_S = 30.0
 """How long a flow stays after a CLOSE_ACK, which may have to be sent again."""
 _WITHOUT_FLOW = frozenset({PacketType.I1, PacketType.I2})
@@ -64,34 +43,7 @@ _WITHOUT_FLOW = frozenset({PacketType.I1, PacketType.I2})
 _EXCHANGE = frozenset({PacketType.I1, PacketType.R1, PacketType.I2, PacketType.R2})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientInfo:
-    """What others may know of a client."""
-
-    hit: IPv6Address
-    place: Place | None
-    """Where it is inside; None once it is registered no more."""
-    correspondents: int
-    tickets: int
-    """Of these, for how many the router may speak."""
-    begun: int
-    """Base exchanges under way."""
-    packets_in: int
-    packets_out: int
-    """HIP packets that were passed on."""
-
-
-@dataclass(slots=True)
-class Client:
-    """What is kept of a registered client; where it is, its association tells."""
-
-    begun: OrderedDict[IPv6Address, Flow] = field(default_factory=OrderedDict)
-    """Base exchanges that are not over, the oldest first."""
-    done: dict[IPv6Address, Flow] = field(default_factory=dict)
-    called: OrderedDict[IPv6Address, int] = field(default_factory=OrderedDict)
-    """SPIs in I2 of strangers, whom the client may take; the oldest first."""
-    packets: Counter[str] = field(default_factory=Counter)
-    """HIP packets passed on, "in" and "out"."""
+_Kept = TypeVar("_Kept")
 
 
 class MobileRouter:
@@ -99,71 +51,98 @@ class MobileRouter:
 
     def __init__(self, config: MobileRouterConfig, random: Callable[[int], bytes]) -> None:
         self.config = config
-        self.clients: dict[IPv6Address, Client] = {}
-        self.by_public_spi: dict[int, Flow] = {}
-        self.flow_count = 0
+        self.table = Table(config)
+        self.spis = self.table.spis
         self.outside: tuple[Place, ...] = ()
         """Own places outside, the best first."""
+        self.routers: dict[IPv6Address, Association] = {}
+        """Clients that are mobile routers, and may have guests."""
         self.proxies = proxies.Proxies()
         self._callers = RateLimit(config.callers_per_s, random(16))
-        self._sweep_at: float | None = None
 
     # -- packets -----------------------------------------------------------------------------
 
     def going_out(self, core: Core, data: bytes, transit: Transit, now: float) -> None:
         """Pass on a HIP packet that came from inside. Raises Dropped."""
-        packet = _parse(data, transit)
-        association = self._registered(core, packet.sender_hit)
-        if association is None or not _is_from(association, transit.source):
-            # Whoever is not registered, or uses the HIT of somebody who is.
-            raise Dropped(DropReason.NOT_RELAYED)
-        client = self.clients.setdefault(packet.sender_hit, Client())
-        self._arm(now)
+        packet = parse(data, transit)
+        association = self._holder(core, packet.sender_hit, transit.source)
+        holder = association.peer_hit
+        client = self.table.client(holder, now)
         kind = packet.packet_type
-        flow = self._flow(client, packet.receiver_hit)
+        hits = packet.sender_hit, packet.receiver_hit
+        flow = self.table.flow(client, hits)
         if kind in {PacketType.I1, PacketType.I2, PacketType.R2}:
-            flow = self._begin(core, client, packet, transit)
-        elif flow is None and kind is PacketType.UPDATE and packet.get(EspInfo) is not None:
+            flow = self.table.begin(core, holder, client, packet, transit)
+        elif flow is None and kind is PacketType.UPDATE and _resumes(packet):
             # An association that the client had before it came here.
-            flow = self._begin(core, client, packet, transit)
+            flow = self.table.begin(core, holder, client, packet, transit)
             flow.resumed = True
+        to = self._meant(client, association, hits, transit)
         if flow is None:
             if kind is not PacketType.R1:
                 raise Dropped(DropReason.NO_ASSOCIATION)
-            self._leave(core, packet.raw, transit.destination, None)
+            if to is None:
+                raise Dropped(DropReason.NO_ROUTE)
+            self._leave(core, packet.raw, to, None)
             return
-        flow.touched, flow.client = now, transit.source
-        flow.shown = transit.destination
-        if kind is not PacketType.R1:
-            self._goes_to(core, flow, transit.destination)
+        flow.touched = now
+        if (flow.client, flow.shown) != (transit.source, transit.destination):
+            flow.client, flow.shown = transit.source, transit.destination
+            self.spis.told(core, flow)
+        if kind is not PacketType.R1 and to is not None:
+            self._goes_to(core, flow, to)
         raw = packet.raw
         if kind in {PacketType.I2, PacketType.R2, PacketType.UPDATE}:
-            raw = self._with_spi(core, flow, packet, now)
+            raw = self.spis.with_spi(core, flow, packet, now)
         if kind is PacketType.R2:
             # The client has found the I2 to be genuine.
-            if (spi := client.called.pop(packet.receiver_hit, 0)) != 0:
-                self.peer_uses(core, flow, spi)
+            if (spi := client.called.pop(hits, 0)) != 0:
+                self.spis.peer_uses(core, flow, spi)
             if not flow.done:
-                self._finish(client, flow)
+                self.table.finish(client, flow)
         if (ack := packet.get(Ack)) is not None:
             for update_id in ack.update_ids:
-                if (spi := flow.offered_spis.pop(update_id, 0)) != 0:
-                    self.peer_uses(core, flow, spi)
+                if (offer := flow.offers.pop(update_id, None)) is not None:
+                    to = self._proven(core, flow, offer, to)
         self._note_end(flow, kind, now)
         client.packets["out"] += 1
-        self._leave(core, raw, transit.destination, flow)
+        self._leave(core, raw, to, flow)
 
     def coming_in(self, core: Core, data: bytes, transit: Transit, now: float) -> None:
         """Pass on a HIP packet that came from outside for a client. Raises Dropped."""
-        packet = _parse(data, transit)
-        association = self._registered(core, packet.receiver_hit)
+        packet = parse(data, transit)
+        hits = packet.receiver_hit, packet.sender_hit
+        holders = self._holders(core, packet.receiver_hit)
+        if not holders:
+            raise Dropped(DropReason.NOT_OUR_HIT)
+        # A guest's packet goes to all who say that it is behind them, for lack of a proof.
+        flows = [(one, self.table.flow(self.table.client(one, now), hits)) for one in holders]
+        known = [(one, flow) for one, flow in flows if flow is not None]
+        dropped = None
+        for holder, flow in known or flows:
+            try:
+                self._bring_in(core, packet, transit, holder, flow, now)
+            except Dropped as reason:
+                dropped = reason
+        if dropped is not None:
+            raise dropped
+
+    def _bring_in(
+        self,
+        core: Core,
+        packet: HipPacket,
+        transit: Transit,
+        holder: IPv6Address,
+        flow: Flow | None,
+        now: float,
+    ) -> None:
+        association = self._registered(core, holder)
         if association is None or association.path is None:
             raise Dropped(DropReason.NOT_OUR_HIT)
-        client = self.clients.setdefault(packet.receiver_hit, Client())
-        kind = packet.packet_type
-        flow = self._flow(client, packet.sender_hit)
+        client, kind = self.table.client(holder, now), packet.packet_type
+        hits = packet.receiver_hit, packet.sender_hit
         if flow is None and kind is PacketType.R1:
-            flow = self._answers_anybody(client, packet, transit)
+            flow = self.table.answers_anybody(client, packet, transit)
         if flow is None and kind not in _WITHOUT_FLOW:
             raise Dropped(DropReason.NO_ASSOCIATION)
         if (flow is None or not flow.done) and not self._callers.allow(
@@ -175,12 +154,13 @@ class MobileRouter:
                 raise Dropped(DropReason.UNEXPECTED)
             if self.proxies.answered(self, core, flow, packet, transit.source):
                 return
-            self._learn(core, client, flow, packet, now)
+            self._learn(core, client, flow, packet, transit.source, now)
             self._note_end(flow, kind, now)
         if kind is PacketType.I2 and (info := packet.get(EspInfo)) is not None:
-            client.called[packet.sender_hit] = wire_spi(packet, info.new_spi)
-            while len(client.called) > self.config.begun_per_client:
-                client.called.popitem(last=False)
+            _keep(client.called, hits, wire_spi(packet, info.new_spi), self.config.begun_per_client)
+        if flow is None and transit.source.address.version != association.path.remote.version:
+            # The client answers to this router, which has to know where the stranger is.
+            _keep(client.callers, hits, transit.source, self.config.begun_per_client)
         client.packets["in"] += 1
         self._enter(core, packet.raw, transit.source, association, flow)
 
@@ -192,8 +172,11 @@ class MobileRouter:
         if places == self.outside:
             return
         self.outside = places
-        flows = sorted(self.flows(), key=lambda flow: -flow.touched)
-        self.proxies.moved(self, core, flows, now)
+        self.proxies.moved(self, core, self._latest(), now)
+
+    def _latest(self) -> list[Flow]:
+        """All flows, those heard last first."""
+        return sorted(self.flows(), key=lambda flow: -flow.touched)
 
     def ticket_came(
         self,
@@ -209,68 +192,80 @@ class MobileRouter:
         *peer_spi*: what its packets to that one bear, if it says so.
         """
         hit = association.peer_hit
-        client = self.clients.get(hit)
-        flow = client.done.get(ticket.peer_hit) if client is not None else None
-        if (
-            not self.config.tickets
-            or ticket.mobile_hit != hit
-            or flow is None
-            or self._registered(core, hit) is not association
-        ):
+        client = self.table.clients.get(hit)
+        hits = ticket.mobile_hit, ticket.peer_hit
+        flow = client.done.get(hits) if client is not None else None
+        if flow is None or self._registered(core, hit) is not association:
             # Of somebody else, or for somebody that it has no association with by this router.
             raise Dropped(DropReason.BAD_TICKET)
         if peer_spi:
-            self.peer_uses(core, flow, peer_spi)
+            self.spis.peer_uses(core, flow, peer_spi)
+        if not self.config.tickets or flow.client_hit != hit:
+            return  # for guests, the router that they are behind has the tickets
         self.proxies.ticket_came(self, core, flow, ticket, now)
+
+    def taken_in(self, core: Core, now: float) -> None:
+        """A router that this one is inside of passes its clients' packets on from now on.
+
+        It learns of them by what correspondents are told.
+        """
+        self.proxies.moved(self, core, self._latest(), now, again=True)
+
+    def untold(self, core: Core, place: Place, hits: Iterable[IPv6Address], now: float) -> None:
+        """A router that this one is inside of is elsewhere now: tell these correspondents."""
+        named = set(hits)
+        for flow in self.flows():
+            if flow.peer_hit in named:
+                flow.told = place
+                self.proxies.tell(self, core, flow, now)
+        self.proxies.ask(self, core, now)
 
     def used(self, public_spis: Iterable[int], now: float) -> None:
         """Data flowed by these public SPIs lately."""
         for spi in public_spis:
-            if (flow := self.by_public_spi.get(spi)) is not None:
+            if (flow := self.spis.by_public.get(spi)) is not None:
                 flow.touched = max(flow.touched, now)
 
     def timer_expired(self, core: Core, now: float) -> None:
         """Do what is due."""
         self.proxies.timer_expired(self, core, now)
-        if self._sweep_at is None or self._sweep_at > now:
-            return
-        config = self.config
-        for hit, client in list(self.clients.items()):
-            registered = self._registered(core, hit) is not None
-            for flow in [*client.begun.values(), *client.done.values()]:
-                limit_s = config.unused_s if flow.done else config.begun_s
-                if not registered or flow.touched + limit_s <= now:
-                    self._forget(core, client, flow)
-                    continue
-                for old in [one for one in flow.lent if one.until is not None]:
-                    if old.until is not None and old.until <= now:
-                        flow.lent.remove(old)
-                        self._return(core, flow, old)
-            if not registered:
-                del self.clients[hit]
-        self._sweep_at = now + SWEEP_S if self.clients else None
+        self.table.sweep(core, lambda hit: self._registered(core, hit) is not None, now)
 
     def next_timer(self) -> float | None:
         """When to call `timer_expired` at the latest."""
-        times = [self._sweep_at, self.proxies.next_timer()]
+        times = [self.table.sweep_at, self.proxies.next_timer()]
         return min((when for when in times if when is not None), default=None)
 
     def flows(self) -> Iterator[Flow]:
         """Those whose base exchange is over."""
-        for client in self.clients.values():
-            yield from client.done.values()
+        return self.table.flows()
+
+    @property
+    def flow_count(self) -> int:
+        """Of all, also those whose base exchange is not over."""
+        return self.table.count
+
+    @property
+    def clients(self) -> dict[IPv6Address, Client]:
+        """By HIT."""
+        return self.table.clients
 
     def infos(self, core: Core) -> list[ClientInfo]:
-        """All clients of which anything is known."""
+        """All clients that are registered, and those of which something is known yet."""
+        known = self.table.clients
+        hits = dict.fromkeys([*(core.registrar.clients if core.registrar else ()), *known])
         found = []
-        for hit, client in self.clients.items():
-            association = self._registered(core, hit)
+        for hit in hits:
+            association, client = self._registered(core, hit), known.get(hit, Client())
+            if association is None and hit not in known:
+                continue
             path = association.path if association is not None else None
             found.append(
                 ClientInfo(
                     hit=hit,
                     place=Place(path.remote, path.transport, path.remote_port) if path else None,
                     correspondents=len(client.done),
+                    guests=len(client.guests),
                     tickets=sum(flow.ticket is not None for flow in client.done.values()),
                     begun=len(client.begun),
                     packets_in=client.packets["in"],
@@ -281,43 +276,39 @@ class MobileRouter:
 
     def association_of(self, core: Core, flow: Flow) -> Association | None:
         """The association with the client of a flow, while it is registered."""
-        return self._registered(core, flow.client_hit)
+        return self._registered(core, flow.holder)
 
     def place_for(self, flow: Flow) -> Place | None:
         """Where a flow's packets leave from: where they did if that is still there."""
         mine = [one for one in self.outside if one.address.version in flow.peer]
+        mine = mine or [one for one in self.outside if one.address.version in flow.claimed]
         same = [Place(one.address, flow.transport) for one in mine]
         if flow.outside in same:
             return flow.outside
         return next(iter(same), None)
 
-    def peer_uses(self, core: Core, flow: Flow, spi: int) -> None:
-        """A correspondent takes data by an SPI, as the client has found."""
-        if spi in flow.proven_spis:
-            return
-        flow.proven_spis.append(spi)
-        del flow.proven_spis[:-PROVEN_MAX]
-        for one in flow.lent:
-            self._tell(core, flow, one)
+    def place_of(self, client_hit: IPv6Address, peer_hit: IPv6Address) -> Place | None:
+        """The same by HITs; None also if there is no such flow."""
+        flow = self.table.find((client_hit, peer_hit))
+        return self.place_for(flow) if flow is not None else None
 
-    def _offers(self, core: Core, flow: Flow, update_id: int, spi: int) -> None:
-        known = spi in flow.peer_spis
-        flow.offered_spis[update_id] = spi
-        while len(flow.offered_spis) > OFFERED_MAX:
-            flow.offered_spis.popitem(last=False)
-        if not known:
-            for one in flow.lent:
-                self._tell(core, flow, one)
+    def own_for(self, core: Core, association: Association) -> tuple[IPAddress, ...]:
+        """Own addresses that concern a peer: inside ones a client, outside ones all others.
+
+        What is inside means nothing out there, and what is outside changes all the time.
+        """
+        outside = {place.address for place in self.outside}
+        inside = tuple(one for one in core.own_addresses if one not in outside)
+        path = association.path
+        if self._registered(core, association.peer_hit) is association or (
+            path is not None and path.local in inside
+        ):
+            return inside
+        return tuple(one for one in core.own_addresses if one in outside)
 
     def found(self, core: Core, flow: Flow, place: Place) -> None:
         """A correspondent has shown where it is."""
         self._goes_to(core, flow, place)
-
-    def send(self, core: Core, data: bytes, source: Place, destination: Place) -> None:
-        """Have a HIP packet sent from one place to another."""
-        if source.transport is Transport.RAW:
-            data = set_checksum(data, PseudoHeader(source.address, destination.address))
-        core.effects.append(ForwardHip(data, Transit(source, destination)))
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -328,36 +319,38 @@ class MobileRouter:
         association = core.registrar.client(hit, ServiceType.MOBILE_ROUTER)
         return association if association is not None and association.state in UP else None
 
+    def _holder(self, core: Core, sender_hit: IPv6Address, source: Place) -> Association:
+        """By which client's right a packet passes that comes from inside. Raises Dropped."""
+        association = self._registered(core, sender_hit)
+        if association is not None:
+            if is_from(association, source):
+                return association
+        elif sender_hit not in core.identities:
+            for router in self.routers.values():
+                if self._registered(core, router.peer_hit) and is_from(router, source):
+                    return router
+        # Whoever is not registered, or uses the HIT of somebody who is.
+        raise Dropped(DropReason.NOT_RELAYED)
+
+    def _holders(self, core: Core, hit: IPv6Address) -> list[IPv6Address]:
+        """Which clients get what comes for a HIT."""
+        if self._registered(core, hit) is not None:
+            return [hit]
+        return [one for one in self.table.guests.get(hit, ()) if one in self.routers]
+
     @staticmethod
-    def _flow(client: Client, peer_hit: IPv6Address) -> Flow | None:
-        return client.done.get(peer_hit) or client.begun.get(peer_hit)
+    def _meant(
+        client: Client, association: Association, hits: Hits, transit: Transit
+    ) -> Place | None:
+        """Where a packet of a client is to go; None for where its flow leads.
 
-    def _arm(self, now: float) -> None:
-        if self._sweep_at is None:
-            self._sweep_at = now + SWEEP_S
-
-    def _begin(self, core: Core, client: Client, packet: HipPacket, transit: Transit) -> Flow:
-        """The flow of a base exchange of a client. Raises Dropped."""
-        flow = self._flow(client, packet.receiver_hit)
-        if flow is not None:
-            return flow
-        config = self.config
-        if len(client.begun) >= config.begun_per_client:
-            self._forget(core, client, next(iter(client.begun.values())))
-        own = len(client.begun) + len(client.done)
-        if self.flow_count >= config.flows_max or own >= config.flows_per_client:
-            raise Dropped(DropReason.TABLE_FULL)
-        flow = Flow(
-            client_hit=packet.sender_hit,
-            peer_hit=packet.receiver_hit,
-            version=packet.version,
-            client=transit.source,
-            shown=transit.destination,
-            transport=config.outside or transit.destination.transport,
-        )
-        client.begun[packet.receiver_hit] = flow
-        self.flow_count += 1
-        return flow
+        It writes to this host where the correspondent has no address of its IP version. Raises
+        Dropped.
+        """
+        path, to = association.path, transit.destination
+        if path is None or to.address != path.local:
+            return to
+        return client.callers.get(hits)
 
     def _goes_to(self, core: Core, flow: Flow, place: Place) -> None:
         if place.transport is not flow.transport:
@@ -366,132 +359,55 @@ class MobileRouter:
         if flow.peer.get(family) == place:
             return
         flow.peer[family] = place
-        for one in flow.lent:
-            self._tell(core, flow, one)
+        self.spis.told(core, flow)
+
+    def _proven(self, core: Core, flow: Flow, offer: Offer, to: Place | None) -> Place | None:
+        """A client has acknowledged an UPDATE, so what that says is true; where the answer goes.
+
+        Where the correspondent is, the client itself shows by where it writes to, unless it has no
+        address of that IP version. Then it is where the UPDATE came from, if it says so too: it
+        might be a copy that somebody has made.
+        """
+        if offer.spi:
+            self.spis.peer_uses(core, flow, offer.spi)
+        for place in offer.listed:
+            flow.claimed[place.address.version] = place
+        source = offer.source
+        version = source.address.version
+        if version == flow.client.address.version:
+            return to
+        claim = flow.claimed.get(version)
+        if claim is not None and claim.address == source.address:
+            self._goes_to(core, flow, source)
+        return source
 
     def _note_end(self, flow: Flow, kind: PacketType, now: float) -> None:
         if kind is PacketType.CLOSE_ACK:
             flow.touched = now - self.config.unused_s + CLOSED_S
 
-    @staticmethod
-    def _finish(client: Client, flow: Flow) -> None:
-        flow.done = True
-        client.begun.pop(flow.peer_hit, None)
-        client.done[flow.peer_hit] = flow
-
-    def _forget(self, core: Core, client: Client, flow: Flow) -> None:
-        for one in flow.lent:
-            self._return(core, flow, one)
-        flow.lent.clear()
-        flow.proxy = flow.ticket = None
-        if client.done.pop(flow.peer_hit, None) or client.begun.pop(flow.peer_hit, None):
-            self.flow_count -= 1
-
-    @staticmethod
-    def _answers_anybody(client: Client, packet: HipPacket, transit: Transit) -> Flow | None:
-        """The flow of an opportunistic I1 that this R1 answers."""
-        flow = client.begun.get(IPv6Address(0))
-        if flow is None or flow.shown.address != transit.source.address:
-            return None
-        del client.begun[flow.peer_hit]
-        flow.peer_hit = packet.sender_hit
-        client.begun[flow.peer_hit] = flow
-        return flow
-
-    # -- SPIs --------------------------------------------------------------------------------
-
-    def _with_spi(self, core: Core, flow: Flow, packet: HipPacket, now: float) -> bytes:
-        """A packet of a client with the SPI that it is lent, if it tells one. Raises Dropped."""
-        info = packet.get(EspInfo)
-        if info is None and packet.get(LocatorSet) is None:
-            return packet.raw
-        if info is not None and (info.new_spi != info.old_spi or not flow.lent):
-            self._lend(core, flow, packet, info.new_spi, now)
-        if not flow.lent:
-            return packet.raw
-        lent = flow.lent[-1]
-        if packet.packet_type is PacketType.I2:
-            solution = packet.get(Solution)
-            name = solution.i + solution.j if solution is not None else b""
-            flow.copies = flow.copies + 1 if name == flow.i2 else 0
-            flow.i2 = name
-            bare = flow.version == 1 and flow.copies % 2 == 1
-            flow.knows = not bare
-        elif packet.packet_type is PacketType.R2 or (flow.resumed and flow.version != 1):
-            flow.knows = True
-        kind = EspInfoNoSig if flow.version == 1 else EspInfoNoSigOptional
-        if lent.public != lent.private and self._is_ambiguous(flow, lent):
-            kind = EspInfoNoSig
-        elif not flow.knows:
-            return packet.raw
-        try:
-            return with_parameters(packet.raw, [kind(0, 0, lent.public)])
-        except WireError:
-            if lent.public != lent.private:
-                raise Dropped(DropReason.MALFORMED) from None
-            return packet.raw  # there is no room, and nothing that it has to know
-
-    def _is_ambiguous(self, flow: Flow, lent: Lent) -> bool:
-        """Whether the same SPI is used from the same place outside towards another client."""
-        other = self.by_public_spi.get(lent.private)
-        if other is None:
-            return True  # this host's own
-        mine = {place.address for place in flow.peer.values()}
-        return bool(mine & {place.address for place in other.peer.values()})
-
-    def _lend(self, core: Core, flow: Flow, packet: HipPacket, spi: int, now: float) -> None:
-        current = flow.lent[-1] if flow.lent else None
-        if current is not None and current.private == spi:
-            return
-        if spi < 256:
-            raise Dropped(DropReason.BAD_SPI)
-        public = spi
-        while public in self.by_public_spi or public in core.by_inbound_spi or public < 256:
-            public = int.from_bytes(core.random(4), "big")
-        if current is not None:
-            if packet.packet_type is PacketType.UPDATE:
-                current.until = now + self.config.retired_s
-            else:
-                # A base exchange that was not finished.
-                flow.lent.remove(current)
-                self._return(core, flow, current)
-        while len(flow.lent) >= 4:
-            self._return(core, flow, flow.lent.pop(0))
-        lent = Lent(private=spi, public=public)
-        flow.lent.append(lent)
-        self.by_public_spi[public] = flow
-        self._tell(core, flow, lent)
-
-    def _return(self, core: Core, flow: Flow, lent: Lent) -> None:
-        if self.by_public_spi.get(lent.public) is flow:
-            del self.by_public_spi[lent.public]
-        core.effects.append(ReturnSpi(flow.client_hit, flow.peer_hit, lent.public))
-
-    @staticmethod
-    def _tell(core: Core, flow: Flow, lent: Lent) -> None:
-        core.effects.append(
-            LendSpi(
-                flow.client_hit,
-                flow.peer_hit,
-                lent.public,
-                lent.private,
-                flow.peer_spis,
-                flow.client,
-                tuple(flow.peer.values()),
-                flow.shown,
-            )
-        )
-
     # -- what correspondents' packets tell ---------------------------------------------------
 
-    def _learn(self, core: Core, client: Client, flow: Flow, packet: HipPacket, now: float) -> None:
+    def _learn(
+        self,
+        core: Core,
+        client: Client,
+        flow: Flow,
+        packet: HipPacket,
+        source: Place,
+        now: float,
+    ) -> None:
         kind = packet.packet_type
         info = packet.get(EspInfo)
         if info is not None and kind is PacketType.R2:
-            self.peer_uses(core, flow, wire_spi(packet, info.new_spi))
+            self.spis.peer_uses(core, flow, wire_spi(packet, info.new_spi))
         seq = packet.get(Seq)
-        if info is not None and kind is PacketType.UPDATE and seq is not None:
-            self._offers(core, flow, seq.update_id, wire_spi(packet, info.new_spi))
+        if kind is PacketType.UPDATE and seq is not None:
+            spi = wire_spi(packet, info.new_spi) if info is not None else 0
+            listed = packet.get(LocatorSet)
+            addresses = [address_of(one) for one in listed.locators[:8]] if listed else []
+            places = {one.version: Place(one, flow.transport) for one in addresses if one}
+            offer = Offer(source, spi, tuple(places.values()))
+            self.spis.offered(core, flow, seq.update_id, offer)
         if kind is PacketType.R1 and (via := packet.get(ViaRvs)) is not None:
             for server in via.addresses[-1:]:
                 flow.servers[server.version] = Place(server, flow.transport)
@@ -500,31 +416,27 @@ class MobileRouter:
         )
         if answers and flow.lent and not flow.done:
             flow.touched = now
-            self._finish(client, flow)
-        listed = packet.get(LocatorSet)
-        if listed is not None and kind is PacketType.UPDATE and flow.done:
-            for entry in listed.locators[:8]:
-                if (address := _address(entry)) is not None:
-                    flow.claimed[address.version] = Place(address, flow.transport)
+            self.table.finish(client, flow)
 
     # -- sending on --------------------------------------------------------------------------
 
-    def _leave(self, core: Core, raw: bytes, to: Place, flow: Flow | None) -> None:
-        version = to.address.version
-        source: Place | None
-        if flow is None:
-            source = next((p for p in self.outside if p.address.version == version), None)
-        else:
+    def _leave(self, core: Core, raw: bytes, to: Place | None, flow: Flow | None) -> None:
+        source: Place | None = None
+        if flow is not None:
             source = self.place_for(flow)
-            if source is not None and source.address.version != version:
-                to = flow.peer[source.address.version]
-            if to.transport is not flow.transport:
+            if source is not None and (to is None or to.address.version != source.address.version):
+                version = source.address.version
+                to = flow.peer.get(version) or flow.claimed.get(version)
+            if to is not None and to.transport is not flow.transport:
                 to = Place(to.address, flow.transport)
             if flow.outside is None:
                 flow.outside = source
-        if source is None:
+        elif to is not None:
+            version = to.address.version
+            source = next((p for p in self.outside if p.address.version == version), None)
+        if source is None or to is None:
             raise Dropped(DropReason.NO_ROUTE)
-        self.send(core, _bare(raw), Place(source.address, to.transport), to)
+        send(core, bare(raw), Place(source.address, to.transport), to)
 
     def _enter(
         self, core: Core, raw: bytes, source: Place, association: Association, flow: Flow | None
@@ -535,47 +447,27 @@ class MobileRouter:
         if inside.transport is Transport.UDP and flow is None and path.transport is Transport.UDP:
             inside = Place(path.remote, Transport.UDP, path.remote_port)
         if inside.address.version != source.address.version:
-            if flow is None:
+            # To a client without such an address this host stands for the stranger.
+            own = Place(path.local, inside.transport) if path.local is not None else None
+            found = flow.shown if flow is not None else own
+            if found is None or found.address.version != inside.address.version:
                 raise Dropped(DropReason.NO_ROUTE)
-            shown = flow.shown
+            shown = found
         else:
             port = source.port if source.transport is inside.transport else HIP_UDP_PORT
             shown = Place(source.address, inside.transport, port)
-        self.send(core, _bare(raw), shown, inside)
+        send(core, bare(raw), shown, inside)
 
 
-def _parse(data: bytes, transit: Transit) -> HipPacket:
-    pseudo = None
-    source, destination = transit.source, transit.destination
-    if source.address.version != destination.address.version:
-        raise Dropped(DropReason.MALFORMED)
-    if source.transport is Transport.RAW:
-        pseudo = PseudoHeader(source.address, destination.address)
-    if len(data) >= HEADER_LENGTH and pseudo is not None:
-        length = 8 * (data[1] + 1)
-        if hip_checksum(data[:length], pseudo):
-            raise Dropped(DropReason.CHECKSUM)
-    try:
-        return HipPacket.parse(data, strict_order=False, versions=(1, 2))
-    except WireError:
-        raise Dropped(DropReason.MALFORMED) from None
+def _resumes(packet: HipPacket) -> bool:
+    """Whether an UPDATE tells enough of an association that was made elsewhere."""
+    told = packet.get(AuthTicket) is not None and packet.get(LocatorSet) is not None
+    return told or packet.get(EspInfo) is not None
 
 
-def _is_from(association: Association, source: Place) -> bool:
-    """Whether a client is known to be at a place."""
-    path = association.path
-    if path is not None and path.remote == source.address:
-        return association.mobility.verified
-    return any(
-        one.address == source.address and one.state is LocatorState.ACTIVE
-        for one in association.mobility.locators
-    )
-
-
-def _bare(raw: bytes) -> bytes:
-    return raw[:4] + b"\0\0" + raw[6:]
-
-
-def _address(entry: Locator) -> IPAddress | None:
-    one = entry.locator
-    return one.address if isinstance(one, PlainLocator | SpiLocator) else None
+def _keep(kept: OrderedDict[Hits, _Kept], hits: Hits, what: _Kept, most: int) -> None:
+    """Remember what a stranger says, who displaces the one that was remembered longest."""
+    kept[hits] = what
+    kept.move_to_end(hits)
+    while len(kept) > most:
+        kept.popitem(last=False)

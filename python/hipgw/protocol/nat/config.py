@@ -39,6 +39,16 @@ def _nobody(_hit: IPv6Address) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On what terms a service is granted that has others than the registrar's; times in seconds."""
+
+    allow: Callable[[IPv6Address], bool] = _nobody
+    min_lifetime_s: float = 10.0
+    max_lifetime_s: float = 600.0
+    clients_max: int = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrarConfig:
     """Services that this host offers, and to whom; all times in seconds."""
 
@@ -62,6 +72,8 @@ class RegistrarConfig:
 
     mobile_router: MobileRouterConfig | None = None
     """Of the mobile router, if this host is one."""
+    mobile_router_terms: Terms | None = None
+    """Its own, if they are not those of the registrar."""
 
     relayed: tuple[tuple[IPAddress, int], ...] = ()
     """Addresses and ports of the data relay: one at a time is lent to a client."""

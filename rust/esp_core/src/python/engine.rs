@@ -248,7 +248,7 @@ impl Engine {
         segment: u32,
         local: Vec<Vec<u8>>,
         local_default: bool,
-        peers: Vec<(Vec<Vec<u8>>, Vec<Vec<u8>>, bool)>,
+        peers: Vec<PeerOfLan>,
         all_static: bool,
         source_filter: bool,
         group: Option<&[u8]>,
@@ -636,6 +636,9 @@ fn path(
 
 type Place<'a> = (&'a [u8], u16);
 
+/// A peer's HITs, its stations' addresses, and whether it gets what is nobody's.
+type PeerOfLan = (Vec<Vec<u8>>, Vec<Vec<u8>>, bool);
+
 fn permission(
     port: u16,
     local: &[u8],
@@ -653,7 +656,7 @@ fn permission(
     })
 }
 
-fn hit(octets: &[u8]) -> PyResult<Hit> {
+pub(super) fn hit(octets: &[u8]) -> PyResult<Hit> {
     octets
         .try_into()
         .or_else(|_| refuse(format!("a HIT has 16 octets, not {}", octets.len())))

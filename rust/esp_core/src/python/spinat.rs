@@ -136,18 +136,7 @@ impl Spinat {
         new_spi: u32,
         now_s: u32,
     ) -> PyResult<u64> {
-        let correspondent = correspondent.map(address).transpose()?;
-        let client = client.map(address).transpose()?;
-        let flow = match (client, correspondent) {
-            (None, None) => Flow::Public { spi },
-            (None, Some(correspondent)) => Flow::Plain { spi, correspondent },
-            (Some(client), Some(correspondent)) => Flow::Client {
-                spi,
-                client,
-                correspondent,
-            },
-            (Some(_), None) => return refuse("a client's packets are for a correspondent"),
-        };
+        let flow = flow(spi, correspondent, client)?;
         let target = Target {
             source: (address(source)?, source_port).into(),
             destination: (address(destination)?, destination_port).into(),
@@ -210,11 +199,31 @@ impl Spinat {
     }
 }
 
-fn number(id: WayId) -> u64 {
+/// What tells the packets of a way.
+pub(super) fn flow(
+    spi: u32,
+    correspondent: Option<&[u8]>,
+    client: Option<&[u8]>,
+) -> PyResult<Flow> {
+    let correspondent = correspondent.map(address).transpose()?;
+    let client = client.map(address).transpose()?;
+    Ok(match (client, correspondent) {
+        (None, None) => Flow::Public { spi },
+        (None, Some(correspondent)) => Flow::Plain { spi, correspondent },
+        (Some(client), Some(correspondent)) => Flow::Client {
+            spi,
+            client,
+            correspondent,
+        },
+        (Some(_), None) => return refuse("a client's packets are for a correspondent"),
+    })
+}
+
+pub(super) fn number(id: WayId) -> u64 {
     u64::from(id.generation) << 32 | u64::from(id.place)
 }
 
-fn id(number: u64) -> WayId {
+pub(super) fn id(number: u64) -> WayId {
     WayId {
         place: number as u32,
         generation: (number >> 32) as u32,

@@ -5,9 +5,13 @@
 #![allow(unsafe_code)]
 
 pub mod address;
+pub mod bpf;
+pub mod clock;
 pub mod control_message;
+pub mod device;
 pub mod fd;
 pub mod memory;
+pub mod netlink;
 pub mod poll;
 pub mod receive;
 pub mod schedule;

@@ -2,8 +2,8 @@
 
 use std::{
     io,
-    net::SocketAddr,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    net::{IpAddr, SocketAddr},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
 use super::{
@@ -92,6 +92,45 @@ pub fn probe() -> io::Result<OwnedFd> {
         check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
     // SAFETY: the kernel has just made this descriptor for us, nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Octets of the longest packet that the route to an address takes, as far as the kernel knows.
+pub fn route_mtu(to: IpAddr) -> io::Result<usize> {
+    let v6 = to.is_ipv6();
+    let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+    // SAFETY: no memory is involved.
+    let fd = check(unsafe { libc::socket(family, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the kernel has just made this descriptor for us, nobody else knows it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // Any port: nothing is sent.
+    let remote = RawAddress::from((to, 9));
+    // SAFETY: pointer and length describe the address, which lives through the call.
+    check(unsafe { libc::connect(fd.as_raw_fd(), remote.bytes.as_ptr().cast(), remote.len) })?;
+    let mtu = if v6 {
+        get_option(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_MTU)?
+    } else {
+        get_option(fd.as_fd(), libc::IPPROTO_IP, libc::IP_MTU)?
+    };
+    Ok(usize::try_from(mtu).unwrap_or(0))
+}
+
+/// A socket that sends IP packets with whatever header they have, from any address, and takes in
+/// nothing (IPPROTO_RAW). Needs CAP_NET_RAW.
+pub fn raw_sender(v6: bool) -> io::Result<OwnedFd> {
+    let (family, level, name) = if v6 {
+        (libc::AF_INET6, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND)
+    } else {
+        (libc::AF_INET, libc::IPPROTO_IP, libc::IP_FREEBIND)
+    };
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no memory is involved.
+    let fd = check(unsafe { libc::socket(family, kind, libc::IPPROTO_RAW) })?;
+    // SAFETY: the kernel has just made this descriptor for us, nobody else knows it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // The source of a control message, by which the route is chosen, may be gone at any time.
+    set_option(fd.as_fd(), level, name, 1)?;
+    enlarge_buffers(fd.as_fd());
+    Ok(fd)
 }
 
 /// What the kernel does with what is longer than the path (IP_MTU_DISCOVER): cut it, or refuse it

@@ -1,16 +1,22 @@
-"""`hipgw run --rvs` without a configuration: one is made that leaves nothing to be decided."""
+"""`hipgw run --rvs` or `--mr` without a configuration: one is made that needs no decisions."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from hipgw.errors import ConfigError
 
-DEFAULT_FILE = Path("/var/lib/hipgw/rvs/hipgw.toml")
+FOLDER = Path("/var/lib/hipgw")
 
-_KEYS = (("host.pem", "ecdsa-p256"), ("host-v1.pem", "rsa2048"))
+KEYS = (("host.pem", "ecdsa-p256"), ("host-v1.pem", "rsa2048"))
+WHAT = {
+    "rvs": "a rendezvous server for everybody",
+    "mobile_router": "a mobile router for everybody behind it",
+}
+"""What each role is that can be had so; by its table."""
 _TEXT = """\
-# Made by `hipgw run --rvs`: a rendezvous server for everybody.
+# Made by `hipgw run`: {what}.
 
 [identity]
 key_file = "host.pem"
@@ -20,28 +26,29 @@ key_file_v1 = "host-v1.pem"
 accept = "any"              # "peers" and [[peer]] tables let in only those
 versions = ["v2", "v1"]     # clients choose; OpenHIP has version 1 alone
 
-[rvs]
-"""
+{tables}"""
 
 
-def at_hand(config_file: Path | None) -> Path:
+def at_hand(config_file: Path | None, roles: Sequence[str]) -> Path:
     """The configuration to be read: the file named, or the usual one; made if it is not there.
 
-    Keys that are there already are kept. Raises HipgwError.
+    *roles* are of `WHAT`, at least one. Keys that are there already are kept. Raises HipgwError.
     """
     from hipgw.identity.host_identity import LocalIdentity
     from hipgw.identity.keyfile import save_key_file
 
-    path = config_file or DEFAULT_FILE
+    path = config_file or FOLDER / roles[0].replace("_", "-") / "hipgw.toml"
     if path.exists():
         return path
+    what = " and ".join(WHAT[role] for role in roles)
+    tables = "".join(f"[{role}]\n" for role in roles)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, kind in _KEYS:
+        for name, kind in KEYS:
             key_file = path.parent / name
             if not key_file.exists():
                 save_key_file(key_file, LocalIdentity.generate(kind))  # type: ignore[arg-type]
-        path.write_text(_TEXT)
+        path.write_text(_TEXT.format(what=what, tables=tables))
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be made: {error.strerror}",
