@@ -89,10 +89,10 @@ class Moving(Network):
         for one in router.outside:
             self.nodes[one] = node
             self.where[one] = at
-        addresses = [node.address, *node.others, *router.outside]
-        self.perform(node, node.machine.addresses_changed(addresses, self.now))
         places = [Place(one, self.transport) for one in router.outside]
         self.perform(node, node.machine.outside_changed(places, self.now))
+        addresses = [node.address, *node.others, *router.outside]
+        self.perform(node, node.machine.addresses_changed(addresses, self.now))
 
     def register(self, client: Node, router: Node) -> None:
         effects = client.machine.register(router.hit, [ServiceType.MOBILE_ROUTER], 300.0, self.now)
@@ -156,7 +156,29 @@ class Moving(Network):
         for delay in self.filter(node.name, effect.data):
             self._later(delay, lambda: self._travels(net, effect.data, transit))
 
+    def _translated(self, source: Place, target: Place) -> Transit | None:
+        """What NATs in the world make of a packet, which has to be in UDP."""
+        if target.address in self.nats:
+            return None  # nobody in the world can write there
+        if (nat := self.nats.get(source.address)) is not None:
+            if source.transport is not Transport.UDP:
+                return None
+            seen = nat.out((source.address, source.port), (target.address, target.port))
+            source = Place(seen[0], Transport.UDP, seen[1])
+        for nat in {id(one): one for one in self.nats.values()}.values():
+            if target.address == nat.outside:
+                found = nat.into(target.port, (source.address, source.port))
+                if found is None or source.transport is not Transport.UDP:
+                    return None
+                target = Place(found[0], Transport.UDP, found[1])
+        return Transit(source, target)
+
     def _travels(self, net: str, data: bytes, transit: Transit) -> None:
+        if not net:
+            translated = self._translated(transit.source, transit.destination)
+            if translated is None:
+                return
+            transit = translated
         source, target = transit.source, transit.destination
         above = self.routers.get(net)
         here = self.where.get(target.address) == net and target.address in self.nodes
@@ -183,41 +205,58 @@ class Moving(Network):
         spi, path, _verified = source.outbound[target.hit]
         sealed = self.sealed[source.name, target.hit, spi]
         wire = sealed.wire_spi or spi
-        place, to = path.local or source.address, path.remote
+        place = Place(path.local or source.address, path.transport, path.local_port)
+        to = Place(path.remote, path.transport, path.remote_port)
         for _ in range(6):
-            net = self.where.get(place)
+            net = self.where.get(place.address)
             if net is None:
                 return False
-            if self.where.get(to) == net and to in self.nodes:
-                node = self.nodes[to]
+            if not net:
+                translated = self._translated(place, to)
+                if translated is None:
+                    return False
+                place, to = translated.source, translated.destination
+            above = self.routers.get(net)
+            if above is not None and to.address in above.outside:
+                return False  # nobody writes so
+            if self.where.get(to.address) == net and to.address in self.nodes:
+                node = self.nodes[to.address]
                 router = self.routers.get(node.name)
-                if router is None or to not in router.outside:
+                if router is None or to.address not in router.outside:
                     break
                 lent = router.lent.get(wire)
                 if lent is None:
                     return False
-                wire, to = lent.private_spi, lent.client.address
-                place = node.address if place.version != to.version else place
-                if self.where.get(to) == node.name:
-                    node = self.nodes[to]
-                    break
-                continue
+                wire, to = lent.private_spi, lent.client
+                if place.address.version != to.address.version:
+                    place = replace(lent.shown, transport=to.transport)
+                # It is inside from here on, whoever has sent it.
+                node = self._given_inside(node, to)
+                while (inner := self.routers.get(node.name)) is not None:
+                    if to.address not in inner.outside or wire not in inner.lent:
+                        return False
+                    deeper = inner.lent[wire]
+                    wire, to = deeper.private_spi, deeper.client
+                    node = self._given_inside(node, to)
+                break
             if not net:
                 return False
             router = self.routers[net]
             lent_to = [
                 one
                 for one in router.lent.values()
-                if one.client.address == place and wire in one.peer_spis
+                if one.client.address == place.address and wire in one.peer_spis
             ]
-            flow = next((one for one in lent_to if _is_to(one, to)), None)
-            same = [one for one in router.outside if one.version == to.version]
-            if same and lent_to:
-                place = same[0]
-            elif flow is not None and (ways := _ways(router, flow)):
-                place, to = ways[0]
-            else:
+            flow = next((one for one in lent_to if _is_to(one, to.address)), None)
+            if flow is None:
                 return False
+            way = router.node.machine.outside_place(flow.client_hit, flow.peer_hit)
+            if way is None:
+                return False
+            ends = [one for one in flow.peer if one.address.version == way.address.version]
+            if not ends:
+                return False
+            place, to = way, ends[0]
         else:
             return False
         opened = target.sas.get((Direction.INBOUND, wire))
@@ -228,18 +267,14 @@ class Moving(Network):
         self.perform(target, target.machine.data_received(wire, self.now))
         return True
 
+    def _given_inside(self, router: Node, to: Place) -> Node:
+        """Who is at a place inside of a router; nobody is that router itself."""
+        there = self.where.get(to.address) == router.name
+        return self.nodes.get(to.address, router) if there else router
+
 
 def _is_to(lent: LendSpi, to: IPAddress) -> bool:
     return lent.shown.address == to or any(place.address == to for place in lent.peer)
-
-
-def _ways(router: Inside, lent: LendSpi) -> list[tuple[IPAddress, IPAddress]]:
-    return [
-        (outside, place.address)
-        for outside in router.outside
-        for place in lent.peer
-        if place.address.version == outside.version
-    ]
 
 
 def both_ways(network: Moving, one: Node, other: Node) -> None:

@@ -6,7 +6,7 @@ from ipaddress import IPv6Address, ip_address
 
 import pytest
 
-from hipgw.protocol.effects import Direction, ForwardHip
+from hipgw.protocol.effects import Direction, ForwardHip, SendDatagram
 from hipgw.protocol.mobile_router import proxies
 from hipgw.protocol.mobile_router.transit import Place, Transit
 from hipgw.protocol.path import Path, Transport
@@ -23,12 +23,13 @@ from hipgw.wire.parameters import (
     HipMac,
     Locator,
     LocatorSet,
+    PlainLocator,
     Seq,
     SpiLocator,
     UntoldPeers,
 )
 from protocol.moving import Moving, both_ways, router_config
-from protocol.network import Node, hip_version, parse
+from protocol.network import Nat, Node, hip_version, parse
 from protocol.rvs_clients import server_config
 
 ROUTER, CLIENT, CLIENT_2, PEER = "10.1.0.1", "10.1.0.10", "10.1.0.11", "192.0.2.9"
@@ -383,6 +384,56 @@ def test_a_client_moves_inside() -> None:
     (lent,) = network.routers["router"].lent.values()
     assert lent.client.address == ip_address(CLIENT_2)
     assert client.state(router) is State.ESTABLISHED
+
+
+def locators_of(sender: Node, receiver: Node) -> set[str]:
+    """All addresses that somebody has told a peer of."""
+    packets = [parse(one.data) for one in sender.events if isinstance(one, SendDatagram)]
+    return {
+        str(one.locator.address)
+        for packet in packets
+        if packet.receiver_hit == receiver.hit
+        for listed in packet.all(LocatorSet)
+        for one in listed.locators
+        if isinstance(one.locator, SpiLocator | PlainLocator)
+    }
+
+
+def test_the_router_tells_each_side_of_its_own_addresses_alone() -> None:
+    network, router, client, peer = moving()
+    path = Path(ip_address(HERE), peer.address, network.transport)
+    network.perform(router, router.machine.connect(peer.hit, [path], network.now))
+    network.run(3.0)
+    for places in ([THERE, "2001:db8:1::1"], [], [ELSEWHERE]):
+        network.move(router, places)
+        network.run(40.0)
+    assert not locators_of(router, client) - {ROUTER}
+    assert locators_of(router, peer) == {THERE, "2001:db8:1::1", ELSEWHERE}
+    assert peer.path_to(router).remote == ip_address(ELSEWHERE)
+    assert client.path_to(router).remote == ip_address(ROUTER)
+
+
+@pytest.mark.parametrize("tickets", [True, False])
+def test_a_network_behind_a_nat(tickets: bool) -> None:
+    """What correspondents are told is a private address; they go by where packets come from."""
+    network, router, client, peer = moving(Transport.UDP, tickets=tickets)
+    private = "172.16.0.2"
+    nat = network.nats[ip_address(private)] = Nat("203.0.113.200")
+    network.join(client, peer)
+    for place in (private, THERE, private):
+        network.move(router, [place])
+        network.run(20.0)
+        seen = peer.path_to(client)
+        assert seen.remote == (nat.outside if place == private else ip_address(place))
+        both_ways(network, client, peer)
+        network.run(60.0)
+        both_ways(network, client, peer)
+    nat.rebind()
+    network.run(40.0)
+    both_ways(network, client, peer)
+    second = network.host("second", "192.0.2.10", 7)
+    network.join(client, second)
+    both_ways(network, client, second)
 
 
 # -- what must not work ----------------------------------------------------------------------

@@ -1,14 +1,13 @@
-"""A mobile router between one client and one correspondent: what is thinnest of all there is."""
+"""A mobile router between a client and two correspondents."""
 
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from hipgw.lab import Lab, wait_until
-from hipgw.lab.mobile_router import MovingNetwork
+from hipgw.lab.mobile_router import SPOTS, MovingNetwork
 
 pytestmark = pytest.mark.system
 
@@ -22,33 +21,72 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
-def test_ping_through_a_router_that_moves(lab: Lab) -> None:
+def test_a_router_moves(lab: Lab) -> None:
+    """Its client talks HIPv1 with one, by IP protocols 139 and 50, and HIPv2 with the other."""
     network = MovingNetwork(lab, clients=1)
-    (router,), (client,) = network.routers, network.clients
-    peer = network.correspondents[1]
+    (router,), (client,), peers = network.routers, network.clients, network.correspondents
+    both = {"versions": ["v2", "v1"], "v1": {"compat": "none"}}
+    # The client registers by both its HITs, as it has a correspondent for each.
+    router.daemon.configure(
+        {"hip": {"accept": "any", **both}, "mobile_router": {"external_interfaces": [*SPOTS]}}
+    )
+    client.daemon.configure(
+        {"hip": both, "host": {}, "mobile_node": {"routers": ["m1"], "automatic": False}},
+        [
+            {
+                "name": "m1",
+                "hit": str(router.hits[2]),
+                "hit_v1": str(router.hits[1]),
+                "addresses": [router.inner_address(4)],
+            },
+            *(peer.known(addresses=True) for peer in peers),
+        ],
+    )
     network.start()
+    wait_until(
+        lambda: len(client.daemon.request("registrations")) == 2, PATIENCE_S, what="registrations"
+    )
 
     def answered() -> bool:
-        return bool(client.place.host.ping(str(peer.hits[2]), count=2, timeout_s=1.0))
+        return all(
+            client.place.host.ping(str(peer.hits[peer.version]), count=2, timeout_s=1.0)
+            for peer in peers
+        )
 
-    wait_until(answered, PATIENCE_S, what="an answer through the router")
-
-    def remote() -> str:
-        (entry,) = [
-            one
+    def remotes() -> set[str]:
+        return {
+            str(one["path"]["remote"])
+            for peer in peers
             for one in peer.daemon.request("associations")
-            if one["peer_hit"] == str(client.hits[2])
-        ]
-        return str(entry["path"]["remote"])
+            if one["peer_hit"] == str(client.hits[peer.version])
+        }
 
-    # The correspondent sees the router and nothing of what is behind it.
-    assert remote() in router.place.addresses.values()
+    wait_until(answered, PATIENCE_S, what="answers through the router")
+    # Correspondents see the router and nothing of what is behind it.
+    assert remotes() <= set(router.place.addresses.values())
     for spot in ("four0", "six0"):
         router.place.go(spot)
-        wait_until(answered, PATIENCE_S, what=f"an answer at {spot}")
+        wait_until(answered, PATIENCE_S, what=f"answers at {spot}")
         wait_until(
-            lambda: remote() in router.place.addresses.values(),
+            lambda: remotes() <= set(router.place.addresses.values()),
             PATIENCE_S,
-            what=f"the correspondent to know of {spot}",
+            what=f"correspondents to know of {spot}",
         )
     assert not network.closed()
+    shown = {
+        command: router.place.host.run(
+            [*HIPGW, "mobile-router", command, "--json", "--socket", router.daemon.control_socket]
+        ).stdout
+        for command in ("status", "clients")
+    }
+    status = json.loads(shown["status"])
+    assert [one["interface"] for one in status["outside"]] == ["six0"]
+    assert (status["clients"], status["correspondents"], status["refused"]) == (2, 2, 0)
+    clients = json.loads(shown["clients"])
+    assert {one["hit"] for one in clients} == {str(hit) for hit in client.hits.values()}
+    for one in clients:
+        assert one["tickets"] == 1
+        assert min(one["packets_in"], one["packets_out"], one["octets_in"], one["octets_out"]) > 0
+    counters = router.daemon.request("counters")["dataplane"]
+    assert counters["spinat_rewritten"] > 0
+    assert router.daemon.stop() == 0

@@ -79,6 +79,8 @@ class HipDriver:
         self._retries: dict[IPv6Address, asyncio.TimerHandle] = {}
         self._waiting: dict[IPv6Address, Peer] = {}
         """Those that `_retries` is about."""
+        self._in_each_version: dict[IPv6Address, tuple[IPv6Address, ...]] = {}
+        """Peers that are talked to by all these HITs at once, by the preferred one."""
         self._impatient: set[IPv6Address] = set()
         """Peers that are looked up if they do not answer soon."""
 
@@ -107,12 +109,23 @@ class HipDriver:
         first.
         """
         now = self._directory.by_hit(peer.hit)
-        if now is None or self.is_up(now.hit):
+        if now is None:
+            return
+        if (hits := self._in_each_version.get(now.hit)) is not None:
+            for hit in hits:
+                if not self.machine.is_up(hit):
+                    self._connect_by(now, hit)
+            return
+        if self.is_up(now.hit):
             return
         if self._finder.wanted(now):
             self._finder.refresh(now, self._connect_found)
         else:
             self._connect_by(now, now.hit)
+
+    def connect_in_each_version(self, peer: Peer, hits: Sequence[IPv6Address]) -> None:
+        """Have an association by each of these HITs of a peer, instead of by the best of them."""
+        self._in_each_version[peer.hit] = tuple(hits)
 
     def _connect_found(self, peer: Peer | None) -> None:
         if peer is not None and not self.is_up(peer.hit):
@@ -190,7 +203,8 @@ class HipDriver:
         """An exchange has failed: go on with another version of HIP, if there is one."""
         hit = effect.peer_hit
         peer = self._directory.by_hit(hit) if hit is not None else None
-        if peer is not None and hit is not None and not self.is_up(hit):
+        each = peer is not None and peer.hit in self._in_each_version
+        if peer is not None and hit is not None and not each and not self.is_up(hit):
             other = self._versions.next_hit(peer, hit)
             if other is not None:
                 _log.warning(
@@ -225,7 +239,7 @@ class HipDriver:
         self._versions.established(hit)
         self._listener(effect)
         peer = self._directory.by_hit(hit)
-        if peer is None:
+        if peer is None or peer.hit in self._in_each_version:
             return
         for other in peer.hits[peer.hits.index(hit) + 1 :]:
             if self.machine.is_up(other):

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from ipaddress import IPv6Address
 
@@ -58,7 +58,9 @@ class MobileRouterParts:
         """Those that lead outside, by index."""
         self._own: frozenset[IPAddress] = frozenset()
         self._by_address: dict[IPAddress, int] = {}
+        self._names: dict[int, str] = {}
         self._driver: HipDriver | None = None
+        self._moved: Callable[[list[str]], None] = lambda _addresses: None
         self._ways: SpinatWays | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._aiming: Iterator[None] | None = None
@@ -71,9 +73,17 @@ class MobileRouterParts:
         assert self._ways is not None
         return self._ways
 
-    def start(self, loop: asyncio.AbstractEventLoop, driver: HipDriver) -> None:
-        """Carry packets from now on. Raises DataPlaneError."""
-        self._loop, self._driver = loop, driver
+    def start(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        driver: HipDriver,
+        moved: Callable[[list[str]], None],
+    ) -> None:
+        """Carry packets from now on. Raises DataPlaneError.
+
+        *moved* gets the own addresses outside when they have changed.
+        """
+        self._loop, self._driver, self._moved = loop, driver, moved
         self._ways = SpinatWays(
             self.dataplane,
             driver.machine.outside_place,
@@ -119,19 +129,26 @@ class MobileRouterParts:
                 "interfaces that lead outside",
                 extra={"interfaces": ", ".join(outside.values()) or "none"},
             )
+        self._names = {index: link.name for index, link in snapshot.links.items()}
         changed = places != self.places or by_address != self._by_address
         self._own, self.interfaces = own, outside
         self._by_address, moved = by_address, places != self.places
         self.places = places
         if moved:
-            listed = ", ".join(str(place.address) for place in places)
-            _log.info("mobile router: own addresses outside", extra={"addresses": listed or "none"})
+            listed = [str(place.address) for place in places]
+            shown = ", ".join(listed) or "none"
+            _log.info("mobile router: own addresses outside", extra={"addresses": shown})
+            self._moved(listed)
         if self._driver is None:
             return
         if moved:
             self._driver.outside_changed(places)
         if changed:
             self._aim_anew()
+
+    def interface_name(self, address: IPAddress) -> str | None:
+        """Name of the interface that has an own address."""
+        return self._names.get(self._by_address.get(address, 0))
 
     # -- inside ------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ def make_roles(
                 named(config.mobile_node.routers),
                 driver,
                 os.urandom,
-                services=[ServiceType.MOBILE_ROUTER],
+                versions={version.wire_id for version in config.spoken},
                 lifetime_s=config.mobile_node.lifetime_s,
             )
         )

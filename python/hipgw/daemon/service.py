@@ -239,7 +239,8 @@ class Service:
         stack.callback(loop.remove_reader, dataplane.fileno())
         transport.start(loop, driver.datagram_received, driver.packet_too_big)
         if self._mobile_router is not None:
-            self._mobile_router.start(loop, driver)
+            self._mobile_router.start(loop, driver, self._router_moved)
+            self._control.mobile_router_parts = self._mobile_router
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         if config.mobility.enabled:
@@ -375,6 +376,10 @@ class Service:
     def _looked(self, snapshot: Snapshot, underlay: Underlay) -> None:
         if self._mobile_router is not None:
             self._mobile_router.looked(snapshot, underlay)
+
+    def _router_moved(self, addresses: list[str]) -> None:
+        if self._server.has_subscribers:
+            self._server.publish({"kind": "outside", "time": time.time(), "addresses": addresses})
 
     def _dataplane_readable(self) -> None:
         for event in self._dataplane.drain_events():

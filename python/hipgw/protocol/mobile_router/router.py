@@ -20,7 +20,7 @@ from hipgw.protocol.mobile_router.labels import wire_spi
 from hipgw.protocol.mobile_router.packets import address_of, bare, is_from, parse, send
 from hipgw.protocol.mobile_router.table import Table
 from hipgw.protocol.mobile_router.transit import Place, Transit
-from hipgw.protocol.path import HIP_UDP_PORT, Transport
+from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Transport
 from hipgw.protocol.rate_limit import RateLimit, source_key
 from hipgw.protocol.registration import ServiceType
 from hipgw.wire.packet import HipPacket, PacketType
@@ -231,6 +231,20 @@ class MobileRouter:
         client = self.clients.get(client_hit)
         flow = self.table.flow(client, peer_hit) if client is not None else None
         return self.place_for(flow) if flow is not None else None
+
+    def own_for(self, core: Core, association: Association) -> tuple[IPAddress, ...]:
+        """Own addresses that concern a peer: inside ones a client, outside ones all others.
+
+        What is inside means nothing out there, and what is outside changes all the time.
+        """
+        outside = {place.address for place in self.outside}
+        inside = tuple(one for one in core.own_addresses if one not in outside)
+        path = association.path
+        if self._registered(core, association.peer_hit) is association or (
+            path is not None and path.local in inside
+        ):
+            return inside
+        return tuple(one for one in core.own_addresses if one in outside)
 
     def found(self, core: Core, flow: Flow, place: Place) -> None:
         """A correspondent has shown where it is."""

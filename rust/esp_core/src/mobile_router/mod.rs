@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod counters;
+pub mod ebpf;
 pub mod events;
 pub mod fast_path;
 pub mod hip;

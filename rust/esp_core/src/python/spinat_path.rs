@@ -13,7 +13,7 @@ use super::{
     spinat::{flow, id, number},
 };
 use crate::{
-    mobile_router::{Exit, HipPacket, MobileRouter, PathError, PathOptions, Usage},
+    mobile_router::{ebpf::Ebpf, Exit, FastPath, HipPacket, MobileRouter, PathError, PathOptions, Usage},
     spinat::Target,
 };
 
@@ -23,6 +23,14 @@ impl From<PathError> for PyErr {
     fn from(error: PathError) -> Self {
         DataPlaneError::new_err(error.to_string())
     }
+}
+
+fn open_ebpf(wanted: bool, capacity: usize) -> Result<Box<dyn FastPath>, String> {
+    if !wanted {
+        return Err("it is turned off".into());
+    }
+    let capacity = u32::try_from(capacity).map_err(|_| "too many ways".to_owned())?;
+    Ok(Box::new(Ebpf::open(capacity)?))
 }
 
 /// What takes a mobile router's packets from the kernel, and sends them on rewritten.
@@ -44,14 +52,13 @@ impl SpinatPath {
             batch,
             udp_port,
         };
-        let without = if ebpf {
-            "this build has no eBPF path"
-        } else {
-            "it is turned off"
+        let (fast, without) = match open_ebpf(ebpf, capacity) {
+            Ok(fast) => (Some(fast), None),
+            Err(why) => (None, Some(why)),
         };
         Ok(Self {
-            path: MobileRouter::new(&options, None)?,
-            without: Some(without.into()),
+            path: MobileRouter::new(&options, fast)?,
+            without,
         })
     }
 

@@ -14,7 +14,7 @@ mod rewrite;
 mod table;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use self::{
     rewrite::HEADROOM,

@@ -15,16 +15,21 @@ use crate::packet::{
 const ESP: u8 = 50;
 const ROOM: usize = HEADROOM;
 
-fn end(text: &str) -> SocketAddr {
+pub(crate) fn end(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-fn plain(text: &str) -> SocketAddr {
+pub(crate) fn plain(text: &str) -> SocketAddr {
     (text.parse::<IpAddr>().unwrap(), 0).into()
 }
 
 /// The packet that carries this ESP, made from nothing. UDP over IPv4 has a checksum if asked for.
-fn packet(source: SocketAddr, destination: SocketAddr, esp: &[u8], v4_checksum: bool) -> Vec<u8> {
+pub(crate) fn packet(
+    source: SocketAddr,
+    destination: SocketAddr,
+    esp: &[u8],
+    v4_checksum: bool,
+) -> Vec<u8> {
     let mut payload = esp.to_vec();
     let mut next_header = ESP;
     if source.port() != 0 {
@@ -82,14 +87,18 @@ fn packet(source: SocketAddr, destination: SocketAddr, esp: &[u8], v4_checksum: 
     out
 }
 
-fn esp(spi: u32, len: usize) -> Vec<u8> {
+pub(crate) fn esp(spi: u32, len: usize) -> Vec<u8> {
     let mut bytes = spi.to_be_bytes().to_vec();
     bytes.extend((0..len).map(|n| (n * 7) as u8));
     bytes
 }
 
 /// Rewrite one packet.
-fn pass(spinat: &mut Spinat, direction: Direction, bytes: &[u8]) -> Result<Vec<u8>, Verdict> {
+pub(crate) fn pass(
+    spinat: &mut Spinat,
+    direction: Direction,
+    bytes: &[u8],
+) -> Result<Vec<u8>, Verdict> {
     let mut buffer = vec![0xaa; ROOM];
     buffer.extend_from_slice(bytes);
     let mut packets = [Packet::new(ROOM, buffer.len())];
@@ -104,7 +113,7 @@ fn pass(spinat: &mut Spinat, direction: Direction, bytes: &[u8]) -> Result<Vec<u
     }
 }
 
-fn target(source: SocketAddr, destination: SocketAddr, spi: u32) -> Target {
+pub(crate) fn target(source: SocketAddr, destination: SocketAddr, spi: u32) -> Target {
     Target {
         source,
         destination,

@@ -5,8 +5,10 @@
 #![allow(unsafe_code)]
 
 pub mod address;
+pub mod bpf;
 pub mod clock;
 pub mod control_message;
+pub mod device;
 pub mod fd;
 pub mod memory;
 pub mod netlink;

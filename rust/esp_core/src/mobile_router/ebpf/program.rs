@@ -1,0 +1,586 @@
+//! The program that rewrites packets where they come in.
+//!
+//! It does what `Spinat::rewrite` does to packets whose two sides have the same shape, and takes one
+//! from the TTL or hop limit, as a router does. Whatever else comes along goes on as if it was not
+//! there, unchanged: every test comes before the first octet that is written.
+
+use super::{
+    builder::{
+        Alu, Builder, Helper, Is, Label, Size, FRAME, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9,
+    },
+    maps::{shape, Global, Key, Maps, Value, GLOBALS, MAPPED, SLOT},
+};
+use crate::{
+    packet::{ip::UDP_HEADER_LEN, protocol},
+    spinat::Direction,
+    sys::{bpf::Instruction, device::Framing},
+};
+
+/// What lets the next program, and then the kernel, have a packet (TCX_NEXT).
+pub(super) const GO_ON: i32 = -1;
+
+// struct __sk_buff of linux/bpf.h.
+const SKB_LEN: i16 = 0;
+const SKB_PKT_TYPE: i16 = 4;
+const SKB_PROTOCOL: i16 = 16;
+const SKB_VLAN_PRESENT: i16 = 20;
+const SKB_DATA: i16 = 76;
+const SKB_DATA_END: i16 = 80;
+const SKB_GSO_SEGS: i16 = 164;
+const SKB_GSO_SIZE: i16 = 176;
+
+const ETHERNET: i16 = 14;
+const ETH_P_IP: u16 = 0x0800;
+const ETH_P_IPV6: u16 = 0x86dd;
+const ESP: u8 = 50;
+/// SPI and sequence number (RFC 4303 §2).
+const ESP_MIN: i32 = 8;
+const UDP: i16 = UDP_HEADER_LEN as i16;
+/// Packets that the kernel joins to one, at most (UDP_MAX_SEGMENTS).
+const SEGMENTS: i32 = 128;
+
+// Flags of bpf_l4_csum_replace.
+const MANGLED_0: i32 = 0x20;
+const PSEUDO_HEADER: i32 = 0x10;
+
+// The stack.
+const KEY: i16 = -(size_of::<Key>() as i16);
+const KEY_SPI: i16 = KEY + std::mem::offset_of!(Key, spi) as i16;
+/// What the sum of the addresses changes by.
+const ADDRESSES: i16 = KEY - 8;
+/// What the sum of ports and SPI changes by.
+const REST: i16 = KEY - 16;
+/// What the sum of all that no checksum within the packet makes up for changes by.
+const UNBALANCED: i16 = KEY - 24;
+/// The UDP checksum before.
+const CHECKSUM: i16 = KEY - 32;
+/// Packets that this one is.
+const PACKETS: i16 = KEY - 40;
+const AT: i16 = KEY - 48;
+const LEFT: i16 = KEY - 56;
+const SEGMENT: i16 = KEY - 64;
+const COUNT: i16 = KEY - 72;
+
+macro_rules! field {
+    ($name:ident) => {
+        std::mem::offset_of!(Value, $name) as i16
+    };
+}
+
+/// How an IP header is laid out, in octets.
+#[derive(Clone, Copy)]
+struct Ip {
+    v6: bool,
+    len: i16,
+    /// Of the length field.
+    length: i16,
+    protocol: i16,
+    /// Of the TTL or hop limit.
+    limit: i16,
+    /// Of the two octets on even ground that it is one of.
+    limit_pair: i16,
+    source: i16,
+    address: i16,
+}
+
+const V4: Ip = Ip {
+    v6: false,
+    len: 20,
+    length: 2,
+    protocol: 9,
+    limit: 8,
+    limit_pair: 8,
+    source: 12,
+    address: 4,
+};
+const V6: Ip = Ip {
+    v6: true,
+    len: 40,
+    length: 4,
+    protocol: 6,
+    limit: 7,
+    limit_pair: 6,
+    source: 8,
+    address: 16,
+};
+
+impl Ip {
+    fn destination(&self) -> i16 {
+        self.source + self.address
+    }
+}
+
+/// The program for what comes in from one side at a device.
+///
+/// 6 has the context, 7 the IP header, 8 the value of the way, 9 the length of the packet.
+pub(super) fn program(maps: &Maps, direction: Direction, framing: Framing) -> Vec<Instruction> {
+    let mut writer = Writer {
+        pass: Label::default(),
+        to: Builder::default(),
+        maps,
+        direction,
+        ethernet: if framing == Framing::Ethernet {
+            ETHERNET
+        } else {
+            0
+        },
+    };
+    writer.all();
+    writer.to.finish()
+}
+
+struct Writer<'maps> {
+    to: Builder,
+    /// Where packets go on.
+    pass: Label,
+    maps: &'maps Maps,
+    direction: Direction,
+    /// Octets in front of the IP header.
+    ethernet: i16,
+}
+
+impl Writer<'_> {
+    fn all(&mut self) {
+        let [pass, v4, v6] = [(); 3].map(|()| self.to.label());
+        self.pass = pass;
+        let to = &mut self.to;
+        to.set(R6, R1);
+        // Not what is for others, or for many; not what is for a VLAN's own device.
+        for field in [SKB_PKT_TYPE, SKB_VLAN_PRESENT] {
+            to.load(Size::B4, R0, R6, field);
+            to.jump_if_number(R0, Is::NotEqual, 0, pass);
+        }
+        to.load(Size::B4, R0, R6, SKB_PROTOCOL);
+        to.jump_if_number(R0, Is::Equal, ETH_P_IP.to_be().into(), v4);
+        to.jump_if_number(R0, Is::Equal, ETH_P_IPV6.to_be().into(), v6);
+        self.pass();
+        self.to.place(v4);
+        self.family(V4);
+        self.to.place(v6);
+        self.family(V6);
+        self.to.place(pass);
+        self.pass();
+    }
+
+    fn pass(&mut self) {
+        self.to.set_number(R0, GO_ON);
+        self.to.exit();
+    }
+
+    fn family(&mut self, ip: Ip) {
+        let pass = self.pass;
+        self.headers(ip);
+        let to = &mut self.to;
+        if !ip.v6 {
+            to.load(Size::B1, R0, R7, 0);
+            to.jump_if_number(R0, Is::NotEqual, 0x45, pass);
+            // More fragments, or an offset.
+            to.load(Size::B2, R0, R7, 6);
+            to.alu_number(Alu::And, R0, 0x3fff_u16.to_be().into());
+            to.jump_if_number(R0, Is::NotEqual, 0, pass);
+        }
+        to.load(Size::B1, R0, R7, ip.limit);
+        to.jump_if_number(R0, Is::AtMost, 1, pass);
+        let udp = to.label();
+        to.load(Size::B1, R0, R7, ip.protocol);
+        to.jump_if_number(R0, Is::Equal, protocol::UDP.into(), udp);
+        to.jump_if_number(R0, Is::NotEqual, ESP.into(), pass);
+        self.framed(ip, false);
+        self.to.place(udp);
+        self.framed(ip, true);
+    }
+
+    /// Have 7 point to all headers and the SPI behind them.
+    fn headers(&mut self, ip: Ip) {
+        let there = self.to.label();
+        let needed = i32::from(self.ethernet + ip.len + UDP) + 4;
+        let pass = self.pass;
+        let to = &mut self.to;
+        let reload = |to: &mut Builder| {
+            to.load(Size::B4, R7, R6, SKB_DATA);
+            to.load(Size::B4, R1, R6, SKB_DATA_END);
+            to.set(R0, R7);
+            to.alu_number(Alu::Add, R0, needed);
+        };
+        reload(to);
+        to.jump_if(R0, Is::AtMost, R1, there);
+        to.set(R1, R6);
+        to.set_number(R2, needed);
+        to.call(Helper::SkbPullData);
+        to.jump_if_number(R0, Is::NotEqual, 0, pass);
+        reload(to);
+        to.jump_if(R0, Is::Greater, R1, pass);
+        to.place(there);
+        to.alu_number(Alu::Add, R7, self.ethernet.into());
+    }
+
+    fn framed(&mut self, ip: Ip, udp: bool) {
+        self.lengths(ip, udp);
+        self.find(ip, udp);
+        self.fits(ip, udp);
+        self.count(ip, udp);
+        self.differences(ip, udp);
+        self.write(ip, udp);
+        self.checksums(ip, udp);
+        self.send();
+    }
+
+    /// The packet's length to 9, if its headers agree on it, and the SPI into the key.
+    fn lengths(&mut self, ip: Ip, udp: bool) {
+        let pass = self.pass;
+        let esp_at = esp_at(ip, udp);
+        let to = &mut self.to;
+        to.load(Size::B2, R9, R7, ip.length);
+        to.network16(R9);
+        if ip.v6 {
+            to.alu_number(Alu::Add, R9, ip.len.into());
+        }
+        to.jump_if_number(R9, Is::AtMost, i32::from(esp_at) + ESP_MIN - 1, pass);
+        to.load(Size::B4, R0, R6, SKB_LEN);
+        to.set(R1, R9);
+        to.alu_number(Alu::Add, R1, self.ethernet.into());
+        to.jump_if(R1, Is::Greater, R0, pass);
+        if udp {
+            to.load(Size::B2, R0, R7, ip.len + 4);
+            to.network16(R0);
+            to.alu_number(Alu::Add, R0, ip.len.into());
+            to.jump_if(R0, Is::NotEqual, R9, pass);
+            to.load(Size::B2, R0, R7, ip.len + 6);
+            to.store(Size::B8, FRAME, CHECKSUM, R0);
+        }
+        // SPI 0 is none, and in UDP marks HIP (RFC 9028 §5.1).
+        to.load(Size::B4, R0, R7, esp_at);
+        to.jump_if_number(R0, Is::Equal, 0, pass);
+        to.store(Size::B4, FRAME, KEY_SPI, R0);
+    }
+
+    /// The value of the packet's way to 8.
+    fn find(&mut self, ip: Ip, udp: bool) {
+        let pass = self.pass;
+        let found = self.to.label();
+        match self.direction {
+            Direction::Outward => {
+                self.address_of_key(ip, ip.source, KEY);
+                self.address_of_key(ip, ip.destination(), KEY + 16);
+                self.look_up(Key::CLIENT);
+            }
+            Direction::Inward => {
+                let public = self.to.label();
+                self.zero_of_key(KEY + 16);
+                let words = std::os::fd::AsFd::as_fd(&self.maps.words);
+                self.to.map_value(R1, words, Global::Plain.at());
+                self.to.load(Size::B8, R1, R1, 0);
+                self.to.jump_if_number(R1, Is::Equal, 0, public);
+                self.address_of_key(ip, ip.source, KEY);
+                self.look_up(Key::PLAIN);
+                self.to.jump_if_number(R0, Is::NotEqual, 0, found);
+                self.to.place(public);
+                self.zero_of_key(KEY);
+                self.look_up(Key::PUBLIC);
+            }
+        }
+        self.to.jump_if_number(R0, Is::Equal, 0, pass);
+        self.to.place(found);
+        let to = &mut self.to;
+        let same = to.label();
+        to.set(R8, R0);
+        to.load(Size::B4, R0, R8, field!(shape));
+        to.jump_if_number(R0, Is::Equal, shape(ip.v6, udp) as i32, same);
+        self.leave(Global::OtherShape);
+        self.to.place(same);
+    }
+
+    fn address_of_key(&mut self, ip: Ip, from: i16, to: i16) {
+        if ip.v6 {
+            for offset in [0, 8] {
+                self.to.load(Size::B8, R0, R7, from + offset);
+                self.to.store(Size::B8, FRAME, to + offset, R0);
+            }
+        } else {
+            for (word, offset) in MAPPED.chunks_exact(4).zip([0, 4, 8]) {
+                let number = i32::from_ne_bytes([word[0], word[1], word[2], word[3]]);
+                self.to.store_number(Size::B4, FRAME, to + offset, number);
+            }
+            self.to.load(Size::B4, R0, R7, from);
+            self.to.store(Size::B4, FRAME, to + 12, R0);
+        }
+    }
+
+    fn zero_of_key(&mut self, at: i16) {
+        for offset in [0, 8] {
+            self.to.store_number(Size::B8, FRAME, at + offset, 0);
+        }
+    }
+
+    fn look_up(&mut self, kind: u32) {
+        let to = &mut self.to;
+        let at = KEY + std::mem::offset_of!(Key, kind) as i16;
+        to.store_number(Size::B4, FRAME, at, kind as i32);
+        to.map(R1, std::os::fd::AsFd::as_fd(&self.maps.ways));
+        to.set(R2, FRAME);
+        to.alu_number(Alu::Add, R2, KEY.into());
+        to.call(Helper::MapLookup);
+    }
+
+    /// Whether the packet, or each of those that it was joined from, may be sent as long as it is.
+    fn fits(&mut self, ip: Ip, udp: bool) {
+        let [alone, joined, too_long, apart, fits] = [(); 5].map(|()| self.to.label());
+        let to = &mut self.to;
+        to.load(Size::B4, R1, R8, field!(mtu));
+        to.load(Size::B4, R2, R6, SKB_GSO_SIZE);
+        to.jump_if_number(R2, Is::Equal, 0, alone);
+        if udp {
+            to.set(R0, R2);
+            to.alu_number(Alu::Add, R0, esp_at(ip, udp).into());
+            to.jump_if(R0, Is::AtMost, R1, joined);
+            to.jump(too_long);
+        } else {
+            to.jump(apart);
+        }
+        to.place(alone);
+        to.store_number(Size::B8, FRAME, PACKETS, 1);
+        to.jump_if(R9, Is::AtMost, R1, fits);
+        to.place(too_long);
+        self.leave(Global::TooLong);
+        self.to.place(joined);
+        if udp {
+            self.one_way(ip, apart);
+            self.to.jump(fits);
+        }
+        self.to.place(apart);
+        self.leave(Global::Joined);
+        self.to.place(fits);
+    }
+
+    /// Whether all that were joined have one SPI, and keep it. 2 has the octets of each.
+    fn one_way(&mut self, ip: Ip, apart: Label) {
+        let done = self.to.label();
+        let to = &mut self.to;
+        // In a train of packets the SPI is that of the first in the header only.
+        to.load(Size::B4, R0, FRAME, KEY_SPI);
+        to.load(Size::B4, R1, R8, field!(spi));
+        to.jump_if(R0, Is::NotEqual, R1, apart);
+        to.load(Size::B4, R0, R6, SKB_GSO_SEGS);
+        let counted = to.label();
+        to.jump_if_number(R0, Is::NotEqual, 0, counted);
+        to.set_number(R0, 1);
+        to.place(counted);
+        to.store(Size::B8, FRAME, PACKETS, R0);
+        to.store(Size::B8, FRAME, SEGMENT, R2);
+        to.set_number(R0, i32::from(self.ethernet + esp_at(ip, true)));
+        to.store(Size::B8, FRAME, AT, R0);
+        to.set(R0, R9);
+        to.alu_number(Alu::Add, R0, (self.ethernet - 4).into());
+        to.store(Size::B8, FRAME, LEFT, R0);
+        // Counted for the verifier, which wants to see an end.
+        to.store_number(Size::B8, FRAME, COUNT, 0);
+        let next = to.label();
+        to.place(next);
+        to.load(Size::B8, R0, FRAME, COUNT);
+        to.jump_if_number(R0, Is::Greater, SEGMENTS, apart);
+        to.alu_number(Alu::Add, R0, 1);
+        to.store(Size::B8, FRAME, COUNT, R0);
+        to.load(Size::B8, R2, FRAME, AT);
+        to.load(Size::B8, R0, FRAME, SEGMENT);
+        to.alu(Alu::Add, R2, R0);
+        to.load(Size::B8, R0, FRAME, LEFT);
+        to.jump_if(R2, Is::Greater, R0, done);
+        to.store(Size::B8, FRAME, AT, R2);
+        to.set(R1, R6);
+        to.set(R3, FRAME);
+        to.alu_number(Alu::Add, R3, REST.into());
+        to.set_number(R4, 4);
+        to.call(Helper::SkbLoadBytes);
+        to.jump_if_number(R0, Is::NotEqual, 0, apart);
+        to.load(Size::B4, R0, FRAME, REST);
+        to.load(Size::B4, R1, FRAME, KEY_SPI);
+        to.jump_if(R0, Is::Equal, R1, next);
+        to.jump(apart);
+        to.place(done);
+    }
+
+    /// Count in the way's slot.
+    fn count(&mut self, ip: Ip, udp: bool) {
+        let pass = self.pass;
+        let words = std::os::fd::AsFd::as_fd(&self.maps.words);
+        let to = &mut self.to;
+        to.call(Helper::KtimeGetCoarseNs);
+        to.load(Size::B4, R2, R8, field!(slot));
+        to.jump_if_number(R2, Is::Greater, self.maps.capacity as i32 - 1, pass);
+        to.alu_number(Alu::ShiftLeft, R2, (SLOT * 8).trailing_zeros() as i32);
+        to.map_value(R1, words, (GLOBALS * 8) as i32);
+        to.alu(Alu::Add, R1, R2);
+        to.store(Size::B8, R1, 16, R0);
+        to.load(Size::B8, R2, FRAME, PACKETS);
+        to.atomic_add(R1, 0, R2);
+        to.set(R2, R9);
+        to.alu_number(Alu::Add, R2, -i32::from(esp_at(ip, udp)));
+        to.atomic_add(R1, 8, R2);
+    }
+
+    /// What the sums of the parts of the packet will change by (RFC 1624).
+    fn differences(&mut self, ip: Ip, udp: bool) {
+        let to = &mut self.to;
+        to.load(Size::B4, R3, R7, ip.source);
+        for offset in (4..2 * ip.address).step_by(4) {
+            to.load(Size::B4, R0, R7, ip.source + offset);
+            to.alu(Alu::Add, R3, R0);
+        }
+        fold32(to);
+        to.alu32_number(Alu::Xor, R3, -1);
+        to.load(Size::B4, R0, R8, field!(sum));
+        to.alu(Alu::Add, R3, R0);
+        fold32(to);
+        to.store(Size::B8, FRAME, ADDRESSES, R3);
+
+        to.load(Size::B4, R3, R7, esp_at(ip, udp));
+        to.alu32_number(Alu::Xor, R3, -1);
+        to.load(Size::B4, R0, R8, field!(spi));
+        to.alu(Alu::Add, R3, R0);
+        if udp {
+            to.load(Size::B4, R0, R7, ip.len);
+            to.alu32_number(Alu::Xor, R0, -1);
+            to.alu(Alu::Add, R3, R0);
+            to.load(Size::B4, R0, R8, field!(ports));
+            to.alu(Alu::Add, R3, R0);
+        }
+        fold32(to);
+        to.store(Size::B8, FRAME, REST, R3);
+    }
+
+    fn write(&mut self, ip: Ip, udp: bool) {
+        let to = &mut self.to;
+        to.load(Size::B2, R4, R7, ip.limit_pair);
+        to.alu_number(Alu::Xor, R4, 0xffff);
+        to.load(Size::B1, R0, R7, ip.limit);
+        to.alu_number(Alu::Add, R0, -1);
+        to.store(Size::B1, R7, ip.limit, R0);
+        to.load(Size::B2, R0, R7, ip.limit_pair);
+        to.alu(Alu::Add, R4, R0);
+        to.load(Size::B8, R3, FRAME, ADDRESSES);
+        to.alu(Alu::Add, R3, R4);
+        if ip.v6 {
+            fold32(to);
+            to.store(Size::B8, FRAME, UNBALANCED, R3);
+            for offset in [0, 8, 16, 24] {
+                to.load(Size::B8, R0, R8, field!(source) + offset);
+                to.store(Size::B8, R7, ip.source + offset, R0);
+            }
+        } else {
+            // The header's own checksum makes up for what changes in it.
+            to.store_number(Size::B8, FRAME, UNBALANCED, 0);
+            to.load(Size::B2, R0, R7, 10);
+            to.alu_number(Alu::Xor, R0, 0xffff);
+            to.alu(Alu::Add, R3, R0);
+            for _ in 0..3 {
+                to.set(R0, R3);
+                to.alu_number(Alu::ShiftRight, R0, 16);
+                to.alu_number(Alu::And, R3, 0xffff);
+                to.alu(Alu::Add, R3, R0);
+            }
+            to.alu_number(Alu::Xor, R3, 0xffff);
+            to.store(Size::B2, R7, 10, R3);
+            for (field, at) in [
+                (field!(source), ip.source),
+                (field!(destination), ip.destination()),
+            ] {
+                to.load(Size::B4, R0, R8, field);
+                to.store(Size::B4, R7, at, R0);
+            }
+        }
+        if udp {
+            to.load(Size::B4, R0, R8, field!(ports));
+            to.store(Size::B4, R7, ip.len, R0);
+        }
+        to.load(Size::B4, R0, R8, field!(spi));
+        to.store(Size::B4, R7, esp_at(ip, udp), R0);
+    }
+
+    /// Bring the UDP checksum up to date, and what the kernel knows of the sum of the whole packet
+    /// (CHECKSUM_COMPLETE). From here on 7 is not to be used.
+    fn checksums(&mut self, ip: Ip, udp: bool) {
+        let [without, done] = [(); 2].map(|()| self.to.label());
+        let at = i32::from(self.ethernet + ip.len + 6);
+        let to = &mut self.to;
+        if udp {
+            to.load(Size::B8, R0, FRAME, CHECKSUM);
+            to.jump_if_number(R0, Is::Equal, 0, without);
+            // The kernel tells one that the device is still to complete (CHECKSUM_PARTIAL): it has
+            // the addresses in it, and nothing else.
+            for (difference, flags) in [(ADDRESSES, MANGLED_0 | PSEUDO_HEADER), (REST, MANGLED_0)] {
+                to.set(R1, R6);
+                to.set_number(R2, at);
+                to.set_number(R3, 0);
+                to.load(Size::B8, R4, FRAME, difference);
+                to.set_number(R5, flags);
+                to.call(Helper::L4CsumReplace);
+            }
+            if ip.v6 {
+                // It has taken the addresses' part for made up for by a checksum of the header.
+                to.load(Size::B8, R2, FRAME, UNBALANCED);
+                to.set(R1, R6);
+                to.call(Helper::CsumUpdate);
+            }
+            to.jump(done);
+            to.place(without);
+        }
+        to.load(Size::B8, R3, FRAME, REST);
+        to.load(Size::B8, R0, FRAME, UNBALANCED);
+        to.alu(Alu::Add, R3, R0);
+        fold32(to);
+        to.set(R2, R3);
+        to.set(R1, R6);
+        to.call(Helper::CsumUpdate);
+        to.place(done);
+    }
+
+    /// Send the packet: the kernel finds route and neighbour by what the packet is now.
+    fn send(&mut self) {
+        let to = &mut self.to;
+        if self.ethernet == 0 {
+            // What is sent has to have had a link header when it came.
+            let there = to.label();
+            to.set(R1, R6);
+            to.set_number(R2, ETHERNET.into());
+            to.set_number(R3, 0);
+            to.call(Helper::SkbChangeHead);
+            to.jump_if_number(R0, Is::Equal, 0, there);
+            // It has been changed already, and cannot go on.
+            to.set_number(R0, SHOT);
+            to.exit();
+            to.place(there);
+        }
+        to.load(Size::B4, R1, R8, field!(ifindex));
+        to.set_number(R2, 0);
+        to.set_number(R3, 0);
+        to.set_number(R4, 0);
+        to.call(Helper::RedirectNeigh);
+        to.exit();
+    }
+
+    /// Count a packet that goes on for this reason, and let it.
+    fn leave(&mut self, why: Global) {
+        let words = std::os::fd::AsFd::as_fd(&self.maps.words);
+        self.to.map_value(R1, words, why.at());
+        self.to.set_number(R2, 1);
+        self.to.atomic_add(R1, 0, R2);
+        self.pass();
+    }
+}
+
+/// What drops a packet (TCX_DROP).
+const SHOT: i32 = 2;
+
+fn esp_at(ip: Ip, udp: bool) -> i16 {
+    ip.len + if udp { UDP } else { 0 }
+}
+
+/// Bring a sum of 32-bit numbers in 3 down to 32 bits.
+fn fold32(to: &mut Builder) {
+    for _ in 0..2 {
+        to.set(R0, R3);
+        to.alu_number(Alu::ShiftRight, R0, 32);
+        to.alu32(Alu::Move, R3, R3);
+        to.alu(Alu::Add, R3, R0);
+    }
+}
