@@ -74,9 +74,10 @@ class Moving(Network):
         self, name: str, inside: str, outside: list[str], number: int, **more: object
     ) -> Node:
         config = more.pop("config", None) or router_config()
+        at = str(more.pop("at", WORLD))
         node = self.host(name, inside, number, name, config=config, **more)
         self.routers[name] = Inside(node)
-        self.move(node, outside)
+        self.move(node, outside, at)
         return node
 
     def move(self, node: Node, outside: list[str], at: str = WORLD) -> None:
@@ -97,11 +98,15 @@ class Moving(Network):
     def register(self, client: Node, router: Node) -> None:
         effects = client.machine.register(router.hit, [ServiceType.MOBILE_ROUTER], 300.0, self.now)
         self.perform(client, effects)
-        self.connect(client, router)
+        behind = self.routers.get(client.name)
+        local = behind.outside[0] if behind is not None else client.address
+        path = Path(local, router.address, self.transport)
+        self.perform(client, client.machine.connect(router.hit, [path], self.now))
         self.until(lambda: client.state(router) is State.ESTABLISHED)
         self.run(0.1)
-        held = [one.reg_type for one in client.machine.held_registrations()]
-        assert held == [ServiceType.MOBILE_ROUTER], held
+        held = {one.reg_type for one in client.machine.held_registrations()}
+        more = {ServiceType.MOBILE_NETWORK} if behind is not None else set()
+        assert held == {ServiceType.MOBILE_ROUTER, *more}, held
 
     def join(self, client: Node, peer: Node, address: str | None = None) -> None:
         remote = peer.address if address is None else ip_address(address)
@@ -189,6 +194,8 @@ class Moving(Network):
             if router is not None and target.address in router.outside and for_others:
                 machine = node.machine
                 effects = machine.transit_received(data, transit, self.now, inside=False)
+            elif router is not None and for_others:
+                effects = node.machine.transit_received(data, transit, self.now, inside=True)
             else:
                 path = Path(
                     target.address, source.address, source.transport, target.port, source.port
@@ -219,7 +226,11 @@ class Moving(Network):
             above = self.routers.get(net)
             if above is not None and to.address in above.outside:
                 return False  # nobody writes so
-            if self.where.get(to.address) == net and to.address in self.nodes:
+            stands_for = above is not None and any(
+                _is_of(one, place, wire) and one.shown.address == to.address
+                for one in above.lent.values()
+            )
+            if self.where.get(to.address) == net and to.address in self.nodes and not stands_for:
                 node = self.nodes[to.address]
                 router = self.routers.get(node.name)
                 if router is None or to.address not in router.outside:
@@ -242,11 +253,7 @@ class Moving(Network):
             if not net:
                 return False
             router = self.routers[net]
-            lent_to = [
-                one
-                for one in router.lent.values()
-                if one.client.address == place.address and wire in one.peer_spis
-            ]
+            lent_to = [one for one in router.lent.values() if _is_of(one, place, wire)]
             flow = next((one for one in lent_to if _is_to(one, to.address)), None)
             if flow is None:
                 return False
@@ -271,6 +278,10 @@ class Moving(Network):
         """Who is at a place inside of a router; nobody is that router itself."""
         there = self.where.get(to.address) == router.name
         return self.nodes.get(to.address, router) if there else router
+
+
+def _is_of(lent: LendSpi, place: Place, spi: int) -> bool:
+    return lent.client.address == place.address and spi in lent.peer_spis
 
 
 def _is_to(lent: LendSpi, to: IPAddress) -> bool:

@@ -327,18 +327,19 @@ def test_a_router_that_has_forgotten_all_is_told_by_its_clients() -> None:
     both_ways(network, client, peer)
 
 
-def restarted(network: Moving, router: Node) -> Node:
+def restarted(network: Moving, router: Node, **terms: object) -> Node:
     """Another process at the same place, which knows nothing but the key."""
     network.routers.pop(router.name)
-    return network.router(router.name, ROUTER, [HERE], 1)
+    return network.router(router.name, ROUTER, [HERE], 1, config=router_config(**terms))
 
 
-def test_a_router_that_was_restarted_calls_its_clients() -> None:
-    network, router, client, peer = moving()
+@pytest.mark.parametrize("tickets", [True, False])
+def test_a_router_that_was_restarted_calls_its_clients(tickets: bool) -> None:
+    network, router, client, peer = moving(tickets=tickets)
     network.join(client, peer)
     network.run(5.0)  # nobody takes this for a collision of base exchanges
     (known,) = router.machine.mobile_router_clients()
-    router = restarted(network, router)
+    router = restarted(network, router, tickets=tickets)
     assert known.place is not None
     path = Path(router.address, known.place.address, known.place.transport)
     network.perform(router, router.machine.recall(known.hit, [path], network.now))
@@ -346,7 +347,7 @@ def test_a_router_that_was_restarted_calls_its_clients() -> None:
     assert [one.hit for one in router.machine.mobile_router_clients()] == [client.hit]
     both_ways(network, client, peer)
     (flow,) = network.spinat(router).flows()
-    assert flow.ticket is not None
+    assert (flow.ticket is not None) is tickets
     network.move(router, [THERE])
     network.run(2.0)
     both_ways(network, client, peer)
@@ -627,6 +628,51 @@ def test_between_address_families() -> None:
     network.run(5.0)
     assert peer.path_to(client).remote == ip_address(THERE)
     both_ways(network, client, peer)
+
+
+@pytest.mark.parametrize("transport", list(Transport))
+def test_a_call_from_the_other_address_family(transport: Transport) -> None:
+    """The client has no address for the caller: the router's own inside stands for it."""
+    network, router, client, peer = moving(transport)
+    six, there = "2001:db8:1::1", "2001:db8:1::2"
+    network.where[ip_address("2001:db8::9")] = ""
+    network.readdress(peer, "2001:db8::9")
+    second = network.host("second", "2001:db8::10", 7)
+    network.move(router, [six])
+    network.join(peer, client, six)
+    network.join(second, client, six)
+    for one in (peer, second):
+        assert client.path_to(one).remote == router.address
+        assert one.path_to(client).remote == ip_address(six)
+        both_ways(network, client, one)
+    network.move(router, [there])
+    network.run(5.0)
+    for one in (peer, second):
+        assert one.path_to(client).remote == ip_address(there)
+        both_ways(network, client, one)
+    for node, other in ((client, peer), (peer, client)):
+        network.perform(node, node.machine.rekey(other.hit, network.now))
+        network.run(5.0)
+        both_ways(network, client, peer)
+    network.where[ip_address("2001:db8::99")] = ""
+    network.readdress(peer, "2001:db8::99")
+    network.run(10.0)
+    both_ways(network, client, peer)
+
+
+def test_calls_from_the_other_address_family_cost_no_memory() -> None:
+    network, router, client, _peer = moving()
+    network.move(router, ["2001:db8:1::1"])
+    i1 = HipPacket(PacketType.I1, client.hit, client.hit, version=hip_version.get()).emit()
+    for number in range(2000):
+        source = Place(ip_address(f"2001:db8:{number:x}::1"), Transport.UDP)
+        transit = Transit(source, Place(ip_address("2001:db8:1::1"), Transport.UDP))
+        sender = (int(client.hit) + number + 1).to_bytes(16, "big")
+        data = i1[:8] + sender + i1[24:]
+        router.machine.transit_received(data, transit, network.now, inside=False)
+    (known,) = network.spinat(router).clients.values()
+    assert len(known.callers) == 64
+    assert not network.spinat(router).flow_count
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -64,7 +64,7 @@ def test_a_router_moves(lab: Lab) -> None:
     wait_until(answered, PATIENCE_S, what="answers through the router")
     # Correspondents see the router and nothing of what is behind it.
     assert remotes() <= set(router.place.addresses.values())
-    for spot in ("four0", "six0"):
+    for spot in ("six0", "four0"):
         router.place.go(spot)
         wait_until(answered, PATIENCE_S, what=f"answers at {spot}")
         wait_until(
@@ -73,6 +73,14 @@ def test_a_router_moves(lab: Lab) -> None:
             what=f"correspondents to know of {spot}",
         )
     assert not network.closed()
+    # It is gone without a word, and there again: its clients are back without asking for it.
+    router.daemon.restart(crash=True)
+    wait_until(
+        lambda: len(router.daemon.request("mobile_router_clients")) == 2,
+        PATIENCE_S,
+        what="clients to be back",
+    )
+    wait_until(answered, PATIENCE_S, what="answers through the router as it was restarted")
     shown = {
         command: router.place.host.run(
             [*HIPGW, "mobile-router", command, "--json", "--socket", router.daemon.control_socket]
@@ -80,7 +88,7 @@ def test_a_router_moves(lab: Lab) -> None:
         for command in ("status", "clients")
     }
     status = json.loads(shown["status"])
-    assert [one["interface"] for one in status["outside"]] == ["six0"]
+    assert [one["interface"] for one in status["outside"]] == ["four0"]
     assert (status["clients"], status["correspondents"], status["refused"]) == (2, 2, 0)
     clients = json.loads(shown["clients"])
     assert {one["hit"] for one in clients} == {str(hit) for hit in client.hits.values()}
@@ -88,5 +96,6 @@ def test_a_router_moves(lab: Lab) -> None:
         assert one["tickets"] == 1
         assert min(one["packets_in"], one["packets_out"], one["octets_in"], one["octets_out"]) > 0
     counters = router.daemon.request("counters")["dataplane"]
-    assert counters["spinat_rewritten"] > 0
+    # By the program, or by the kernel where it can.
+    assert counters["spinat_rewritten"] + counters.get("spinat_ebpf_rewritten", 0) > 0
     assert router.daemon.stop() == 0

@@ -371,6 +371,17 @@ class HipDriver:
         effects = self.machine.transit_received(data, transit, time.monotonic(), inside=inside)
         self.perform(effects)
 
+    def recall(self, hit: IPv6Address, place: Place) -> None:
+        """Mobile router: call a client that there was before a restart, where it was then."""
+        local = self._transport.source_address(place.address)
+        if local is None or self._is_barred(hit):
+            return
+        path = Path(local, place.address, place.transport, self._transport.udp_port, place.port)
+        try:
+            self.perform(self.machine.recall(hit, [path], time.monotonic()))
+        except LocalProtocolError as error:
+            _log.info("a client is not called: %s", error, extra={"peer_hit": str(hit)})
+
     def outside_changed(self, places: Sequence[Place]) -> None:
         """Mobile router: the own places outside are these now, the best first."""
         self.perform(self.machine.outside_changed(places, time.monotonic()))

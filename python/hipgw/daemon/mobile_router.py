@@ -1,6 +1,7 @@
 """A mobile router's parts: what takes packets from the kernel, and who is told of each move."""
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -8,6 +9,7 @@ from ipaddress import IPv6Address
 
 from hipgw.config.names import RouterPath
 from hipgw.config.schema import Config, MobileRouterConfig
+from hipgw.daemon.client_memory import ClientMemory
 from hipgw.daemon.driver import HipDriver
 from hipgw.dataplane.spinat import SpinatDataPlane
 from hipgw.dataplane.spinat_ways import WAYS_PER_FLOW, SpinatWays
@@ -21,6 +23,12 @@ from hipgw.platform.underlay import Underlay
 from hipgw.protocol.mobile_router.transit import Place
 from hipgw.protocol.path import IPAddress
 
+RECALLED, RECALL_S = 20, 0.1
+"""So many clients of an earlier run are called in each such time."""
+PATIENCE_S = 30.0
+"""How long they are remembered if they do not answer."""
+KEEP_S = 0.5
+"""How soon it is written down who has registered."""
 LOOK_S = 5.0
 """Between looks for what was used, and whether the rules are still there."""
 
@@ -59,6 +67,9 @@ class MobileRouterParts:
         self._own: frozenset[IPAddress] = frozenset()
         self._by_address: dict[IPAddress, int] = {}
         self._names: dict[int, str] = {}
+        self._memory = ClientMemory(config.daemon.state_dir)
+        self._recalled: Iterator[tuple[IPv6Address, Place]] = iter(self._memory.places.items())
+        self._recall: asyncio.TimerHandle | None = None
         self._driver: HipDriver | None = None
         self._moved: Callable[[list[str]], None] = lambda _addresses: None
         self._ways: SpinatWays | None = None
@@ -66,6 +77,8 @@ class MobileRouterParts:
         self._aiming: Iterator[None] | None = None
         self._step: asyncio.Handle | None = None
         self._look: asyncio.TimerHandle | None = None
+        self._keeping: asyncio.TimerHandle | None = None
+        self._resting = False
 
     @property
     def ways(self) -> SpinatWays:
@@ -97,15 +110,29 @@ class MobileRouterParts:
             _log.info("data of clients is rewritten by this program alone: %s", why)
         loop.add_reader(self.dataplane.fileno(), self._readable)
         self._look = loop.call_later(LOOK_S, self._look_around)
+        # Once the own addresses are known.
+        self._recall = loop.call_later(RECALL_S, self._recall_some)
 
     def stop(self) -> None:
         """End it for good, also if it was not started."""
-        for handle in (self._look, self._step):
-            if handle is not None:
-                handle.cancel()
+        self.rest()
+        if self._step is not None:
+            self._step.cancel()
         if self._loop is not None:
             self._loop.remove_reader(self.dataplane.fileno())
         self.dataplane.stop()
+
+    def rest(self) -> None:
+        """The end is near: what is lost from now on is to be there again after a restart."""
+        for handle in (self._look, self._keeping, self._recall):
+            if handle is not None:
+                handle.cancel()
+        self._resting = True
+
+    def clients_changed(self) -> None:
+        """Somebody has registered, or does so no more: it is written down soon."""
+        if self._keeping is None and self._loop is not None and not self._resting:
+            self._keeping = self._loop.call_later(KEEP_S, self._keep_clients)
 
     def looked(self, snapshot: Snapshot, underlay: Underlay) -> None:
         """Addresses, interfaces or routes may have changed: tell everybody at once."""
@@ -185,11 +212,33 @@ class MobileRouterParts:
             return
         self._aiming = None
 
+    def _recall_some(self) -> None:
+        """Call clients of an earlier run, which cannot know that their associations are gone."""
+        assert self._loop is not None
+        assert self._driver is not None
+        some = list(itertools.islice(self._recalled, RECALLED))
+        for hit, place in some:
+            self._driver.recall(hit, place)
+        # Until they had the time to answer, nobody is forgotten.
+        again_s = RECALL_S if some else PATIENCE_S
+        done = self._recall_done if not some else self._recall_some
+        self._recall = self._loop.call_later(again_s, done)
+
+    def _recall_done(self) -> None:
+        self._recall = None
+
+    def _keep_clients(self) -> None:
+        self._keeping = None
+        assert self._driver is not None
+        calling = self._recall is not None
+        self._memory.keep(self._driver.machine.mobile_router_clients(), others=calling)
+
     def _look_around(self) -> None:
         assert self._loop is not None
         assert self._driver is not None
         self._look = self._loop.call_later(LOOK_S, self._look_around)
         self._driver.spis_used(self.ways.used(2 * LOOK_S))
+        self._keep_clients()
         self.rules.renew()
 
 

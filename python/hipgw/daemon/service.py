@@ -509,6 +509,8 @@ class Service:
         """Close all associations, so that the peers need not find out by themselves."""
         _log.info("hipgw is stopping")
         self._roles.clear()
+        if self._mobile_router is not None:
+            self._mobile_router.rest()
         self._driver.close_all()
         deadline = time.monotonic() + CLOSE_PATIENCE_S
         while self._driver.machine.association_count and time.monotonic() < deadline:

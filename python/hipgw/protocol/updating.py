@@ -147,8 +147,7 @@ def _process(
     if core.registrar is not None:
         answer += core.registrar.update(core, association, packet, path, now)
     if core.mobile_router is not None:
-        for ticket, peer_spi in _hidden_tickets(session, packet):
-            _take_ticket(core, association, ticket, now, peer_spi)
+        _take_tickets(core, association, _hidden_tickets(session, packet), now)
     info, locator_set = packet.get(EspInfo), packet.get(LocatorSet)
     if locator_set is not None and not core.locators_limit.allow(association.peer_hit, now):
         # Each makes this host write to several addresses, which may be somebody else's.
@@ -222,9 +221,28 @@ def _hidden_tickets(session: Session, packet: HipPacket) -> list[tuple[ProxyTick
             inner = parse_parameters(octets, version.number)
         except (IdentityError, WireError):
             raise Dropped(DropReason.DECRYPTION) from None
-        spi = next((one.old_spi for one in inner if isinstance(one, EspInfo)), 0)
-        found += [(one, spi) for one in inner if isinstance(one, ProxyTicket)]
+        spi = 0
+        for one in inner:
+            # Each ESP_INFO is about the ticket behind it.
+            if isinstance(one, EspInfo):
+                spi = one.old_spi
+            elif isinstance(one, ProxyTicket):
+                found.append((one, spi))
     return found
+
+
+def _take_tickets(
+    core: Core, association: Association, tickets: list[tuple[ProxyTicket, int]], now: float
+) -> None:
+    """Take all that can be. Raises Dropped for those that cannot, so that they come again."""
+    refused: Dropped | None = None
+    for ticket, peer_spi in tickets:
+        try:
+            _take_ticket(core, association, ticket, now, peer_spi)
+        except Dropped as dropped:
+            refused = dropped
+    if refused is not None:
+        raise refused
 
 
 def _take_ticket(

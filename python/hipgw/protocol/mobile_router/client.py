@@ -12,7 +12,9 @@ from hipgw.errors import IdentityError
 from hipgw.protocol import update_tasks
 from hipgw.protocol.association import Association, Session
 from hipgw.protocol.mobile_router import tickets
-from hipgw.protocol.path import IPAddress
+from hipgw.protocol.mobile_router.transit import Place
+from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Transport
+from hipgw.protocol.registration import ServiceType
 from hipgw.protocol.states import State
 from hipgw.wire import tlv
 from hipgw.wire.parameters import (
@@ -22,6 +24,7 @@ from hipgw.wire.parameters import (
     LocatorSet,
     Parameter,
     ProxyTicket,
+    RegFrom,
     SpiLocator,
 )
 
@@ -32,6 +35,7 @@ TICKET_S = 4 * 3600.0
 """How long a ticket is good for."""
 RENEW_SHARE = 0.6
 _UP = frozenset({State.R2_SENT, State.ESTABLISHED})
+_UDP = 17
 _FOREVER = 0xFFFFFFFF
 
 
@@ -83,7 +87,7 @@ def timer_expired(core: "Core", association: Association, now: float) -> None:
 def untold(
     core: "Core",
     router: Association,
-    address: IPAddress,
+    where: RegFrom,
     hits: Iterable[IPv6Address],
     now: float,
 ) -> None:
@@ -93,10 +97,15 @@ def untold(
     """
     if core.mobile_routers.get(router.peer_hit) is not router:
         return
+    held = router.registrations.held.grants
     for hit in hits:
         association = core.associations.get((router.local_hit, hit))
         if association is not None and association is not router and association.state in _UP:
-            _announce(core, association, address, now)
+            _announce(core, association, where.address, now)
+    if core.mobile_router is not None and ServiceType.MOBILE_NETWORK in held:
+        transport = Transport.UDP if where.protocol == _UDP else Transport.RAW
+        place = Place(where.address, transport, where.port or HIP_UDP_PORT)
+        core.mobile_router.untold(core, place, hits, now)
 
 
 def _resume(core: "Core", association: Association, now: float) -> None:
