@@ -17,7 +17,7 @@ from hipgw.errors import HipgwError
 from hipgw.logs import packet_path_logger
 from hipgw.platform.journal import Journal
 from hipgw.platform.routes import interface_index_to
-from hipgw.platform.rtnetlink import IFF_LOOPBACK, Snapshot
+from hipgw.platform.rtnetlink import Snapshot
 from hipgw.platform.spinat_rules import SpinatRules
 from hipgw.platform.underlay import Underlay
 from hipgw.protocol.mobile_router.transit import Place
@@ -260,8 +260,7 @@ def outside_interfaces(
         return {
             index: link.name
             for index, link in snapshot.links.items()
-            if not link.flags & IFF_LOOPBACK
-            and any(fnmatchcase(link.name, pattern) for pattern in patterns)
+            if any(fnmatchcase(link.name, pattern) for pattern in patterns)
         }
     there = {route.interface for route in snapshot.routes if route.default} | set(before)
     return {index: link.name for index, link in snapshot.links.items() if index in there}
