@@ -353,6 +353,33 @@ def test_a_router_that_was_restarted_calls_its_clients(tickets: bool) -> None:
     both_ways(network, client, peer)
 
 
+@pytest.mark.parametrize("tickets", [True, False])
+@pytest.mark.parametrize("moves", ["before", "after"])
+def test_a_router_was_restarted_where_clients_have_no_address(tickets: bool, moves: str) -> None:
+    """What it has known of correspondents' addresses of the other IP version, clients tell it."""
+    network, router, client, peer = moving(tickets=tickets)
+    network.where[ip_address("2001:db8::9")] = ""
+    network.readdress(peer, PEER, "2001:db8::9")
+    network.join(client, peer)
+    network.run(5.0)
+    there = ["2001:db8:1::1"]
+    if moves == "before":
+        network.move(router, there)
+        network.run(5.0)
+    (known,) = router.machine.mobile_router_clients()
+    network.routers.pop(router.name)
+    outside = there if moves == "before" else [HERE]
+    router = network.router("router", ROUTER, outside, 1, config=router_config(tickets=tickets))
+    assert known.place is not None
+    path = Path(router.address, known.place.address, known.place.transport)
+    network.perform(router, router.machine.recall(known.hit, [path], network.now))
+    network.run(5.0)
+    network.move(router, there)
+    network.run(5.0)
+    assert peer.path_to(client).remote == ip_address(there[0])
+    both_ways(network, client, peer)
+
+
 def test_a_client_finds_that_its_router_was_restarted() -> None:
     network, router, client, peer = moving()
     network.join(client, peer)

@@ -29,6 +29,10 @@ from hipgw.wire.packet import HipPacket, PacketType
 from hipgw.wire.parameters import (
     Ack,
     AuthTicket,
+    EchoRequestSigned,
+    EchoRequestUnsigned,
+    EchoResponseSigned,
+    EchoResponseUnsigned,
     EspInfo,
     LocatorSet,
     ProxyTicket,
@@ -38,6 +42,8 @@ from hipgw.wire.parameters import (
 
 CLOSED_S = 30.0
 """How long a flow stays after a CLOSE_ACK, which may have to be sent again."""
+ASKED_MAX = 4
+"""Echoes to a correspondent that are waited for."""
 _WITHOUT_FLOW = frozenset({PacketType.I1, PacketType.I2})
 """What strangers may send to a client."""
 _EXCHANGE = frozenset({PacketType.I1, PacketType.R1, PacketType.I2, PacketType.R2})
@@ -106,7 +112,7 @@ class MobileRouter:
                     to = self._proven(core, flow, offer, to)
         self._note_end(flow, kind, now)
         client.packets["out"] += 1
-        self._leave(core, raw, to, flow)
+        _asked(flow, packet, self._leave(core, raw, to, flow))
 
     def coming_in(self, core: Core, data: bytes, transit: Transit, now: float) -> None:
         """Pass on a HIP packet that came from outside for a client. Raises Dropped."""
@@ -186,20 +192,28 @@ class MobileRouter:
         now: float,
         *,
         peer_spi: int = 0,
+        addresses: Iterable[IPAddress] = (),
     ) -> None:
         """A client gives a ticket for one of its correspondents. Raises Dropped.
 
-        *peer_spi*: what its packets to that one bear, if it says so.
+        *peer_spi*: what its packets to that one bear, if it says so; *addresses*: where that one
+        has told it that it is.
         """
         hit = association.peer_hit
         client = self.table.clients.get(hit)
         hits = ticket.mobile_hit, ticket.peer_hit
-        flow = client.done.get(hits) if client is not None else None
-        if flow is None or self._registered(core, hit) is not association:
+        flow = self.table.flow(client, hits) if client is not None else None
+        if (
+            flow is None
+            or not (flow.done or flow.resumed)
+            or self._registered(core, hit) is not association
+        ):
             # Of somebody else, or for somebody that it has no association with by this router.
             raise Dropped(DropReason.BAD_TICKET)
         if peer_spi:
             self.spis.peer_uses(core, flow, peer_spi)
+        for address in addresses:
+            flow.claimed.setdefault(address.version, Place(address, flow.transport))
         if not self.config.tickets or flow.client_hit != hit:
             return  # for guests, the router that they are behind has the tickets
         self.proxies.ticket_came(self, core, flow, ticket, now)
@@ -411,6 +425,12 @@ class MobileRouter:
         if kind is PacketType.R1 and (via := packet.get(ViaRvs)) is not None:
             for server in via.addresses[-1:]:
                 flow.servers[server.version] = Place(server, flow.transport)
+        for echo in (*packet.all(EchoResponseSigned), *packet.all(EchoResponseUnsigned)):
+            place = flow.asked.get(echo.data)
+            if place is not None and place.address == source.address:
+                # Nobody else knows what was sent there.
+                del flow.asked[echo.data]
+                self._goes_to(core, flow, source)
         answers = kind is PacketType.R2 or (
             flow.resumed and kind is PacketType.UPDATE and packet.get(Ack) is not None
         )
@@ -420,7 +440,8 @@ class MobileRouter:
 
     # -- sending on --------------------------------------------------------------------------
 
-    def _leave(self, core: Core, raw: bytes, to: Place | None, flow: Flow | None) -> None:
+    def _leave(self, core: Core, raw: bytes, to: Place | None, flow: Flow | None) -> Place:
+        """Send a packet out; returns where to. Raises Dropped."""
         source: Place | None = None
         if flow is not None:
             source = self.place_for(flow)
@@ -437,6 +458,7 @@ class MobileRouter:
         if source is None or to is None:
             raise Dropped(DropReason.NO_ROUTE)
         send(core, bare(raw), Place(source.address, to.transport), to)
+        return to
 
     def _enter(
         self, core: Core, raw: bytes, source: Place, association: Association, flow: Flow | None
@@ -463,6 +485,15 @@ def _resumes(packet: HipPacket) -> bool:
     """Whether an UPDATE tells enough of an association that was made elsewhere."""
     told = packet.get(AuthTicket) is not None and packet.get(LocatorSet) is not None
     return told or packet.get(EspInfo) is not None
+
+
+def _asked(flow: Flow, packet: HipPacket, place: Place) -> None:
+    """Note what shows, when it comes back, that the correspondent is at a place."""
+    if flow.peer.get(place.address.version) != place:
+        for echo in (*packet.all(EchoRequestSigned), *packet.all(EchoRequestUnsigned)):
+            flow.asked[echo.data] = place
+        while len(flow.asked) > ASKED_MAX:
+            flow.asked.popitem(last=False)
 
 
 def _keep(kept: OrderedDict[Hits, _Kept], hits: Hits, what: _Kept, most: int) -> None:
