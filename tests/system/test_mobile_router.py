@@ -29,7 +29,9 @@ def two_uplinks(network: MovingNetwork, answered: Callable[[], bool]) -> None:
     # Packets that leave by the wrong interface get no further.
     network.core.sysctl("net/ipv4/conf/all/rp_filter", 1)
     host.ip(
-        "address add 10.99.1.1/24 dev dual0", "route add default via 10.99.1.254 dev dual0 metric 1"
+        "link set dual0 up",
+        "address add 10.99.1.1/24 dev dual0",
+        "route add default via 10.99.1.254 dev dual0 metric 1",
     )
 
     def outside() -> list[str]:
