@@ -18,6 +18,8 @@ from hipgw.control.api import (
     EndboxAnswer,
     FleetAnswer,
     MacAnswer,
+    MobileClientAnswer,
+    MobileRouterAnswer,
     PathAnswer,
     PeerAnswer,
     PingReplyAnswer,
@@ -47,6 +49,8 @@ class SmallDaemon:
 
     def __init__(self) -> None:
         self.established = True
+        self.routes = False
+        """Whether it is a mobile router."""
         self.answers_ping = True
         self.answers_close = True
         self.hurried = False
@@ -81,6 +85,7 @@ class SmallDaemon:
                 "macs": 1,
             },
             "profiles": {},
+            "mobile_router": self.mobile_router(),
             "health": self.warnings,
         }
 
@@ -194,6 +199,44 @@ class SmallDaemon:
                 }
             ],
         }
+
+    def mobile_router(self) -> MobileRouterAnswer | None:
+        if not self.routes:
+            return None
+        return {
+            "outside": [{"address": "192.0.2.1", "interface": "wwan0"}],
+            "interfaces": ["wlan0", "wwan0"],
+            "path": "nfqueue",
+            "path_reason": "this kernel has no tcx",
+            "rules": "nftables, table inet hipgw-mobile-router",
+            "clients": 1,
+            "correspondents": 3,
+            "flows": 3,
+            "refused": 0,
+            "counters": {"rewritten": 1234, "unknown_spi": 5},
+        }
+
+    def mobile_router_clients(self) -> list[MobileClientAnswer] | None:
+        if not self.routes:
+            return None
+        return [
+            {
+                "peer": "plant-b",
+                "hit": HIT_B,
+                "inside": "10.1.0.2:10500",
+                "correspondents": 3,
+                "guests": 1,
+                "guest": False,
+                "begun": 0,
+                "tickets": 2,
+                "packets_in": 1000,
+                "packets_out": 234,
+                "octets_in": 1400000,
+                "octets_out": 20000,
+                "hip_packets_in": 12,
+                "hip_packets_out": 11,
+            }
+        ]
 
     def registrations(self) -> list[RegistrationAnswer]:
         if not self.established:

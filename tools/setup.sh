@@ -45,6 +45,7 @@ if [ "$purpose" != run ]; then
     want named bind9        # names of HIP hosts in a zone, dynamic updates, a validating resolver
     want dig bind9-dnsutils
     want knotd knot         # a second server, and signed zones
+    want nft nftables       # somebody else's rules beside those of a mobile router
     want dnsperf dnsperf    # ten thousand queries a second through the interceptor
     want dhtnode dhtnode    # a ring of OpenDHT nodes, behind DHT gateways
 fi

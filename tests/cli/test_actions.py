@@ -119,6 +119,8 @@ EVENTS: list[dict[str, Any]] = [
     {"kind": "established", "time": 1.7, "peer": "plant-b", "initiator": True, "duration_s": 0.02},
     {"kind": "failed", "time": 1.8, "peer": "plant-b", "reason": "no answer\x1b[2J"},
     {"kind": "rtt", "time": 1.9, "peer": "plant-b", "rtt_s": 0.0012},
+    {"kind": "outside", "time": 1.95, "addresses": ["192.0.2.1", "2001:db8::1"]},
+    {"kind": "outside", "time": 1.96, "addresses": []},
     {"kind": "stopping", "time": 2.0},
 ]
 
@@ -155,6 +157,8 @@ def test_events_are_written_until_the_daemon_stops(ask: Run) -> None:
     assert "20.0 ms" in texts[2]
     assert "\x1b" not in result.stdout
     assert "1.20 ms" in texts[4]
+    assert texts[5].endswith("192.0.2.1, 2001:db8::1")
+    assert texts[6].endswith("no address")
 
 
 @pytest.mark.usefixtures("publishing")

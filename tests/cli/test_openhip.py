@@ -262,12 +262,25 @@ def test_a_rendezvous_server(
     assert started[0][0].roles == ("host", "rvs")
 
 
-def test_a_role_that_is_not_there_is_named(run: Run, openhip: Path, started: list[object]) -> None:
+def test_a_mobile_router(
+    run: Run, openhip: Path, started: list[tuple[Config, str | None, bool]]
+) -> None:
+    conf = "".join(f"<outbound_interface>{name}</outbound_interface>" for name in ("eth1", "wwan0"))
+    (openhip / "hip.conf").write_text(f"<hip_configuration>{conf}</hip_configuration>")
     result = hip(run, openhip, "-v", "-mr")
-    assert result.exit_code == Exit.CONFIG
-    assert "-mr: hipgw is no mobile router" in result.stderr
-    assert "leave OpenHIP running" in result.stderr
-    assert not started
+    assert result.exit_code == 0, result.stderr
+    router = started[0][0].mobile_router
+    assert router is not None
+    assert router.external_interfaces == ("eth1", "wwan0")
+    assert "outbound_interface" not in result.stderr
+    # OpenHIP's own limits, as far as hipgw goes.
+    assert (router.min_lifetime_s, router.max_lifetime_s) == (16, 86400)
+    assert started[0][0].roles == ("host", "mobile_router")
+    (openhip / "hip.conf").unlink()
+    assert hip(run, openhip, "-mr").exit_code == 0
+    router = started[1][0].mobile_router
+    assert router is not None
+    assert router.external_interfaces == ()
 
 
 @pytest.mark.parametrize(

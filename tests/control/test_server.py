@@ -164,7 +164,7 @@ def test_stop_reaches_the_daemon(daemon: ServedDaemon) -> None:
             "0 and 300",
         ),
         (b'{"id":7,"method":"subscribe","params":{"kinds":["x"]}}', "bad_params", "packet"),
-        (b'{"id":7,"method":"subscribe","params":{"kinds":[]}}', "bad_params", "1 to 10"),
+        (b'{"id":7,"method":"subscribe","params":{"kinds":[]}}', "bad_params", "1 to 11"),
     ],
 )
 def test_bad_requests_are_answered_and_the_next_one_too(
@@ -421,6 +421,20 @@ def test_resolve(daemon: ServedDaemon) -> None:
             client.resolve("x" * 256)
 
 
+def test_mobile_router(daemon: ServedDaemon) -> None:
+    with ControlClient(daemon.path) as client:
+        assert client.mobile_router() is None
+        assert client.mobile_router_clients() is None
+        assert client.status()["mobile_router"] is None
+        daemon.api.routes = True
+        router = client.mobile_router()
+        assert router is not None
+        assert router["outside"] == [{"address": "192.0.2.1", "interface": "wwan0"}]
+        assert client.status()["mobile_router"] == router
+        (one,) = client.mobile_router_clients() or ()
+        assert (one["hit"], one["tickets"]) == (HIT_B, 2)
+
+
 def test_every_method_is_tested_here() -> None:
     """A new method needs a test above; this one only reminds of it."""
     assert set(METHODS) == {
@@ -429,6 +443,8 @@ def test_every_method_is_tested_here() -> None:
             "addresses",
             "registrations",
             "endbox",
+            "mobile_router",
+            "mobile_router_clients",
             "ping",
             "fleet",
             "resolve",

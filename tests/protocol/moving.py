@@ -74,9 +74,10 @@ class Moving(Network):
         self, name: str, inside: str, outside: list[str], number: int, **more: object
     ) -> Node:
         config = more.pop("config", None) or router_config()
+        at = str(more.pop("at", WORLD))
         node = self.host(name, inside, number, name, config=config, **more)
         self.routers[name] = Inside(node)
-        self.move(node, outside)
+        self.move(node, outside, at)
         return node
 
     def move(self, node: Node, outside: list[str], at: str = WORLD) -> None:
@@ -89,19 +90,23 @@ class Moving(Network):
         for one in router.outside:
             self.nodes[one] = node
             self.where[one] = at
-        addresses = [node.address, *node.others, *router.outside]
-        self.perform(node, node.machine.addresses_changed(addresses, self.now))
         places = [Place(one, self.transport) for one in router.outside]
         self.perform(node, node.machine.outside_changed(places, self.now))
+        addresses = [node.address, *node.others, *router.outside]
+        self.perform(node, node.machine.addresses_changed(addresses, self.now))
 
     def register(self, client: Node, router: Node) -> None:
         effects = client.machine.register(router.hit, [ServiceType.MOBILE_ROUTER], 300.0, self.now)
         self.perform(client, effects)
-        self.connect(client, router)
+        behind = self.routers.get(client.name)
+        local = behind.outside[0] if behind is not None else client.address
+        path = Path(local, router.address, self.transport)
+        self.perform(client, client.machine.connect(router.hit, [path], self.now))
         self.until(lambda: client.state(router) is State.ESTABLISHED)
         self.run(0.1)
-        held = [one.reg_type for one in client.machine.held_registrations()]
-        assert held == [ServiceType.MOBILE_ROUTER], held
+        held = {one.reg_type for one in client.machine.held_registrations()}
+        more = {ServiceType.MOBILE_NETWORK} if behind is not None else set()
+        assert held == {ServiceType.MOBILE_ROUTER, *more}, held
 
     def join(self, client: Node, peer: Node, address: str | None = None) -> None:
         remote = peer.address if address is None else ip_address(address)
@@ -156,7 +161,29 @@ class Moving(Network):
         for delay in self.filter(node.name, effect.data):
             self._later(delay, lambda: self._travels(net, effect.data, transit))
 
+    def _translated(self, source: Place, target: Place) -> Transit | None:
+        """What NATs in the world make of a packet, which has to be in UDP."""
+        if target.address in self.nats:
+            return None  # nobody in the world can write there
+        if (nat := self.nats.get(source.address)) is not None:
+            if source.transport is not Transport.UDP:
+                return None
+            seen = nat.out((source.address, source.port), (target.address, target.port))
+            source = Place(seen[0], Transport.UDP, seen[1])
+        for nat in {id(one): one for one in self.nats.values()}.values():
+            if target.address == nat.outside:
+                found = nat.into(target.port, (source.address, source.port))
+                if found is None or source.transport is not Transport.UDP:
+                    return None
+                target = Place(found[0], Transport.UDP, found[1])
+        return Transit(source, target)
+
     def _travels(self, net: str, data: bytes, transit: Transit) -> None:
+        if not net:
+            translated = self._translated(transit.source, transit.destination)
+            if translated is None:
+                return
+            transit = translated
         source, target = transit.source, transit.destination
         above = self.routers.get(net)
         here = self.where.get(target.address) == net and target.address in self.nodes
@@ -167,6 +194,8 @@ class Moving(Network):
             if router is not None and target.address in router.outside and for_others:
                 machine = node.machine
                 effects = machine.transit_received(data, transit, self.now, inside=False)
+            elif router is not None and for_others:
+                effects = node.machine.transit_received(data, transit, self.now, inside=True)
             else:
                 path = Path(
                     target.address, source.address, source.transport, target.port, source.port
@@ -183,41 +212,58 @@ class Moving(Network):
         spi, path, _verified = source.outbound[target.hit]
         sealed = self.sealed[source.name, target.hit, spi]
         wire = sealed.wire_spi or spi
-        place, to = path.local or source.address, path.remote
+        place = Place(path.local or source.address, path.transport, path.local_port)
+        to = Place(path.remote, path.transport, path.remote_port)
         for _ in range(6):
-            net = self.where.get(place)
+            net = self.where.get(place.address)
             if net is None:
                 return False
-            if self.where.get(to) == net and to in self.nodes:
-                node = self.nodes[to]
+            if not net:
+                translated = self._translated(place, to)
+                if translated is None:
+                    return False
+                place, to = translated.source, translated.destination
+            above = self.routers.get(net)
+            if above is not None and to.address in above.outside:
+                return False  # nobody writes so
+            stands_for = above is not None and any(
+                _is_of(one, place, wire) and one.shown.address == to.address
+                for one in above.lent.values()
+            )
+            if self.where.get(to.address) == net and to.address in self.nodes and not stands_for:
+                node = self.nodes[to.address]
                 router = self.routers.get(node.name)
-                if router is None or to not in router.outside:
+                if router is None or to.address not in router.outside:
                     break
                 lent = router.lent.get(wire)
                 if lent is None:
                     return False
-                wire, to = lent.private_spi, lent.client.address
-                place = node.address if place.version != to.version else place
-                if self.where.get(to) == node.name:
-                    node = self.nodes[to]
-                    break
-                continue
+                wire, to = lent.private_spi, lent.client
+                if place.address.version != to.address.version:
+                    place = replace(lent.shown, transport=to.transport)
+                # It is inside from here on, whoever has sent it.
+                node = self._given_inside(node, to)
+                while (inner := self.routers.get(node.name)) is not None:
+                    if to.address not in inner.outside or wire not in inner.lent:
+                        return False
+                    deeper = inner.lent[wire]
+                    wire, to = deeper.private_spi, deeper.client
+                    node = self._given_inside(node, to)
+                break
             if not net:
                 return False
             router = self.routers[net]
-            lent_to = [
-                one
-                for one in router.lent.values()
-                if one.client.address == place and wire in one.peer_spis
-            ]
-            flow = next((one for one in lent_to if _is_to(one, to)), None)
-            same = [one for one in router.outside if one.version == to.version]
-            if same and lent_to:
-                place = same[0]
-            elif flow is not None and (ways := _ways(router, flow)):
-                place, to = ways[0]
-            else:
+            lent_to = [one for one in router.lent.values() if _is_of(one, place, wire)]
+            flow = next((one for one in lent_to if _is_to(one, to.address)), None)
+            if flow is None:
                 return False
+            way = router.node.machine.outside_place(flow.client_hit, flow.peer_hit)
+            if way is None:
+                return False
+            ends = [one for one in flow.peer if one.address.version == way.address.version]
+            if not ends:
+                return False
+            place, to = way, ends[0]
         else:
             return False
         opened = target.sas.get((Direction.INBOUND, wire))
@@ -228,18 +274,18 @@ class Moving(Network):
         self.perform(target, target.machine.data_received(wire, self.now))
         return True
 
+    def _given_inside(self, router: Node, to: Place) -> Node:
+        """Who is at a place inside of a router; nobody is that router itself."""
+        there = self.where.get(to.address) == router.name
+        return self.nodes.get(to.address, router) if there else router
+
+
+def _is_of(lent: LendSpi, place: Place, spi: int) -> bool:
+    return lent.client.address == place.address and spi in lent.peer_spis
+
 
 def _is_to(lent: LendSpi, to: IPAddress) -> bool:
     return lent.shown.address == to or any(place.address == to for place in lent.peer)
-
-
-def _ways(router: Inside, lent: LendSpi) -> list[tuple[IPAddress, IPAddress]]:
-    return [
-        (outside, place.address)
-        for outside in router.outside
-        for place in lent.peer
-        if place.address.version == outside.version
-    ]
 
 
 def both_ways(network: Moving, one: Node, other: Node) -> None:

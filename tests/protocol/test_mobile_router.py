@@ -6,7 +6,7 @@ from ipaddress import IPv6Address, ip_address
 
 import pytest
 
-from hipgw.protocol.effects import Direction, ForwardHip
+from hipgw.protocol.effects import Direction, ForwardHip, SendDatagram
 from hipgw.protocol.mobile_router import proxies
 from hipgw.protocol.mobile_router.transit import Place, Transit
 from hipgw.protocol.path import Path, Transport
@@ -23,12 +23,13 @@ from hipgw.wire.parameters import (
     HipMac,
     Locator,
     LocatorSet,
+    PlainLocator,
     Seq,
     SpiLocator,
     UntoldPeers,
 )
 from protocol.moving import Moving, both_ways, router_config
-from protocol.network import Node, hip_version, parse
+from protocol.network import Nat, Node, hip_version, parse
 from protocol.rvs_clients import server_config
 
 ROUTER, CLIENT, CLIENT_2, PEER = "10.1.0.1", "10.1.0.10", "10.1.0.11", "192.0.2.9"
@@ -326,18 +327,19 @@ def test_a_router_that_has_forgotten_all_is_told_by_its_clients() -> None:
     both_ways(network, client, peer)
 
 
-def restarted(network: Moving, router: Node) -> Node:
+def restarted(network: Moving, router: Node, **terms: object) -> Node:
     """Another process at the same place, which knows nothing but the key."""
     network.routers.pop(router.name)
-    return network.router(router.name, ROUTER, [HERE], 1)
+    return network.router(router.name, ROUTER, [HERE], 1, config=router_config(**terms))
 
 
-def test_a_router_that_was_restarted_calls_its_clients() -> None:
-    network, router, client, peer = moving()
+@pytest.mark.parametrize("tickets", [True, False])
+def test_a_router_that_was_restarted_calls_its_clients(tickets: bool) -> None:
+    network, router, client, peer = moving(tickets=tickets)
     network.join(client, peer)
     network.run(5.0)  # nobody takes this for a collision of base exchanges
     (known,) = router.machine.mobile_router_clients()
-    router = restarted(network, router)
+    router = restarted(network, router, tickets=tickets)
     assert known.place is not None
     path = Path(router.address, known.place.address, known.place.transport)
     network.perform(router, router.machine.recall(known.hit, [path], network.now))
@@ -345,9 +347,36 @@ def test_a_router_that_was_restarted_calls_its_clients() -> None:
     assert [one.hit for one in router.machine.mobile_router_clients()] == [client.hit]
     both_ways(network, client, peer)
     (flow,) = network.spinat(router).flows()
-    assert flow.ticket is not None
+    assert (flow.ticket is not None) is tickets
     network.move(router, [THERE])
     network.run(2.0)
+    both_ways(network, client, peer)
+
+
+@pytest.mark.parametrize("tickets", [True, False])
+@pytest.mark.parametrize("moves", ["before", "after"])
+def test_a_router_was_restarted_where_clients_have_no_address(tickets: bool, moves: str) -> None:
+    """What it has known of correspondents' addresses of the other IP version, clients tell it."""
+    network, router, client, peer = moving(tickets=tickets)
+    network.where[ip_address("2001:db8::9")] = ""
+    network.readdress(peer, PEER, "2001:db8::9")
+    network.join(client, peer)
+    network.run(5.0)
+    there = ["2001:db8:1::1"]
+    if moves == "before":
+        network.move(router, there)
+        network.run(5.0)
+    (known,) = router.machine.mobile_router_clients()
+    network.routers.pop(router.name)
+    outside = there if moves == "before" else [HERE]
+    router = network.router("router", ROUTER, outside, 1, config=router_config(tickets=tickets))
+    assert known.place is not None
+    path = Path(router.address, known.place.address, known.place.transport)
+    network.perform(router, router.machine.recall(known.hit, [path], network.now))
+    network.run(5.0)
+    network.move(router, there)
+    network.run(5.0)
+    assert peer.path_to(client).remote == ip_address(there[0])
     both_ways(network, client, peer)
 
 
@@ -383,6 +412,56 @@ def test_a_client_moves_inside() -> None:
     (lent,) = network.routers["router"].lent.values()
     assert lent.client.address == ip_address(CLIENT_2)
     assert client.state(router) is State.ESTABLISHED
+
+
+def locators_of(sender: Node, receiver: Node) -> set[str]:
+    """All addresses that somebody has told a peer of."""
+    packets = [parse(one.data) for one in sender.events if isinstance(one, SendDatagram)]
+    return {
+        str(one.locator.address)
+        for packet in packets
+        if packet.receiver_hit == receiver.hit
+        for listed in packet.all(LocatorSet)
+        for one in listed.locators
+        if isinstance(one.locator, SpiLocator | PlainLocator)
+    }
+
+
+def test_the_router_tells_each_side_of_its_own_addresses_alone() -> None:
+    network, router, client, peer = moving()
+    path = Path(ip_address(HERE), peer.address, network.transport)
+    network.perform(router, router.machine.connect(peer.hit, [path], network.now))
+    network.run(3.0)
+    for places in ([THERE, "2001:db8:1::1"], [], [ELSEWHERE]):
+        network.move(router, places)
+        network.run(40.0)
+    assert not locators_of(router, client) - {ROUTER}
+    assert locators_of(router, peer) == {THERE, "2001:db8:1::1", ELSEWHERE}
+    assert peer.path_to(router).remote == ip_address(ELSEWHERE)
+    assert client.path_to(router).remote == ip_address(ROUTER)
+
+
+@pytest.mark.parametrize("tickets", [True, False])
+def test_a_network_behind_a_nat(tickets: bool) -> None:
+    """What correspondents are told is a private address; they go by where packets come from."""
+    network, router, client, peer = moving(Transport.UDP, tickets=tickets)
+    private = "172.16.0.2"
+    nat = network.nats[ip_address(private)] = Nat("203.0.113.200")
+    network.join(client, peer)
+    for place in (private, THERE, private):
+        network.move(router, [place])
+        network.run(20.0)
+        seen = peer.path_to(client)
+        assert seen.remote == (nat.outside if place == private else ip_address(place))
+        both_ways(network, client, peer)
+        network.run(60.0)
+        both_ways(network, client, peer)
+    nat.rebind()
+    network.run(40.0)
+    both_ways(network, client, peer)
+    second = network.host("second", "192.0.2.10", 7)
+    network.join(client, second)
+    both_ways(network, client, second)
 
 
 # -- what must not work ----------------------------------------------------------------------
@@ -576,6 +655,51 @@ def test_between_address_families() -> None:
     network.run(5.0)
     assert peer.path_to(client).remote == ip_address(THERE)
     both_ways(network, client, peer)
+
+
+@pytest.mark.parametrize("transport", list(Transport))
+def test_a_call_from_the_other_address_family(transport: Transport) -> None:
+    """The client has no address for the caller: the router's own inside stands for it."""
+    network, router, client, peer = moving(transport)
+    six, there = "2001:db8:1::1", "2001:db8:1::2"
+    network.where[ip_address("2001:db8::9")] = ""
+    network.readdress(peer, "2001:db8::9")
+    second = network.host("second", "2001:db8::10", 7)
+    network.move(router, [six])
+    network.join(peer, client, six)
+    network.join(second, client, six)
+    for one in (peer, second):
+        assert client.path_to(one).remote == router.address
+        assert one.path_to(client).remote == ip_address(six)
+        both_ways(network, client, one)
+    network.move(router, [there])
+    network.run(5.0)
+    for one in (peer, second):
+        assert one.path_to(client).remote == ip_address(there)
+        both_ways(network, client, one)
+    for node, other in ((client, peer), (peer, client)):
+        network.perform(node, node.machine.rekey(other.hit, network.now))
+        network.run(5.0)
+        both_ways(network, client, peer)
+    network.where[ip_address("2001:db8::99")] = ""
+    network.readdress(peer, "2001:db8::99")
+    network.run(10.0)
+    both_ways(network, client, peer)
+
+
+def test_calls_from_the_other_address_family_cost_no_memory() -> None:
+    network, router, client, _peer = moving()
+    network.move(router, ["2001:db8:1::1"])
+    i1 = HipPacket(PacketType.I1, client.hit, client.hit, version=hip_version.get()).emit()
+    for number in range(2000):
+        source = Place(ip_address(f"2001:db8:{number:x}::1"), Transport.UDP)
+        transit = Transit(source, Place(ip_address("2001:db8:1::1"), Transport.UDP))
+        sender = (int(client.hit) + number + 1).to_bytes(16, "big")
+        data = i1[:8] + sender + i1[24:]
+        router.machine.transit_received(data, transit, network.now, inside=False)
+    (known,) = network.spinat(router).clients.values()
+    assert len(known.callers) == 64
+    assert not network.spinat(router).flow_count
 
 
 @pytest.mark.parametrize("seed", range(4))

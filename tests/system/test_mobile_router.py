@@ -1,14 +1,13 @@
-"""A mobile router between one client and one correspondent: what is thinnest of all there is."""
+"""A mobile router between a client and two correspondents."""
 
 import json
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from hipgw.lab import Lab, wait_until
-from hipgw.lab.mobile_router import MovingNetwork
+from hipgw.lab.mobile_router import SPOTS, MovingNetwork
 
 pytestmark = pytest.mark.system
 
@@ -22,33 +21,109 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
-def test_ping_through_a_router_that_moves(lab: Lab) -> None:
+def two_uplinks(network: MovingNetwork, answered: Callable[[], bool]) -> None:
+    """Another network is there as well, and better; the one in use goes on, and goes then."""
+    (router,) = network.routers
+    host, address = router.place.host, network.core.address
+    address("m1dual0", "10.99.1.254/24")
+    # Packets that leave by the wrong interface get no further.
+    network.core.sysctl("net/ipv4/conf/all/rp_filter", 1)
+    host.ip(
+        "address add 10.99.1.1/24 dev dual0", "route add default via 10.99.1.254 dev dual0 metric 1"
+    )
+
+    def outside() -> list[str]:
+        return [one["address"] for one in router.daemon.request("mobile_router")["outside"]]
+
+    old = router.place.addresses[4]
+    wait_until(lambda: outside() == ["10.99.1.1", old], PATIENCE_S, what="both uplinks")
+    assert answered()
+    before = router.place.stay
+    assert before is not None
+    host.ip(*(f"address del {one}" for one in before.given))
+    wait_until(lambda: outside() == ["10.99.1.1"], PATIENCE_S, what="the other uplink")
+    wait_until(answered, PATIENCE_S, what="answers by the other uplink")
+
+
+def test_a_router_moves(lab: Lab) -> None:
+    """Its client talks HIPv1 with one, by IP protocols 139 and 50, and HIPv2 with the other."""
     network = MovingNetwork(lab, clients=1)
-    (router,), (client,) = network.routers, network.clients
-    peer = network.correspondents[1]
+    (router,), (client,), peers = network.routers, network.clients, network.correspondents
+    both = {"versions": ["v2", "v1"], "v1": {"compat": "none"}}
+    # The client registers by both its HITs, as it has a correspondent for each.
+    router.daemon.configure(
+        {
+            "hip": {"accept": "any", **both},
+            "mobile_router": {"external_interfaces": [*SPOTS], "path": "nfqueue"},
+        }
+    )
+    client.daemon.configure(
+        {"hip": both, "host": {}, "mobile_node": {"routers": ["m1"], "automatic": False}},
+        [
+            {
+                "name": "m1",
+                "hit": str(router.hits[2]),
+                "hit_v1": str(router.hits[1]),
+                "addresses": [router.inner_address(4)],
+            },
+            *(peer.known(addresses=True) for peer in peers),
+        ],
+    )
     network.start()
+    wait_until(
+        lambda: len(client.daemon.request("registrations")) == 2, PATIENCE_S, what="registrations"
+    )
 
     def answered() -> bool:
-        return bool(client.place.host.ping(str(peer.hits[2]), count=2, timeout_s=1.0))
+        return all(
+            client.place.host.ping(str(peer.hits[peer.version]), count=2, timeout_s=1.0)
+            for peer in peers
+        )
 
-    wait_until(answered, PATIENCE_S, what="an answer through the router")
-
-    def remote() -> str:
-        (entry,) = [
-            one
+    def remotes() -> set[str]:
+        return {
+            str(one["path"]["remote"])
+            for peer in peers
             for one in peer.daemon.request("associations")
-            if one["peer_hit"] == str(client.hits[2])
-        ]
-        return str(entry["path"]["remote"])
+            if one["peer_hit"] == str(client.hits[peer.version])
+        }
 
-    # The correspondent sees the router and nothing of what is behind it.
-    assert remote() in router.place.addresses.values()
-    for spot in ("four0", "six0"):
+    wait_until(answered, PATIENCE_S, what="answers through the router")
+    # Correspondents see the router and nothing of what is behind it.
+    assert remotes() <= set(router.place.addresses.values())
+    for spot in ("six0", "four0"):
         router.place.go(spot)
-        wait_until(answered, PATIENCE_S, what=f"an answer at {spot}")
+        wait_until(answered, PATIENCE_S, what=f"answers at {spot}")
         wait_until(
-            lambda: remote() in router.place.addresses.values(),
+            lambda: remotes() <= set(router.place.addresses.values()),
             PATIENCE_S,
-            what=f"the correspondent to know of {spot}",
+            what=f"correspondents to know of {spot}",
         )
     assert not network.closed()
+    two_uplinks(network, answered)
+    # It is gone without a word, and there again: its clients are back without asking for it.
+    router.daemon.restart(crash=True)
+    wait_until(
+        lambda: len(router.daemon.request("mobile_router_clients")) == 2,
+        PATIENCE_S,
+        what="clients to be back",
+    )
+    wait_until(answered, PATIENCE_S, what="answers through the router as it was restarted")
+    shown = {
+        command: router.place.host.run(
+            [*HIPGW, "mobile-router", command, "--json", "--socket", router.daemon.control_socket]
+        ).stdout
+        for command in ("status", "clients")
+    }
+    status = json.loads(shown["status"])
+    assert [one["interface"] for one in status["outside"]] == ["dual0"]
+    assert (status["clients"], status["correspondents"], status["refused"]) == (2, 2, 0)
+    clients = json.loads(shown["clients"])
+    assert {one["hit"] for one in clients} == {str(hit) for hit in client.hits.values()}
+    for one in clients:
+        assert one["tickets"] == 1
+        assert min(one["packets_in"], one["packets_out"], one["octets_in"], one["octets_out"]) > 0
+    counters = router.daemon.request("counters")["dataplane"]
+    assert counters["spinat_rewritten"] > 0
+    assert (status["path"], counters.get("spinat_ebpf_rewritten", 0)) == ("nfqueue", 0)
+    assert router.daemon.stop() == 0

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.system
 
 QUEUE = 10500
 PORT = 10500
-ESP, HIP, UDP = 50, 139, 17
+ESP, HIP, UDP, ICMP, ICMPV6, FRAGMENT = 50, 139, 17, 1, 58, 44
+DONT_FRAGMENT = 0x4000
 SPI, PUBLIC_SPI, PEER_SPI = 0x3030, 0x1212, 0x4545
 OWN_HIT, OTHER_HIT = bytes.fromhex("200100210000000000000000000000aa"), bytes(15) + b"\7"
 CLIENT = {4: "10.0.0.10", 6: "fd00:1::10"}
@@ -51,7 +52,7 @@ def ip_packet(
 
 def udp(source: str, destination: str, payload: bytes, port: int = PORT) -> bytes:
     """A UDP datagram, with a checksum."""
-    header = struct.pack("!HHH", port, port, 8 + len(payload))
+    header = struct.pack("!HHH", port, PORT, 8 + len(payload))
     pseudo = packed(source) + packed(destination) + struct.pack("!II", 8 + len(payload), UDP)
     checksum = checksum16(pseudo + header + bytes(2) + payload)
     return header + checksum.to_bytes(2, "big") + payload
@@ -132,7 +133,8 @@ class Tap:
                 continue
             if ethertype == _IPV4 and data[9] in wanted:
                 return data[: int.from_bytes(data[2:4])]
-            if ethertype == _IPV6 and data[6] in wanted:
+            # Neighbours asking for each other are no errors.
+            if ethertype == _IPV6 and data[6] in wanted and (data[6] != ICMPV6 or data[40] < 128):
                 return data[: 40 + int.from_bytes(data[4:6])]
         return None
 
@@ -328,3 +330,132 @@ def test_a_thousand_at_once(ends: Ends) -> None:
         numbers.append(int.from_bytes(got[24:28]))
     tap.close()
     assert numbers == list(range(1000))
+
+
+def icmp_error(
+    source: str, destination: str, kind: int, code: int, rest: int, quote: bytes
+) -> bytes:
+    """An IP packet with an ICMP error."""
+    message = struct.pack("!BBHI", kind, code, 0, rest) + quote
+    v6 = ip_address(source).version == 6
+    protocol = ICMPV6 if v6 else ICMP
+    pseudo = b""
+    if v6:
+        pseudo = packed(source) + packed(destination) + struct.pack("!II", len(message), protocol)
+    checksum = checksum16(pseudo + message)
+    message = message[:2] + checksum.to_bytes(2, "big") + message[4:]
+    return ip_packet(source, destination, protocol, message)
+
+
+@pytest.mark.parametrize("inside", [4, 6])
+@pytest.mark.parametrize("outside", [4, 6])
+def test_a_narrow_link_of_the_router(ends: Ends, inside: int, outside: int) -> None:
+    """The client is told how long its packets may be, in its own terms."""
+    ends.way(inside, outside)
+    ends.router.mtu("out0", 1400)
+    known = PEER[inside] if inside == outside else OTHER_PEER[inside]
+    overheads = {4: 20, 6: 40}
+    at_client, at_peer = Tap(ends.client, "eth0"), Tap(ends.peer, "eth0")
+    packet = ip_packet(CLIENT[inside], known, ESP, esp(PEER_SPI, 1400), flags=DONT_FRAGMENT)
+    ends.send(ends.client, packet)
+
+    error = at_client.next((ICMP, ICMPV6))
+    assert error is not None
+    message = error[overheads[inside] :]
+    assert (message[0], message[1]) == ((3, 4) if inside == 4 else (2, 0))
+    expected = 1400 - overheads[outside] + overheads[inside]
+    assert int.from_bytes(message[4:8]) == expected
+    header = overheads[inside]
+    assert message[8 + header :][:8] == esp(PEER_SPI)[:8]
+    assert message[8 + header - 8 : 8 + header] == packet[header - 8 : header]
+    if inside == 6:
+        # Its fragments were put together before, or it would not believe it: so it passes as well.
+        pieces = [at_peer.next((ESP, FRAGMENT)), at_peer.next((ESP, FRAGMENT))]
+        assert all(piece is not None and len(piece) <= 1400 for piece in pieces)
+    wait_until(lambda: ends.path.statistics()["icmp_sent"] == 1, 5, what="the count")
+    at_client.close()
+    at_peer.close()
+
+
+def test_ipv4_that_may_be_cut_is_cut(ends: Ends) -> None:
+    ends.way(4, 4)
+    ends.router.mtu("out0", 1000)
+    tap = Tap(ends.peer, "eth0")
+    payload = esp(PEER_SPI, 1392)
+    ends.send(ends.client, ip_packet(CLIENT[4], PEER[4], ESP, payload))
+    whole = b""
+    for _ in range(2):
+        piece = tap.next((ESP,))
+        assert piece is not None and len(piece) <= 1000
+        assert (int.from_bytes(piece[6:8]) & 0x1FFF) * 8 == len(whole)
+        whole += piece[20:]
+    assert whole == payload
+    wait_until(lambda: ends.path.statistics()["fragmented"] == 1, 5, what="the count")
+    assert ends.path.statistics()["icmp_sent"] == 0
+    tap.close()
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_long_hip_packets_are_cut(ends: Ends, version: int) -> None:
+    """An R1 with large keys is longer than the link takes."""
+    client, peer = CLIENT[version], PEER[version]
+    tap = Tap(ends.client, "eth0")
+    data = plain_hip(peer, client, hip(length=2048))
+    ends.path.send_hip(data, packed(peer), 0, packed(client), 0)
+    whole = b""
+    for _ in range(2):
+        piece = tap.next((HIP, FRAGMENT))
+        assert piece is not None
+        whole += piece[20 if version == 4 else 48 :]
+    assert whole == data
+    tap.close()
+
+
+@pytest.mark.parametrize("inside", [4, 6])
+@pytest.mark.parametrize("outside", [4, 6])
+@pytest.mark.parametrize("encapsulated", [False, True], ids=["plain", "udp"])
+def test_an_error_from_outside_reaches_the_client(
+    ends: Ends, inside: int, outside: int, encapsulated: bool
+) -> None:
+    ends.way(inside, outside, encapsulated=encapsulated)
+    known = PEER[inside] if inside == outside else OTHER_PEER[inside]
+    at_client, at_peer = Tap(ends.client, "eth0"), Tap(ends.peer, "eth0")
+    data = esp(PEER_SPI, 1000)
+    # As the client sends it inside, so is it told.
+    payload = udp(CLIENT[inside], known, data, PORT + 1) if encapsulated else data
+    protocol = UDP if encapsulated else ESP
+    ends.send(ends.client, ip_packet(CLIENT[inside], known, protocol, payload))
+    seen = at_peer.next((ESP, UDP))
+    assert seen is not None
+    # The correspondent here has no ear for ESP, and says so by itself.
+    got = at_client.next((ICMP, ICMPV6))
+    assert got is not None
+    said = {(4, False): (3, 2), (4, True): (3, 3), (6, False): (4, 1), (6, True): (1, 4)}
+    assert tuple(got[20 if inside == 4 else 40 :][:2]) == said[inside, encapsulated]
+
+    kind, code = (3, 4) if outside == 4 else (2, 0)
+    quote = seen[: (20 if outside == 4 else 40) + (16 if encapsulated else 8)]
+    error = icmp_error(PEER[outside], OUTSIDE[outside], kind, code, 1320, quote)
+    ends.send(ends.peer, error)
+    got = at_client.next((ICMP, ICMPV6))
+    assert got is not None
+    header, other = (20, 40) if inside == 4 else (40, 20)
+    message = got[header:]
+    assert (message[0], message[1]) == ((3, 4) if inside == 4 else (2, 0))
+    assert int.from_bytes(message[4:8]) == (1320 if inside == outside else 1320 - other + header)
+    quoted = message[8:]
+    ends_of_quote = quoted[12:20] if inside == 4 else quoted[8:40]
+    assert ends_of_quote == packed(CLIENT[inside]) + packed(known)
+    if encapsulated:
+        assert struct.unpack("!HH", quoted[header : header + 4]) == (PORT + 1, PORT)
+        header += 8
+    assert quoted[header : header + 8] == data[:8]
+    wait_until(lambda: ends.path.statistics()["icmp_translated"] == 2, 5, what="the count")
+
+    # About somebody else's packet: the kernel's affair, as is everything that is no error.
+    wrong = quote[:-8] + bytes([9]) * 8
+    ends.send(ends.peer, icmp_error(PEER[outside], OUTSIDE[outside], kind, code, 1320, wrong))
+    assert at_client.next((ICMP, ICMPV6), 0.1) is None
+    assert ends.peer.ping(OUTSIDE[outside])
+    at_client.close()
+    at_peer.close()

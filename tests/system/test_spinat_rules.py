@@ -17,7 +17,7 @@ from hipgw.errors import PlatformError
 from hipgw.lab import Host, Lab, wait_until
 from hipgw.lab.nfqueue import PacketQueue
 from hipgw.platform import nf_tables
-from hipgw.platform.diversion import CHAIN, TABLE, Way
+from hipgw.platform.diversion import CHAIN, TABLE, UNTRACKED_PRIORITY, Way
 from hipgw.platform.journal import FILE_NAME, Journal
 from hipgw.platform.spinat_rules import SpinatRules
 
@@ -278,3 +278,29 @@ def test_one_router_in_a_namespace(pair: tuple[Host, Host], tmp_path: Path) -> N
             router.call(nf_tables.remove, TABLE)
         assert refused.value.errno == errno.EPERM
         assert CHAIN not in "".join(tables(router).values())
+
+
+def test_what_is_sent_for_others_passes_no_nat(pair: tuple[Host, Host], tmp_path: Path) -> None:
+    """As a rule that masquerades takes an interface's first address, and any port."""
+    client, router = pair
+    second = "192.0.2.9"
+    router.address("eth0", f"{second}/24")
+    router.run(["iptables", "-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-j", "MASQUERADE"])
+
+    def raw(priority: int) -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, priority)
+        return sock
+
+    def listen() -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, 50)
+        sock.settimeout(20)
+        return sock
+
+    addresses = [socket.inet_aton(one) for one in (second, "192.0.2.2")]
+    packet = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 36, 0, 0, 64, 50, 0, *addresses) + bytes(16)
+    with ruled(router, tmp_path, Way.NFTABLES), client.call(listen) as sock:
+        for priority, source in ((UNTRACKED_PRIORITY, second), (0, ROUTER[0])):
+            with router.call(raw, priority) as sender:
+                sender.sendto(packet, ("192.0.2.2", 0))
+            assert sock.recvfrom(2000)[1][0] == source

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hipgw.cli.findings import Finding
 from hipgw.cli.kernel_checks import kernel_esp
+from hipgw.cli.mobile_router_checks import mobile_router
 from hipgw.control.client import default_socket
 from hipgw.errors import HipgwError
 from hipgw.protocol.path import HIP_UDP_PORT
@@ -67,6 +68,8 @@ def examine(config: "Config | None" = None) -> list[Finding]:
         findings += [_lan_port(name) for name in config.endbox.ports]
     if config is not None and config.relay is not None and config.relay.port_range:
         findings.append(_lent_ports(config.relay.port_range, running))
+    if config is not None:
+        findings += mobile_router(config)
     return findings
 
 

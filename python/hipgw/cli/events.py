@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 KINDS = (
     *("state", "established", "closed", "failed", "path", "rekeyed", "registration", "packet"),
-    *("rtt", "stopping"),
+    *("rtt", "outside", "stopping"),
 )
 """As `hipgw.control.api.EVENT_KINDS`, which takes longer to import than the help may take."""
 
@@ -98,5 +98,7 @@ def _describe(event: "EventAnswer") -> str:
             return f"{event.get('service')} as {event.get('role')}: {event.get('reason', '')}"
         case "rtt":
             return f"{via} {output.milliseconds(event.get('rtt_s'))}"
+        case "outside":
+            return ", ".join(event.get("addresses", ())) or "no address"
         case _:
             return event.get("reason", "")

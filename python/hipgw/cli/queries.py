@@ -107,6 +107,9 @@ def _print_status(answer: "StatusAnswer") -> None:
     pairs["SAs"] = counts["security_associations"]
     if "endbox" in answer["roles"]:
         pairs["MAC addresses"] = counts["macs"]
+    if router := answer["mobile_router"]:
+        outside = ", ".join(one["address"] for one in router["outside"]) or "no address"
+        pairs["mobile router"] = f"{router['clients']} clients, outside {outside}"
     output.print_pairs(pairs)
     click.echo()
     _print_health(answer["health"])

@@ -20,7 +20,10 @@ def registrations(as_json: bool, socket_path: Path | None) -> None:
         output.print_json(answers)
         return
     if not answers:
-        click.echo("No registrations as a client (nat.relays, rendezvous.servers) or of clients.")
+        click.echo(
+            "No registrations as a client (nat.relays, rendezvous.servers, mobile_node.routers)"
+            " or of clients."
+        )
         return
     _print(answers)
     if len(answers) == REGISTRATIONS_MAX:

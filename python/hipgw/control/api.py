@@ -74,6 +74,8 @@ class StatusAnswer(TypedDict):
     counts: StatusCounts
     profiles: dict[str, int]
     """How many configured peers have which profile of deviations (`openhip`, …); of none, none."""
+    mobile_router: "MobileRouterAnswer | None"
+    """Null without the role."""
     health: list[HealthWarning]
     """Empty when all is well."""
 
@@ -405,6 +407,63 @@ class FleetAnswer(TypedDict):
     """The latest ones."""
 
 
+class OutsideAnswer(TypedDict):
+    """An own address of a mobile router outside."""
+
+    address: str
+    interface: str | None
+
+
+class MobileRouterAnswer(TypedDict):
+    """A mobile router: where it is, and how packets pass it."""
+
+    outside: list[OutsideAnswer]
+    """The best first; empty while there is no network."""
+    interfaces: list[str]
+    """Those that lead outside."""
+    path: Literal["ebpf", "nfqueue"]
+    """Who rewrites data: the kernel what it can, or the daemon everything."""
+    path_reason: str | None
+    """Why the kernel does not."""
+    rules: str
+    """Where the rules are that divert packets to the daemon, for people."""
+    clients: int
+    correspondents: int
+    """Of all clients together."""
+    flows: int
+    """Pairs of a client and a correspondent that data can pass for."""
+    refused: int
+    """How often data could not be let pass since the start: somebody else has that SPI, or there
+    was no room."""
+    counters: dict[str, int]
+    """Packets by what became of them, since the start."""
+
+
+class MobileClientAnswer(TypedDict):
+    """A client of a mobile router. `in` is what came for it from outside, `out` what it sent."""
+
+    peer: str | None
+    hit: str
+    inside: str | None
+    """Where it is, as `10.1.0.2`, or `10.1.0.2:10500` with UDP; null once that is not known."""
+    correspondents: int
+    guests: int
+    """Machines behind it: it is a mobile router as well."""
+    guest: bool
+    """Whether it is behind one that is a client; it is not registered here itself."""
+    begun: int
+    """Base exchanges under way."""
+    tickets: int
+    """Of how many correspondents the router may tell by itself that it has moved."""
+    packets_in: int
+    packets_out: int
+    octets_in: int
+    octets_out: int
+    """Of ESP."""
+    hip_packets_in: int
+    hip_packets_out: int
+
+
 class EndboxPeerAnswer(TypedDict):
     """A peer that shares the endbox's LAN, or may not."""
 
@@ -474,6 +533,7 @@ class EventAnswer(TypedDict):
         "registration",
         "packet",
         "rtt",
+        "outside",
         "stopping",
     ]
     time: float
@@ -507,6 +567,8 @@ class EventAnswer(TypedDict):
     role: NotRequired[Literal["registrar", "client"]]
     lifetime_s: NotRequired[float]
     """`registration`: 0 if it is not in force."""
+    addresses: NotRequired[list[str]]
+    """`outside`: those of the mobile router by now, the best first."""
 
 
 EVENT_KINDS: tuple[str, ...] = (
@@ -519,6 +581,7 @@ EVENT_KINDS: tuple[str, ...] = (
     "registration",
     "packet",
     "rtt",
+    "outside",
     "stopping",
 )
 
@@ -540,6 +603,8 @@ class ControlApi(Protocol):
     def addresses(self) -> AddressesAnswer: ...
     def registrations(self) -> list[RegistrationAnswer]: ...
     def endbox(self) -> EndboxAnswer | None: ...
+    def mobile_router(self) -> MobileRouterAnswer | None: ...
+    def mobile_router_clients(self) -> list[MobileClientAnswer] | None: ...
 
     def ping(
         self, peer: str, *, count: int, interval_s: float, timeout_s: float

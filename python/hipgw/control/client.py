@@ -19,6 +19,8 @@ from hipgw.control.api import (
     EventAnswer,
     FleetAnswer,
     MacAnswer,
+    MobileClientAnswer,
+    MobileRouterAnswer,
     PeerAnswer,
     PingReplyAnswer,
     PingSummary,
@@ -133,6 +135,14 @@ class ControlClient:
     def endbox(self) -> EndboxAnswer | None:
         """The LAN that an endbox shares with its peers; None without the role."""
         return cast(EndboxAnswer | None, self.request("endbox"))
+
+    def mobile_router(self) -> MobileRouterAnswer | None:
+        """Where a mobile router is, and how packets pass it; None without the role."""
+        return cast(MobileRouterAnswer | None, self.request("mobile_router"))
+
+    def mobile_router_clients(self) -> list[MobileClientAnswer] | None:
+        """The clients of a mobile router; None without the role."""
+        return cast(list[MobileClientAnswer] | None, self.request("mobile_router_clients"))
 
     def fleet(self) -> FleetAnswer | None:
         """The fleet and its directory; None without one."""

@@ -129,6 +129,10 @@ class Connection:
                 result = self._api.counters()
             case "addresses":
                 result = self._api.addresses()
+            case "mobile_router":
+                result = self._api.mobile_router()
+            case "mobile_router_clients":
+                result = self._api.mobile_router_clients()
             case "registrations":
                 result = self._api.registrations()
             case "endbox":

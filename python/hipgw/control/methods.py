@@ -116,6 +116,16 @@ METHODS: dict[str, Method] = {
             "EndboxAnswer, or null without the role",
         ),
         Method(
+            "mobile_router",
+            "Where a mobile router is, and how packets pass it.",
+            "MobileRouterAnswer, or null without the role",
+        ),
+        Method(
+            "mobile_router_clients",
+            "The clients of a mobile router; of very many the first thousand.",
+            "list of MobileClientAnswer, or null without the role",
+        ),
+        Method(
             "ping",
             "Authenticated echoes over HIP; each answer comes as a `reply` line of its own.",
             "PingReplyAnswer …, then PingSummary",

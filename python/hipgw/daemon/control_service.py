@@ -32,6 +32,8 @@ from hipgw.control.api import (
     HealthWarning,
     LocalHitAnswer,
     MacAnswer,
+    MobileClientAnswer,
+    MobileRouterAnswer,
     PathAnswer,
     PeerAnswer,
     PingReplyAnswer,
@@ -49,6 +51,12 @@ from hipgw.daemon.events import event_answer, path_answer
 from hipgw.daemon.fleet_answers import fleet_warnings
 from hipgw.daemon.health import Health
 from hipgw.daemon.membership import Membership
+from hipgw.daemon.mobile_router import MobileRouterParts
+from hipgw.daemon.mobile_router_answers import (
+    mobile_client_answers,
+    mobile_router_answer,
+    mobile_router_warnings,
+)
 from hipgw.daemon.naming import NamingServices
 from hipgw.daemon.registration_answers import registration_answers
 from hipgw.daemon.resolve_answers import rendezvous_text, resolve_answer
@@ -115,6 +123,8 @@ class ControlService:
         """Set once there is one on the LAN."""
         self.multicast: MulticastGroup | None = None
         """Set once there is one."""
+        self.mobile_router_parts: MobileRouterParts | None = None
+        """The same."""
         directory.subscribe(self._peer_changed)
 
     # -- news --------------------------------------------------------------------------------
@@ -192,6 +202,7 @@ class ControlService:
                 "macs": len(self._macs()),
             },
             "profiles": self._profiles(),
+            "mobile_router": self.mobile_router(),
             "health": self._warnings(),
         }
 
@@ -263,6 +274,16 @@ class ControlService:
             answer["multicast"] = multicast_answer(self.multicast)
         return answer
 
+    def mobile_router(self) -> MobileRouterAnswer | None:
+        parts = self.mobile_router_parts
+        return None if parts is None else mobile_router_answer(parts, self._driver)
+
+    def mobile_router_clients(self) -> list[MobileClientAnswer] | None:
+        parts = self.mobile_router_parts
+        if parts is None:
+            return None
+        return mobile_client_answers(parts, self._driver, self._directory)
+
     def counters(self) -> CountersAnswer:
         control = self._driver.machine.statistics()
         data = self._dataplane.statistics()
@@ -273,10 +294,14 @@ class ControlService:
         packets["rendezvous_resting"] = self._driver.machine.resting_count
         packets["puzzle_difficulty"] = self._driver.machine.puzzle_difficulty(time.monotonic())
         packets["send_errors"] = self._driver.send_errors
+        dataplane = dict(data.counters)
+        if self.mobile_router_parts is not None:
+            passed = self.mobile_router_parts.dataplane.statistics()
+            dataplane |= {f"spinat_{name}": count for name, count in passed.items()}
         return {
             "control": packets,
             "control_drops": control["drops"],
-            "dataplane": data.counters,
+            "dataplane": dataplane,
             "dataplane_drops": data.drops,
             "names": self._naming.counters(),
         }
@@ -514,6 +539,8 @@ class ControlService:
             registrations=self._driver.machine.held_registrations(),
             failures=self._failures,
         )
+        if self.mobile_router_parts is not None:
+            warnings = warnings + mobile_router_warnings(self.mobile_router_parts)
         fleet = self.fleet()
         return warnings if fleet is None else warnings + fleet_warnings(fleet)
 

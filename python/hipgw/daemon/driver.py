@@ -79,6 +79,8 @@ class HipDriver:
         self._retries: dict[IPv6Address, asyncio.TimerHandle] = {}
         self._waiting: dict[IPv6Address, Peer] = {}
         """Those that `_retries` is about."""
+        self._in_each_version: dict[IPv6Address, tuple[IPv6Address, ...]] = {}
+        """Peers that are talked to by all these HITs at once, by the preferred one."""
         self._impatient: set[IPv6Address] = set()
         """Peers that are looked up if they do not answer soon."""
 
@@ -107,12 +109,23 @@ class HipDriver:
         first.
         """
         now = self._directory.by_hit(peer.hit)
-        if now is None or self.is_up(now.hit):
+        if now is None:
+            return
+        if (hits := self._in_each_version.get(now.hit)) is not None:
+            for hit in hits:
+                if not self.machine.is_up(hit):
+                    self._connect_by(now, hit)
+            return
+        if self.is_up(now.hit):
             return
         if self._finder.wanted(now):
             self._finder.refresh(now, self._connect_found)
         else:
             self._connect_by(now, now.hit)
+
+    def connect_in_each_version(self, peer: Peer, hits: Sequence[IPv6Address]) -> None:
+        """Have an association by each of these HITs of a peer, instead of by the best of them."""
+        self._in_each_version[peer.hit] = tuple(hits)
 
     def _connect_found(self, peer: Peer | None) -> None:
         if peer is not None and not self.is_up(peer.hit):
@@ -190,7 +203,8 @@ class HipDriver:
         """An exchange has failed: go on with another version of HIP, if there is one."""
         hit = effect.peer_hit
         peer = self._directory.by_hit(hit) if hit is not None else None
-        if peer is not None and hit is not None and not self.is_up(hit):
+        each = peer is not None and peer.hit in self._in_each_version
+        if peer is not None and hit is not None and not each and not self.is_up(hit):
             other = self._versions.next_hit(peer, hit)
             if other is not None:
                 _log.warning(
@@ -225,7 +239,7 @@ class HipDriver:
         self._versions.established(hit)
         self._listener(effect)
         peer = self._directory.by_hit(hit)
-        if peer is None:
+        if peer is None or peer.hit in self._in_each_version:
             return
         for other in peer.hits[peer.hits.index(hit) + 1 :]:
             if self.machine.is_up(other):
@@ -356,6 +370,17 @@ class HipDriver:
         """Mobile router: a HIP packet of a client or for one came in."""
         effects = self.machine.transit_received(data, transit, time.monotonic(), inside=inside)
         self.perform(effects)
+
+    def recall(self, hit: IPv6Address, place: Place) -> None:
+        """Mobile router: call a client that there was before a restart, where it was then."""
+        local = self._transport.source_address(place.address)
+        if local is None or self._is_barred(hit):
+            return
+        path = Path(local, place.address, place.transport, self._transport.udp_port, place.port)
+        try:
+            self.perform(self.machine.recall(hit, [path], time.monotonic()))
+        except LocalProtocolError as error:
+            _log.info("a client is not called: %s", error, extra={"peer_hit": str(hit)})
 
     def outside_changed(self, places: Sequence[Place]) -> None:
         """Mobile router: the own places outside are these now, the best first."""

@@ -1,13 +1,15 @@
 """A mobile router's parts: what takes packets from the kernel, and who is told of each move."""
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from ipaddress import IPv6Address
 
 from hipgw.config.names import RouterPath
 from hipgw.config.schema import Config, MobileRouterConfig
+from hipgw.daemon.client_memory import ClientMemory
 from hipgw.daemon.driver import HipDriver
 from hipgw.dataplane.spinat import SpinatDataPlane
 from hipgw.dataplane.spinat_ways import WAYS_PER_FLOW, SpinatWays
@@ -21,6 +23,12 @@ from hipgw.platform.underlay import Underlay
 from hipgw.protocol.mobile_router.transit import Place
 from hipgw.protocol.path import IPAddress
 
+RECALLED, RECALL_S = 20, 0.1
+"""So many clients of an earlier run are called in each such time."""
+PATIENCE_S = 30.0
+"""How long they are remembered if they do not answer."""
+KEEP_S = 0.5
+"""How soon it is written down who has registered."""
 LOOK_S = 5.0
 """Between looks for what was used, and whether the rules are still there."""
 
@@ -58,12 +66,20 @@ class MobileRouterParts:
         """Those that lead outside, by index."""
         self._own: frozenset[IPAddress] = frozenset()
         self._by_address: dict[IPAddress, int] = {}
+        self._names: dict[int, str] = {}
+        self._memory = ClientMemory(config.daemon.state_dir)
+        self._recalled: Iterator[tuple[IPv6Address, Place]] = iter(self._memory.places.items())
+        self._recall: asyncio.TimerHandle | None = None
         self._driver: HipDriver | None = None
+        self._moved: Callable[[list[str]], None] = lambda _addresses: None
+        self._failed: Callable[[str], None] = lambda _why: None
         self._ways: SpinatWays | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._aiming: Iterator[None] | None = None
         self._step: asyncio.Handle | None = None
         self._look: asyncio.TimerHandle | None = None
+        self._keeping: asyncio.TimerHandle | None = None
+        self._resting = False
 
     @property
     def ways(self) -> SpinatWays:
@@ -71,9 +87,24 @@ class MobileRouterParts:
         assert self._ways is not None
         return self._ways
 
-    def start(self, loop: asyncio.AbstractEventLoop, driver: HipDriver) -> None:
-        """Carry packets from now on. Raises DataPlaneError."""
-        self._loop, self._driver = loop, driver
+    @property
+    def lacks_ebpf(self) -> str | None:
+        """Why the kernel does not rewrite by itself although it should; else None."""
+        return self.dataplane.without_ebpf if self._config.path is RouterPath.AUTO else None
+
+    def start(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        driver: HipDriver,
+        moved: Callable[[list[str]], None],
+        failed: Callable[[str], None],
+    ) -> None:
+        """Carry packets from now on. Raises DataPlaneError.
+
+        *moved* gets the own addresses outside when they have changed, *failed* why no more packets
+        will pass.
+        """
+        self._loop, self._driver, self._moved, self._failed = loop, driver, moved, failed
         self._ways = SpinatWays(
             self.dataplane,
             driver.machine.outside_place,
@@ -81,21 +112,33 @@ class MobileRouterParts:
             interface_index_to,
         )
         self.dataplane.start()
-        if (why := self.dataplane.without_ebpf) is not None and (
-            self._config.path is RouterPath.AUTO
-        ):
+        if (why := self.lacks_ebpf) is not None:
             _log.info("data of clients is rewritten by this program alone: %s", why)
         loop.add_reader(self.dataplane.fileno(), self._readable)
         self._look = loop.call_later(LOOK_S, self._look_around)
+        # Once the own addresses are known.
+        self._recall = loop.call_later(RECALL_S, self._recall_some)
 
     def stop(self) -> None:
         """End it for good, also if it was not started."""
-        for handle in (self._look, self._step):
-            if handle is not None:
-                handle.cancel()
+        self.rest()
+        if self._step is not None:
+            self._step.cancel()
         if self._loop is not None:
             self._loop.remove_reader(self.dataplane.fileno())
         self.dataplane.stop()
+
+    def rest(self) -> None:
+        """The end is near: what is lost from now on is to be there again after a restart."""
+        for handle in (self._look, self._keeping, self._recall):
+            if handle is not None:
+                handle.cancel()
+        self._resting = True
+
+    def clients_changed(self) -> None:
+        """Somebody has registered, or does so no more: it is written down soon."""
+        if self._keeping is None and self._loop is not None and not self._resting:
+            self._keeping = self._loop.call_later(KEEP_S, self._keep_clients)
 
     def looked(self, snapshot: Snapshot, underlay: Underlay) -> None:
         """Addresses, interfaces or routes may have changed: tell everybody at once."""
@@ -119,19 +162,26 @@ class MobileRouterParts:
                 "interfaces that lead outside",
                 extra={"interfaces": ", ".join(outside.values()) or "none"},
             )
+        self._names = {index: link.name for index, link in snapshot.links.items()}
         changed = places != self.places or by_address != self._by_address
         self._own, self.interfaces = own, outside
         self._by_address, moved = by_address, places != self.places
         self.places = places
         if moved:
-            listed = ", ".join(str(place.address) for place in places)
-            _log.info("mobile router: own addresses outside", extra={"addresses": listed or "none"})
+            listed = [str(place.address) for place in places]
+            shown = ", ".join(listed) or "none"
+            _log.info("mobile router: own addresses outside", extra={"addresses": shown})
+            self._moved(listed)
         if self._driver is None:
             return
         if moved:
             self._driver.outside_changed(places)
         if changed:
             self._aim_anew()
+
+    def interface_name(self, address: IPAddress) -> str | None:
+        """Name of the interface that has an own address."""
+        return self._names.get(self._by_address.get(address, 0))
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -142,9 +192,9 @@ class MobileRouterParts:
             events = self.dataplane.events()
         except HipgwError as error:
             # Nothing will come any more.
-            _log.critical("the mobile router's data plane has stopped: %s", error)
             if self._loop is not None:
                 self._loop.remove_reader(self.dataplane.fileno())
+            self._failed(str(error))
             return
         for event in events:
             try:
@@ -168,11 +218,33 @@ class MobileRouterParts:
             return
         self._aiming = None
 
+    def _recall_some(self) -> None:
+        """Call clients of an earlier run, which cannot know that their associations are gone."""
+        assert self._loop is not None
+        assert self._driver is not None
+        some = list(itertools.islice(self._recalled, RECALLED))
+        for hit, place in some:
+            self._driver.recall(hit, place)
+        # Until they had the time to answer, nobody is forgotten.
+        again_s = RECALL_S if some else PATIENCE_S
+        done = self._recall_done if not some else self._recall_some
+        self._recall = self._loop.call_later(again_s, done)
+
+    def _recall_done(self) -> None:
+        self._recall = None
+
+    def _keep_clients(self) -> None:
+        self._keeping = None
+        assert self._driver is not None
+        calling = self._recall is not None
+        self._memory.keep(self._driver.machine.mobile_router_clients(), others=calling)
+
     def _look_around(self) -> None:
         assert self._loop is not None
         assert self._driver is not None
         self._look = self._loop.call_later(LOOK_S, self._look_around)
         self._driver.spis_used(self.ways.used(2 * LOOK_S))
+        self._keep_clients()
         self.rules.renew()
 
 

@@ -52,7 +52,8 @@ def make_roles(
     if config.rvs is not None:
         roles.append(RvsRole(engine, time.monotonic))
     if mobile_router is not None:
-        roles.append(MobileRouterRole(mobile_router.ways, mobile_router.dataplane))
+        parts = mobile_router
+        roles.append(MobileRouterRole(parts.ways, parts.dataplane, parts.clients_changed))
     if config.nat.relays:
         roles.append(
             RelayClientRole(
@@ -79,7 +80,7 @@ def make_roles(
                 named(config.mobile_node.routers),
                 driver,
                 os.urandom,
-                services=[ServiceType.MOBILE_ROUTER],
+                versions={version.wire_id for version in config.spoken},
                 lifetime_s=config.mobile_node.lifetime_s,
             )
         )

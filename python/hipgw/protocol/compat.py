@@ -131,7 +131,8 @@ class Compat:
     def shared_services(self, services: tuple[int, ...]) -> tuple[int, ...]:
         """Those of some registration types whose numbers mean nothing else to the peer."""
         own, theirs = ServiceType.MOBILE_ROUTER, self.mobile_router_type
-        return tuple(kind for kind in services if kind == own or kind != theirs)
+        foreign = {theirs} if theirs == own else {theirs, ServiceType.MOBILE_NETWORK}
+        return tuple(kind for kind in services if kind == own or kind not in foreign)
 
     def named(self, services: tuple[int, ...]) -> tuple[int, ...]:
         """The numbers that registration types have on the wire."""

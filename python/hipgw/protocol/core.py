@@ -178,6 +178,12 @@ class Core:
         """Whether the local end of a path is (still) an address of this host, as far as known."""
         return path.local is None or not self.addresses_known or path.local in self.own_addresses
 
+    def own_for(self, association: Association) -> tuple[IPAddress, ...]:
+        """Own addresses that a peer is written to from, and told of, the best first."""
+        if self.mobile_router is None:
+            return self.own_addresses
+        return self.mobile_router.own_for(self, association)
+
     # -- security associations ---------------------------------------------------------------
 
     def new_spi(self) -> int:

@@ -291,7 +291,8 @@ class HipMachine:
     def addresses_changed(self, addresses: Sequence[IPAddress], now: float) -> list[Effect]:
         """All usable own addresses are these now, of both families, the best first (RFC 8046).
 
-        Without any, associations wait for one.
+        Without any, associations wait for one. A mobile router tells its clients those inside, and
+        everybody else those outside: call `outside_changed` before this.
         """
         self._core.reflexive.keep_only(addresses)
         if self._core.rendezvous is not None:

@@ -361,7 +361,7 @@ def _listed(
 ) -> tuple[IPAddress, ...]:
     """Own addresses to tell a peer of, the preferred one first, the others in a fixed order."""
     others = sorted(
-        (address for address in core.own_addresses if address != preferred),
+        (address for address in core.own_for(association) if address != preferred),
         key=lambda address: (address.version, address.packed),
     )
     if not core.config.announce_all or core.config.compat(association.peer_hit).one_locator:

@@ -25,7 +25,7 @@ def pairs(core: Core, association: Association) -> list[Path]:
     locators = association.mobility.locators.usable()
     family = association.mobility.family
     own = sorted(
-        enumerate(core.own_addresses),
+        enumerate(core.own_for(association)),
         key=lambda entry: (family is not None and entry[1].version != family, entry[0]),
     )
     found = [
@@ -50,7 +50,7 @@ def local_for(
     known = [arrived.local] if arrived is not None else []
     if association.path is not None:
         known.append(association.path.local)
-    for local in (*known, *core.own_addresses):
+    for local in (*known, *core.own_for(association)):
         if (
             local is not None
             and local.version == remote.version

@@ -48,6 +48,7 @@ _TELL_WHERE_FROM = frozenset(
     }
 )
 """No RFC says so of rendezvous, but a client of it may be behind a NAT as well."""
+_MOBILE = frozenset({ServiceType.MOBILE_ROUTER, ServiceType.MOBILE_NETWORK})
 _UDP_ONLY = frozenset({ServiceType.RELAY_UDP_HIP, ServiceType.RELAY_UDP_ESP})
 
 
@@ -68,7 +69,7 @@ class Registrar:
         return RegInfo(
             _least_code(min(one.min_lifetime_s for one in terms)),
             lifetime_code(max(one.max_lifetime_s for one in terms)),
-            compat.named(compat.shared_services(tuple(config.services))),
+            compat.named(compat.shared_services(_services(config))),
         )
 
     def client(self, hit: IPv6Address, reg_type: int) -> "Association | None":
@@ -161,8 +162,12 @@ class Registrar:
         config, granted = self.config, association.registrations.granted
         if not core.config.compat(association.peer_hit).shared_services((reg_type,)):
             return FailureType.UNAVAILABLE
+        if reg_type == ServiceType.MOBILE_NETWORK and (
+            ServiceType.MOBILE_ROUTER not in granted.grants
+        ):
+            return FailureType.UNAVAILABLE
         discovery = reg_type == ServiceType.CANDIDATE_DISCOVERY
-        offered = reg_type in config.services or (
+        offered = reg_type in _services(config) or (
             discovery and ServiceType.RELAY_UDP_HIP in config.services
         )
         if not offered or (reg_type in _UDP_ONLY and path.transport is not Transport.UDP):
@@ -204,6 +209,8 @@ class Registrar:
         if reg_type in _EXCLUSIVE:
             granted.exclusive = reg_type
         self.clients[association.peer_hit] = association
+        if reg_type == ServiceType.MOBILE_NETWORK and core.mobile_router is not None:
+            core.mobile_router.routers[association.peer_hit] = association
         if reg_type == ServiceType.RENDEZVOUS and core.rendezvous is not None:
             core.rendezvous.granted(core, association, now)
         self._tell(core, association, reg_type, length_s, "granted" if first else "renewed")
@@ -229,6 +236,8 @@ class Registrar:
                 self.data_relay.close(core, granted)
             if reg_type == ServiceType.RELAY_UDP_HIP:
                 granted.flows.clear()
+            if reg_type == ServiceType.MOBILE_NETWORK and core.mobile_router is not None:
+                core.mobile_router.routers.pop(association.peer_hit, None)
             if reg_type == ServiceType.RENDEZVOUS and core.rendezvous is not None:
                 core.rendezvous.ended(association)
             self._tell(core, association, reg_type, 0.0, reason)
@@ -259,9 +268,17 @@ class Registrar:
         )
 
 
+def _services(config: RegistrarConfig) -> tuple[int, ...]:
+    """All that is offered: what goes along with a service need not be configured."""
+    router = config.mobile_router
+    if router is None or not router.nested or ServiceType.MOBILE_ROUTER not in config.services:
+        return tuple(config.services)
+    return (*config.services, ServiceType.MOBILE_NETWORK)
+
+
 def _terms(config: RegistrarConfig, reg_type: int) -> RegistrarConfig | RendezvousConfig | Terms:
     """On what terms a service is granted."""
-    if reg_type == ServiceType.MOBILE_ROUTER and config.mobile_router_terms is not None:
+    if reg_type in _MOBILE and config.mobile_router_terms is not None:
         return config.mobile_router_terms
     if reg_type == ServiceType.RENDEZVOUS and config.rendezvous is not None:
         return config.rendezvous

@@ -33,6 +33,9 @@ class ServiceType(IntEnum):
     """Data relay (RFC 9028 §5.9)."""
     MOBILE_ROUTER = 201
     """Of hipgw's own, from the range for private use (RFC 8003 §7); OpenHIP has another number."""
+    MOBILE_NETWORK = 202
+    """A mobile router's packets of its own clients as well, by a mobile router that it is inside
+    of; of hipgw's own, too."""
     CANDIDATE_DISCOVERY = 4
     """Only asks where a packet was seen to come from (RFC 9028 §4.2)."""
 

@@ -1,6 +1,7 @@
 """The requester: asks registrars for services, and keeps what it gets (RFC 8003 §3, §5)."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,7 @@ def answered(core: "Core", association: "Association", packet: HipPacket, now: f
     held, compat = association.registrations.held, _compat(core, association)
     if (where := packet.get(RegFrom)) is not None:
         if (peers := packet.get(UntoldPeers)) is not None:
-            client.untold(core, association, where.address, peers.hits, now)
+            client.untold(core, association, where, peers.hits, now)
         else:
             held.mapped = (where.address, where.port)
     responses, failures = packet.all(RegResponse), packet.all(RegFailed)
@@ -181,12 +182,20 @@ def _wanted(core: "Core", association: "Association") -> Wanted | None:
     """What this host wants of a peer: what somebody has said, or else what it takes by itself."""
     hit = association.peer_hit
     wanted = core.wanted.get(hit)
-    if wanted is not None:
-        return wanted
-    known = hit in core.rendezvous_servers
-    if not known and len(core.rendezvous_servers) >= SERVERS_MAX:
-        return None
-    return core.config.automatic(hit)
+    if wanted is None:
+        known = hit in core.rendezvous_servers
+        if not known and len(core.rendezvous_servers) >= SERVERS_MAX:
+            return None
+        wanted = core.config.automatic(hit)
+    if (
+        wanted is not None
+        and core.mobile_router is not None
+        and ServiceType.MOBILE_ROUTER in wanted.reg_types
+    ):
+        # A router inside of another one, which is to take its clients as well.
+        types = dict.fromkeys((*wanted.reg_types, ServiceType.MOBILE_NETWORK))
+        return replace(wanted, reg_types=tuple(types))
+    return wanted
 
 
 def _compat(core: "Core", association: "Association") -> Compat:
@@ -280,6 +289,8 @@ def _hold(
     if reg_type == ServiceType.MOBILE_ROUTER and first:
         core.mobile_routers[association.peer_hit] = association
         client.registered(core, association, now)
+    if reg_type == ServiceType.MOBILE_NETWORK and first and core.mobile_router is not None:
+        core.mobile_router.taken_in(core, now)
     _tell(core, association, reg_type, length_s, "granted" if first else "renewed")
 
 

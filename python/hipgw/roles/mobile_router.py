@@ -1,7 +1,7 @@
 """The mobile router's role: has its clients' packets pass as the HIP machine grants it."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
@@ -26,9 +26,13 @@ class MobileRouterRole:
 
     name = "mobile_router"
 
-    def __init__(self, ways: SpinatWays, sending: Sending) -> None:
+    def __init__(
+        self, ways: SpinatWays, sending: Sending, clients_changed: Callable[[], None]
+    ) -> None:
+        """*clients_changed* is called when somebody has registered, or does so no more."""
         self._ways = ways
         self._sending = sending
+        self._clients_changed = clients_changed
 
     def start(self) -> None:
         """Nothing: clients come by themselves."""
@@ -44,6 +48,7 @@ class MobileRouterRole:
             case RegistrationChanged(
                 registrar=True, reg_type=ServiceType.MOBILE_ROUTER, reason=reason
             ) if reason != "renewed":
+                self._clients_changed()
                 if not event.lifetime_s:
                     self._ways.forget(event.peer_hit)
                 _log.log(

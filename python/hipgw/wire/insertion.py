@@ -1,6 +1,6 @@
-"""Parameters that are put into a finished packet, behind its signature."""
+"""Parameters that are put into a finished packet, behind its signature, or taken out again."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from hipgw.wire import tlv
 from hipgw.wire.errors import EmitError
@@ -24,6 +24,18 @@ def with_parameters(raw: bytes, parameters: Iterable[Parameter]) -> bytes:
         packet[place:place] = tlv.build([(parameter.type, parameter.emit())])
     if len(packet) > MAX_LENGTH:
         raise EmitError(f"{len(packet)} octets are more than a HIP packet can have")
+    packet[_LENGTH] = len(packet) // 8 - 1
+    packet[_CHECKSUM] = bytes(2)
+    return bytes(packet)
+
+
+def without_types(raw: bytes, types: Collection[int]) -> bytes:
+    """A packet without the parameters of some types, which nothing covers; the checksum is zero."""
+    packet, end = bytearray(raw), len(raw)
+    for entry in reversed(tlv.scan(raw, HEADER_LENGTH, strict_order=False)):
+        if entry.type in types:
+            del packet[entry.start : end]
+        end = entry.start
     packet[_LENGTH] = len(packet) // 8 - 1
     packet[_CHECKSUM] = bytes(2)
     return bytes(packet)

@@ -227,6 +227,19 @@ def test_changes_of_the_configuration_reach_openhip(tmp_path: Path) -> None:
     assert back.known.hosts[1].hit == IPv6Address("2001:11::1")
 
 
+def test_a_mobile_router_reaches_openhip(tmp_path: Path) -> None:
+    folder = installation(tmp_path / "hip", "rvs-raw.A", HERE / "hitgen-hip.conf")
+    imported(folder, tmp_path)
+    file = tmp_path / "hipgw.toml"
+    before = file.read_text()
+    for outside, expected in ((["eth1", "wwan*", "eth2"], ("eth1", "eth2")), ([], ())):
+        router = {"mobile_router": {"external_interfaces": outside}}
+        file.write_text(tomli_w.dumps(tomllib.loads(before) | router))
+        back = exported(load(file))
+        assert back.conf.outbound_interface == expected
+        assert ("outbound_interface" in back.conf.given) == bool(expected)
+
+
 def test_changes_of_an_endbox_reach_openhip(tmp_path: Path) -> None:
     folder = installation(tmp_path / "hip", "vpls-raw.E1", HERE / "full-hip.conf")
     more = (SAMPLES / "v4-raw.A.my.xml").read_text()

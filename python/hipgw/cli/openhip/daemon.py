@@ -20,14 +20,6 @@ STATE = Path("/var/lib/hipgw/openhip")
 _LOG = "hip.log"
 
 
-class MissingRoleError(ConfigError):
-    """A flag asks for a role that hipgw does not have."""
-
-
-MISSING_ROLES = {"-mr": "mobile router"}
-"""What hipgw cannot take over from OpenHIP yet, by the flag that asks for it."""
-
-
 @click.command("hip", cls=ErrorsShown, context_settings=HELP)
 @click.option("-v", "verbose", is_flag=True, help="Log everything, each packet included.")
 @click.option("-q", "quiet", is_flag=True, help="Log errors only.")
@@ -48,7 +40,7 @@ MISSING_ROLES = {"-mr": "mobile router"}
 )
 @click.option("-t", "trigger", metavar="ADDRESS", help="Call the known host with this address.")
 @click.option("-rvs", "rvs", is_flag=True, help="Be a rendezvous server, too.")
-@click.option("-mr", "router", is_flag=True, help="Be a mobile router (not there yet).")
+@click.option("-mr", "router", is_flag=True, help="Be a mobile router, too.")
 @click.option("-mh", "multihoming", is_flag=True, help="Tell peers of all addresses.")
 @click.option("-u", "udp", is_flag=True, help="Without effect: UDP is the default, see hip.conf.")
 @click.option(
@@ -96,11 +88,6 @@ def hip(
     Each file is looked for in the current folder, then where OpenHIP is configured. hip.conf and
     known_host_identities.xml need not be there.
     """
-    if router:
-        raise MissingRoleError(
-            f"-mr: hipgw is no {MISSING_ROLES['-mr']} yet",
-            hint="leave OpenHIP running on this machine; hipgw's other peers work with it",
-        )
     ignored = {"-r1": debug_r1, "-p": permissive, "-nr": no_retransmit, "-u": udp}
     for flag in (flag for flag, given in ignored.items() if given):
         click.echo(f"{flag}: without effect in hipgw, see docs/openhip.md", err=True)
@@ -121,7 +108,9 @@ def hip(
     if multihoming:
         settings["mobility"]["announce"] = "all"
     places = folders(folder)
-    config, config_file = translated(places, conf_file, state, ports, settings, rvs=rvs)
+    config, config_file = translated(
+        places, conf_file, state, ports, settings, rvs=rvs, router=router
+    )
     called = _peer_at(config, trigger) if trigger is not None else None
     ctx.exit(_run(config, config_file, called, background=background))
 
@@ -134,6 +123,7 @@ def translated(
     settings: dict[str, dict[str, Any]],
     *,
     rvs: bool = False,
+    router: bool = False,
 ) -> "tuple[Config, Path]":
     """The configuration that OpenHIP's files and flags come to, written to `state`."""
     from dataclasses import replace
@@ -141,7 +131,7 @@ def translated(
     from hipgw.config.load import load
     from hipgw.config.openhip.conf import HipConf, read_conf
     from hipgw.config.openhip.directory import CONFIG_FILE, OpenHipFiles, save, translate_files
-    from hipgw.config.openhip.rendezvous import rvs_table
+    from hipgw.config.openhip.registrars import mobile_router_table, rvs_table
 
     files = OpenHipFiles.located(places)
     if conf_file is not None:
@@ -149,10 +139,14 @@ def translated(
             raise ConfigError(f"{conf_file}: no such file", hint="name a hip.conf with -conf FILE")
         files = replace(files, conf=conf_file)
     result = translate_files(files, ports=ports)
+    conf = read_conf(files.conf) if files.conf.exists() else HipConf()
     if rvs:
-        conf = read_conf(files.conf) if files.conf.exists() else HipConf()
         settings = {**settings, "rvs": rvs_table(conf)}
-    show_notes(result.notes)
+    if router:
+        settings = {**settings, "mobile_router": mobile_router_table(conf)}
+    taken = {"min_reg_lifetime", "max_reg_lifetime"} if rvs or router else set()
+    taken |= {"outbound_interface"} if router else set()
+    show_notes(note for note in result.notes if note.where not in taken)
     for table, values in settings.items():
         if values:
             result.table.setdefault(table, {}).update(values)

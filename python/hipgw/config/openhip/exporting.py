@@ -223,6 +223,7 @@ def _conf(
     if config.endbox is not None:
         changed |= _endbox_tags(config, config.endbox, conf)
     changed |= _dht_tags(config, conf)
+    changed |= _mobile_router_tags(config, conf)
     if multicast_key:
         changed["multicast_key"] = multicast_key
     # OpenHIP reads the group and its SPI before the key, which therefore stays last.
@@ -249,6 +250,17 @@ def _dht_tags(config: Config, conf: HipConf) -> dict[str, Any]:
     if (conf.dht_server_port or DHT_PORT) != server.port:
         changed["dht_server_port"] = server.port
     return changed
+
+
+def _mobile_router_tags(config: Config, conf: HipConf) -> dict[str, Any]:
+    """Which interfaces lead outside of a mobile router; OpenHIP knows no patterns."""
+    if config.mobile_router is None:
+        return {}
+    patterns = config.mobile_router.external_interfaces
+    names = tuple(name for name in patterns if not set(name) & _PATTERN)
+    if names == tuple(dict.fromkeys(conf.outbound_interface)):
+        return {}
+    return {"outbound_interface": names or None}
 
 
 def _naming_tags(config: Config, conf: HipConf) -> dict[str, bool]:

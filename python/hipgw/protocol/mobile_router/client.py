@@ -12,16 +12,20 @@ from hipgw.errors import IdentityError
 from hipgw.protocol import update_tasks
 from hipgw.protocol.association import Association, Session
 from hipgw.protocol.mobile_router import tickets
-from hipgw.protocol.path import IPAddress
+from hipgw.protocol.mobile_router.transit import Place
+from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Transport
+from hipgw.protocol.registration import ServiceType
 from hipgw.protocol.states import State
 from hipgw.wire import tlv
 from hipgw.wire.parameters import (
+    EchoRequestSigned,
     Encrypted,
     EspInfo,
     Locator,
     LocatorSet,
     Parameter,
     ProxyTicket,
+    RegFrom,
     SpiLocator,
 )
 
@@ -32,6 +36,10 @@ TICKET_S = 4 * 3600.0
 """How long a ticket is good for."""
 RENEW_SHARE = 0.6
 _UP = frozenset({State.R2_SENT, State.ESTABLISHED})
+LISTED_MAX = 8
+"""Addresses of a correspondent that a router is told."""
+NONCE_OCTETS = 16
+_UDP = 17
 _FOREVER = 0xFFFFFFFF
 
 
@@ -83,7 +91,7 @@ def timer_expired(core: "Core", association: Association, now: float) -> None:
 def untold(
     core: "Core",
     router: Association,
-    address: IPAddress,
+    where: RegFrom,
     hits: Iterable[IPv6Address],
     now: float,
 ) -> None:
@@ -93,10 +101,15 @@ def untold(
     """
     if core.mobile_routers.get(router.peer_hit) is not router:
         return
+    held = router.registrations.held.grants
     for hit in hits:
         association = core.associations.get((router.local_hit, hit))
         if association is not None and association is not router and association.state in _UP:
-            _announce(core, association, address, now)
+            _announce(core, association, where.address, now)
+    if core.mobile_router is not None and ServiceType.MOBILE_NETWORK in held:
+        transport = Transport.UDP if where.protocol == _UDP else Transport.RAW
+        place = Place(where.address, transport, where.port or HIP_UDP_PORT)
+        core.mobile_router.untold(core, place, hits, now)
 
 
 def _resume(core: "Core", association: Association, now: float) -> None:
@@ -107,11 +120,13 @@ def _resume(core: "Core", association: Association, now: float) -> None:
         update_tasks.send_again(core, association, mobility.announcement, path)
     elif not (session.compat.bare_updates or session.compat.moves_with_rekey):
         spi = session.inbound_spi
+        # The echo shows the router where the correspondent is, whatever its IP version.
+        echo = EchoRequestSigned(core.random(NONCE_OCTETS))
         update_tasks.begin(
             core,
             association,
             session,
-            [EspInfo(session.keymat.index, spi, spi)],
+            [EspInfo(session.keymat.index, spi, spi), echo],
             [path],
             now,
             acknowledged=update_tasks.ignore,
@@ -128,6 +143,7 @@ def _announce(core: "Core", association: Association, address: IPAddress, now: f
     parameters: list[Parameter] = [LocatorSet((entry,))]
     if not session.compat.moves_with_rekey:
         parameters.append(EspInfo(session.keymat.index, spi, spi))
+        parameters.append(EchoRequestSigned(core.random(NONCE_OCTETS)))
     update_tasks.begin(
         core,
         association,
@@ -168,7 +184,14 @@ def _give(core: "Core", router: Association, association: Association, now: floa
         return
     # The router may not have seen the base exchange.
     info = EspInfo(0, session.wire_spi or session.outbound_spi, session.inbound_spi)
-    inner = tlv.build((one.type, one.emit()) for one in (info, ticket))
+    # Where the correspondent can be reached in the other IP version, it may not have seen either.
+    where = LocatorSet(
+        tuple(
+            Locator(SpiLocator(info.old_spi, one.address), _FOREVER)
+            for one in association.mobility.locators.usable()[:LISTED_MAX]
+        )
+    )
+    inner = tlv.build((one.type, one.emit()) for one in (info, where, ticket))
     hidden = to.version.encrypt(to.choice, to.hip_keys.outgoing_encryption, inner, core.random)
     update_tasks.begin(
         core,

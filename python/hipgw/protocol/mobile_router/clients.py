@@ -7,6 +7,9 @@ from ipaddress import IPv6Address
 from hipgw.protocol.mobile_router.flows import Flow
 from hipgw.protocol.mobile_router.transit import Place
 
+Hits = tuple[IPv6Address, IPv6Address]
+"""Of the client, or of one of its guests, and of the correspondent."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientInfo:
@@ -20,6 +23,8 @@ class ClientInfo:
     """Of these, for how many the router may speak."""
     begun: int
     """Base exchanges under way."""
+    guests: int
+    """Clients of it, as it is a mobile router itself."""
     packets_in: int
     packets_out: int
     """HIP packets that were passed on."""
@@ -29,10 +34,14 @@ class ClientInfo:
 class Client:
     """What is kept of a registered client; where it is, its association tells."""
 
-    begun: OrderedDict[IPv6Address, Flow] = field(default_factory=OrderedDict)
+    begun: OrderedDict[Hits, Flow] = field(default_factory=OrderedDict)
     """Base exchanges that are not over, the oldest first."""
-    done: dict[IPv6Address, Flow] = field(default_factory=dict)
-    called: OrderedDict[IPv6Address, int] = field(default_factory=OrderedDict)
+    done: dict[Hits, Flow] = field(default_factory=dict)
+    called: OrderedDict[Hits, int] = field(default_factory=OrderedDict)
     """SPIs in I2 of strangers, whom the client may take; the oldest first."""
+    callers: OrderedDict[Hits, Place] = field(default_factory=OrderedDict)
+    """Where strangers are who have no address of the client's IP version; the oldest first."""
+    guests: Counter[IPv6Address] = field(default_factory=Counter)
+    """Flows of those that this client, itself a router, has as clients."""
     packets: Counter[str] = field(default_factory=Counter)
     """HIP packets passed on, "in" and "out"."""

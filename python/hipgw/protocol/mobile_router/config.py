@@ -24,5 +24,7 @@ class MobileRouterConfig:
     """Packets a second of a source outside that are passed on to clients without being known."""
     outside: Transport | None = None
     """What carries clients' packets outside; None for what carries them inside."""
+    nested: bool = True
+    """Whether a client that is a mobile router may have its own clients' packets passed on."""
     tickets: bool = True
     """Whether clients' tickets are taken."""

@@ -6,9 +6,12 @@ from ipaddress import IPv6Address
 
 from hipgw.identity.rhash import Rhash
 from hipgw.protocol.mobile_router.transit import Place
-from hipgw.protocol.path import Transport
+from hipgw.protocol.path import IPAddress, Transport
 from hipgw.protocol.retransmission import Retransmission
 from hipgw.wire.parameters import AuthTicket
+
+OFFERED_MAX = 2
+"""SPIs of a correspondent that are let pass before the client has acknowledged them."""
 
 
 @dataclass(slots=True)
@@ -31,11 +34,25 @@ class Proxy:
     number: int
     """Of hipgw's kind: what an ACK has to name."""
     source: Place
+    shown: IPAddress
+    """Where the client is said to be."""
     places: tuple[Place, ...]
     """Where the correspondent may be, taken in turn."""
     retransmission: Retransmission
     packet: bytes = b""
     transmissions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What an UPDATE of a correspondent says; it is true once the client acknowledges it."""
+
+    source: Place
+    """Where it came from."""
+    spi: int = 0
+    """By which it takes data from now on; 0 for the same as before."""
+    listed: tuple[Place, ...] = ()
+    """Where it can be reached."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,6 +69,8 @@ class Lent:
 class Flow:
     """A client and a correspondent."""
 
+    holder: IPv6Address
+    """The registered client that it counts for: this one, or the router that this one is behind."""
     client_hit: IPv6Address
     peer_hit: IPv6Address
     version: int
@@ -64,7 +83,7 @@ class Flow:
     peer: dict[int, Place] = field(default_factory=dict)
     """Where the correspondent is, by IP version, as the client or the correspondent has proven."""
     claimed: dict[int, Place] = field(default_factory=dict)
-    """Where else it may be: nobody has proven that."""
+    """Where else it says that it is."""
     resumed: bool = False
     """Whether its base exchange was elsewhere: the client has brought it, or the router forgot."""
     servers: dict[int, Place] = field(default_factory=dict)
@@ -76,20 +95,30 @@ class Flow:
     """The one in use last."""
     proven_spis: list[int] = field(default_factory=list)
     """The correspondent's, as the client takes them for genuine, the newest last."""
-    offered_spis: OrderedDict[int, int] = field(default_factory=OrderedDict)
-    """Those in its UPDATEs that the client has not acknowledged yet, by Update ID."""
+    offers: OrderedDict[int, Offer] = field(default_factory=OrderedDict)
+    """What its UPDATEs say that the client has not acknowledged yet, by Update ID."""
     i2: bytes = b""
     """Names the I2 that was seen last."""
     copies: int = 0
     """Of it."""
     knows: bool = False
     """Whether the correspondent has probably seen what SPI it is lent."""
+    asked: OrderedDict[bytes, Place] = field(default_factory=OrderedDict)
+    """Echoes on their way to where nobody has proven the correspondent to be."""
     outside: Place | None = None
-    """Where the correspondent was told, or has seen, that the client is."""
+    """Where its packets leave from."""
+    told: Place | None = None
+    """Where the client is, as a router that this one is inside of has it; None for `outside`."""
     ticket: Ticket | None = None
     proxy: Proxy | None = None
 
     @property
+    def hits(self) -> tuple[IPv6Address, IPv6Address]:
+        """Of both."""
+        return self.client_hit, self.peer_hit
+
+    @property
     def peer_spis(self) -> tuple[int, ...]:
         """What the client's packets may bear."""
-        return tuple(dict.fromkeys((*self.proven_spis, *self.offered_spis.values())))
+        offered = [one.spi for one in self.offers.values() if one.spi]
+        return tuple(dict.fromkeys((*self.proven_spis, *offered[-OFFERED_MAX:])))

@@ -16,11 +16,11 @@ from hipgw.errors import IdentityError
 from hipgw.protocol import update_tasks
 from hipgw.protocol.core import Core, Dropped
 from hipgw.protocol.drops import DropReason
-from hipgw.protocol.mobile_router import tickets
+from hipgw.protocol.mobile_router import guests, tickets
 from hipgw.protocol.mobile_router.flows import Flow, Proxy, Ticket
 from hipgw.protocol.mobile_router.packets import send
 from hipgw.protocol.mobile_router.transit import Place
-from hipgw.protocol.path import Transport
+from hipgw.protocol.path import IPAddress, Transport
 from hipgw.protocol.retransmission import Retransmission
 from hipgw.wire.coverage import mac_coverage
 from hipgw.wire.insertion import with_parameters
@@ -28,6 +28,7 @@ from hipgw.wire.packet import HipPacket, PacketType
 from hipgw.wire.parameters import (
     Ack,
     AuthTicket,
+    EchoRequestSigned,
     EspInfoNoSigOptional,
     HipMac,
     Locator,
@@ -50,6 +51,7 @@ BATCH, INTERVAL_S = 20, 0.01
 """So many of the others are told in each such time."""
 RETRIES = 3
 """After which the client is asked."""
+NONCE_OCTETS = 16
 _FOREVER = 0xFFFFFFFF
 _OPENHIP_S = 1800
 """Lifetime of a locator, as OpenHIP's mobile router gives it."""
@@ -65,6 +67,9 @@ class Proxies:
         self._waiting: deque[Flow] = deque()
         """Flows that are to be looked at since the router has moved."""
         self._next_at = 0.0
+        self._again = False
+        self._untold: list[Flow] = []
+        """Flows whose clients are to tell the correspondents."""
 
     def ticket_came(
         self, router: "MobileRouter", core: Core, flow: Flow, ticket: ProxyTicket, now: float
@@ -79,31 +84,64 @@ class Proxies:
             raise Dropped(DropReason.BAD_TICKET) from None
         flow.ticket = Ticket(ticket.shown, ticket.key, function, numbered=bool(ticket.action))
         place = router.place_for(flow)
-        if place is not None and flow.outside not in (None, place):
+        elsewhere = place is not None and place.address.version not in flow.peer
+        if place is not None and (elsewhere or flow.outside not in (None, place)):
+            # As the answer shows where the correspondent is.
             self._begin(core, flow, place, now)
 
-    def moved(self, router: "MobileRouter", core: Core, flows: Iterable[Flow], now: float) -> None:
-        """The own places outside have changed: tell everybody whom it concerns."""
+    def moved(
+        self,
+        router: "MobileRouter",
+        core: Core,
+        flows: Iterable[Flow],
+        now: float,
+        *,
+        again: bool = False,
+    ) -> None:
+        """The own places outside have changed: tell everybody whom it concerns.
+
+        *again*: also those who know, as a router on the way does not.
+        """
         self._waiting = deque(flows)
+        self._again = again
         self._take(router, core, AT_ONCE, now)
 
     def _take(self, router: "MobileRouter", core: Core, most: int, now: float) -> None:
-        untold: dict[IPv6Address, list[Flow]] = {}
+        again: list[Flow] = []
         while self._waiting and most:
             flow = self._waiting.popleft()
-            place = router.place_for(flow) or _by_claim(router, flow)
+            place = router.place_for(flow)
             if place is None or not flow.lent:
                 continue  # once there is one again, or it is forgotten
-            if place == flow.outside and flow.proxy is None:
+            if place == flow.outside and flow.proxy is None and not self._again:
                 continue
             most -= 1
-            if flow.ticket is None:
-                untold.setdefault(flow.client_hit, []).append(flow)
-                flow.outside = place
-            else:
-                self._begin(core, flow, place, now)
+            flow.told = flow.told if place == flow.outside else None
+            self.tell(router, core, flow, now)
+            if self._again:
+                again.append(flow)
         self._next_at = now + INTERVAL_S
-        for some in untold.values():
+        self.ask(router, core, now)
+        guests.show(core, again, now)
+
+    def tell(self, router: "MobileRouter", core: Core, flow: Flow, now: float) -> None:
+        """Tell a correspondent where its client is, or have it told with the next `ask`."""
+        place = router.place_for(flow)
+        if place is None or not flow.lent:
+            return
+        if flow.ticket is None:
+            flow.outside = place
+            self._untold.append(flow)
+        else:
+            self._begin(core, flow, place, now)
+
+    def ask(self, router: "MobileRouter", core: Core, now: float) -> None:
+        """Have clients tell correspondents what the router cannot."""
+        flows, self._untold = self._untold, []
+        by_client: dict[IPv6Address, list[Flow]] = {}
+        for flow in flows:
+            by_client.setdefault(flow.holder, []).append(flow)
+        for some in by_client.values():
             _have_told(router, core, some, now)
 
     def answered(
@@ -126,6 +164,8 @@ class Proxies:
         if ack is None:
             return False  # of the correspondent's router, for the client
         mac = packet.get(HipMac)
+        if ticket is None and flow.holder != flow.client_hit:
+            return False  # for the router that the client is behind
         if ticket is None or not tickets.same(shown, ticket.shown) or mac is None:
             raise Dropped(DropReason.BAD_TICKET)
         if not ticket.rhash.verify_mac(ticket.key, mac_coverage(packet.raw), mac.mac):
@@ -139,18 +179,16 @@ class Proxies:
         """Send what is due, again or for the first time."""
         if self._waiting and self._next_at <= now:
             self._take(router, core, BATCH, now)
-        given_up: dict[IPv6Address, list[Flow]] = {}
         while self._due and self._due[0][0] <= now:
             _when, _number, flow, proxy = heapq.heappop(self._due)
             if flow.proxy is not proxy:
                 continue
             if proxy.transmissions and not proxy.retransmission.again(now):
                 flow.proxy = None
-                given_up.setdefault(flow.client_hit, []).append(flow)
+                self._untold.append(flow)
                 continue
             self._send(core, flow, proxy)
-        for some in given_up.values():
-            _have_told(router, core, some, now)
+        self.ask(router, core, now)
 
     def next_timer(self) -> float | None:
         """When something is due."""
@@ -177,6 +215,7 @@ class Proxies:
         flow.proxy = Proxy(
             number,
             place,
+            (flow.told or place).address,
             places,
             _retransmission(core, now),
         )
@@ -185,7 +224,8 @@ class Proxies:
     def _send(self, core: Core, flow: Flow, proxy: Proxy) -> None:
         ticket = flow.ticket
         if not proxy.packet and ticket is not None and flow.lent:
-            proxy.packet = _packet(flow, ticket, proxy.source, proxy.number)
+            nonce = core.random(NONCE_OCTETS)
+            proxy.packet = _packet(flow, ticket, proxy.shown, proxy.number, nonce)
         to = proxy.places[proxy.transmissions % len(proxy.places)]
         proxy.transmissions += 1
         send(core, proxy.packet, Place(proxy.source.address, to.transport), to)
@@ -204,15 +244,16 @@ def _retransmission(core: Core, now: float) -> Retransmission:
     )
 
 
-def _packet(flow: Flow, ticket: Ticket, place: Place, number: int) -> bytes:
+def _packet(flow: Flow, ticket: Ticket, address: IPAddress, number: int, nonce: bytes) -> bytes:
     spi = flow.lent[-1].public
     lifetime = _FOREVER if ticket.numbered else _OPENHIP_S
     parameters: list[Parameter] = [
-        LocatorSet((Locator(SpiLocator(spi, place.address), lifetime, preferred=True),)),
+        LocatorSet((Locator(SpiLocator(spi, address), lifetime, preferred=True),)),
         ticket.shown,
     ]
     if ticket.numbered:
-        parameters.append(Seq(number))
+        # The echo is for routers on the way: it shows them where the correspondent is.
+        parameters += [Seq(number), EchoRequestSigned(nonce)]
     packet = HipPacket(
         PacketType.UPDATE,
         flow.client_hit,
@@ -224,13 +265,6 @@ def _packet(flow: Flow, ticket: Ticket, place: Place, number: int) -> bytes:
     return with_parameters(raw, [EspInfoNoSigOptional(0, 0, spi)]) if ticket.numbered else raw
 
 
-def _by_claim(router: "MobileRouter", flow: Flow) -> Place | None:
-    """A place of the family that a correspondent has said that it has an address of."""
-    mine = (one for one in router.outside if one.address.version in flow.claimed)
-    first = next(mine, None)
-    return Place(first.address, flow.transport) if first is not None else None
-
-
 def _have_told(router: "MobileRouter", core: Core, flows: list[Flow], now: float) -> None:
     """Have a client tell its correspondents where it is outside."""
     client = router.association_of(core, flows[0])
@@ -239,9 +273,10 @@ def _have_told(router: "MobileRouter", core: Core, flows: list[Flow], now: float
         return
     by_place: dict[Place, list[IPv6Address]] = {}
     for flow in flows:
-        if flow.outside is not None:
-            by_place.setdefault(flow.outside, []).append(flow.peer_hit)
-    for place, hits in by_place.items():
+        if (place := flow.told or flow.outside) is not None:
+            by_place.setdefault(place, []).append(flow.peer_hit)
+    for place, some in by_place.items():
+        hits = list(dict.fromkeys(some))  # two guests may have a correspondent in common
         protocol = _UDP if place.transport is Transport.UDP else _PLAIN
         where = RegFrom(place.address, place.port, protocol)
         for at in range(0, len(hits), UNTOLD_MAX):

@@ -6,31 +6,50 @@ it no memory: an I1 or I2 for a client is passed on and forgotten, and the clien
 flow.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv6Address
+from typing import TypeVar
 
 from hipgw.protocol.association import Association
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.mobile_router import proxies
-from hipgw.protocol.mobile_router.clients import Client, ClientInfo
+from hipgw.protocol.mobile_router.clients import Client, ClientInfo, Hits
 from hipgw.protocol.mobile_router.config import MobileRouterConfig
-from hipgw.protocol.mobile_router.flows import Flow
+from hipgw.protocol.mobile_router.flows import Flow, Offer
 from hipgw.protocol.mobile_router.labels import wire_spi
 from hipgw.protocol.mobile_router.packets import address_of, bare, is_from, parse, send
 from hipgw.protocol.mobile_router.table import Table
 from hipgw.protocol.mobile_router.transit import Place, Transit
-from hipgw.protocol.path import HIP_UDP_PORT, Transport
+from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Transport
 from hipgw.protocol.rate_limit import RateLimit, source_key
 from hipgw.protocol.registration import ServiceType
 from hipgw.wire.packet import HipPacket, PacketType
-from hipgw.wire.parameters import Ack, EspInfo, LocatorSet, ProxyTicket, Seq, ViaRvs
+from hipgw.wire.parameters import (
+    Ack,
+    AuthTicket,
+    EchoRequestSigned,
+    EchoRequestUnsigned,
+    EchoResponseSigned,
+    EchoResponseUnsigned,
+    EspInfo,
+    LocatorSet,
+    ProxyTicket,
+    Seq,
+    ViaRvs,
+)
 
 CLOSED_S = 30.0
 """How long a flow stays after a CLOSE_ACK, which may have to be sent again."""
+ASKED_MAX = 4
+"""Echoes to a correspondent that are waited for."""
 _WITHOUT_FLOW = frozenset({PacketType.I1, PacketType.I2})
 """What strangers may send to a client."""
 _EXCHANGE = frozenset({PacketType.I1, PacketType.R1, PacketType.I2, PacketType.R2})
+
+
+_Kept = TypeVar("_Kept")
 
 
 class MobileRouter:
@@ -42,6 +61,8 @@ class MobileRouter:
         self.spis = self.table.spis
         self.outside: tuple[Place, ...] = ()
         """Own places outside, the best first."""
+        self.routers: dict[IPv6Address, Association] = {}
+        """Clients that are mobile routers, and may have guests."""
         self.proxies = proxies.Proxies()
         self._callers = RateLimit(config.callers_per_s, random(16))
 
@@ -50,56 +71,82 @@ class MobileRouter:
     def going_out(self, core: Core, data: bytes, transit: Transit, now: float) -> None:
         """Pass on a HIP packet that came from inside. Raises Dropped."""
         packet = parse(data, transit)
-        association = self._registered(core, packet.sender_hit)
-        if association is None or not is_from(association, transit.source):
-            # Whoever is not registered, or uses the HIT of somebody who is.
-            raise Dropped(DropReason.NOT_RELAYED)
-        client = self.table.client(packet.sender_hit, now)
+        association = self._holder(core, packet.sender_hit, transit.source)
+        holder = association.peer_hit
+        client = self.table.client(holder, now)
         kind = packet.packet_type
-        flow = self.table.flow(client, packet.receiver_hit)
+        hits = packet.sender_hit, packet.receiver_hit
+        flow = self.table.flow(client, hits)
         if kind in {PacketType.I1, PacketType.I2, PacketType.R2}:
-            flow = self.table.begin(core, client, packet, transit)
-        elif flow is None and kind is PacketType.UPDATE and packet.get(EspInfo) is not None:
+            flow = self.table.begin(core, holder, client, packet, transit)
+        elif flow is None and kind is PacketType.UPDATE and _resumes(packet):
             # An association that the client had before it came here.
-            flow = self.table.begin(core, client, packet, transit)
+            flow = self.table.begin(core, holder, client, packet, transit)
             flow.resumed = True
+        to = self._meant(client, association, hits, transit)
         if flow is None:
             if kind is not PacketType.R1:
                 raise Dropped(DropReason.NO_ASSOCIATION)
-            self._leave(core, packet.raw, transit.destination, None)
+            if to is None:
+                raise Dropped(DropReason.NO_ROUTE)
+            self._leave(core, packet.raw, to, None)
             return
         flow.touched = now
         if (flow.client, flow.shown) != (transit.source, transit.destination):
             flow.client, flow.shown = transit.source, transit.destination
             self.spis.told(core, flow)
-        if kind is not PacketType.R1:
-            self._goes_to(core, flow, transit.destination)
+        if kind is not PacketType.R1 and to is not None:
+            self._goes_to(core, flow, to)
         raw = packet.raw
         if kind in {PacketType.I2, PacketType.R2, PacketType.UPDATE}:
             raw = self.spis.with_spi(core, flow, packet, now)
         if kind is PacketType.R2:
             # The client has found the I2 to be genuine.
-            if (spi := client.called.pop(packet.receiver_hit, 0)) != 0:
+            if (spi := client.called.pop(hits, 0)) != 0:
                 self.spis.peer_uses(core, flow, spi)
             if not flow.done:
                 self.table.finish(client, flow)
         if (ack := packet.get(Ack)) is not None:
             for update_id in ack.update_ids:
-                if (spi := flow.offered_spis.pop(update_id, 0)) != 0:
-                    self.spis.peer_uses(core, flow, spi)
+                if (offer := flow.offers.pop(update_id, None)) is not None:
+                    to = self._proven(core, flow, offer, to)
         self._note_end(flow, kind, now)
         client.packets["out"] += 1
-        self._leave(core, raw, transit.destination, flow)
+        _asked(flow, packet, self._leave(core, raw, to, flow))
 
     def coming_in(self, core: Core, data: bytes, transit: Transit, now: float) -> None:
         """Pass on a HIP packet that came from outside for a client. Raises Dropped."""
         packet = parse(data, transit)
-        association = self._registered(core, packet.receiver_hit)
+        hits = packet.receiver_hit, packet.sender_hit
+        holders = self._holders(core, packet.receiver_hit)
+        if not holders:
+            raise Dropped(DropReason.NOT_OUR_HIT)
+        # A guest's packet goes to all who say that it is behind them, for lack of a proof.
+        flows = [(one, self.table.flow(self.table.client(one, now), hits)) for one in holders]
+        known = [(one, flow) for one, flow in flows if flow is not None]
+        dropped = None
+        for holder, flow in known or flows:
+            try:
+                self._bring_in(core, packet, transit, holder, flow, now)
+            except Dropped as reason:
+                dropped = reason
+        if dropped is not None:
+            raise dropped
+
+    def _bring_in(
+        self,
+        core: Core,
+        packet: HipPacket,
+        transit: Transit,
+        holder: IPv6Address,
+        flow: Flow | None,
+        now: float,
+    ) -> None:
+        association = self._registered(core, holder)
         if association is None or association.path is None:
             raise Dropped(DropReason.NOT_OUR_HIT)
-        client = self.table.client(packet.receiver_hit, now)
-        kind = packet.packet_type
-        flow = self.table.flow(client, packet.sender_hit)
+        client, kind = self.table.client(holder, now), packet.packet_type
+        hits = packet.receiver_hit, packet.sender_hit
         if flow is None and kind is PacketType.R1:
             flow = self.table.answers_anybody(client, packet, transit)
         if flow is None and kind not in _WITHOUT_FLOW:
@@ -113,12 +160,13 @@ class MobileRouter:
                 raise Dropped(DropReason.UNEXPECTED)
             if self.proxies.answered(self, core, flow, packet, transit.source):
                 return
-            self._learn(core, client, flow, packet, now)
+            self._learn(core, client, flow, packet, transit.source, now)
             self._note_end(flow, kind, now)
         if kind is PacketType.I2 and (info := packet.get(EspInfo)) is not None:
-            client.called[packet.sender_hit] = wire_spi(packet, info.new_spi)
-            while len(client.called) > self.config.begun_per_client:
-                client.called.popitem(last=False)
+            _keep(client.called, hits, wire_spi(packet, info.new_spi), self.config.begun_per_client)
+        if flow is None and transit.source.address.version != association.path.remote.version:
+            # The client answers to this router, which has to know where the stranger is.
+            _keep(client.callers, hits, transit.source, self.config.begun_per_client)
         client.packets["in"] += 1
         self._enter(core, packet.raw, transit.source, association, flow)
 
@@ -130,8 +178,11 @@ class MobileRouter:
         if places == self.outside:
             return
         self.outside = places
-        flows = sorted(self.flows(), key=lambda flow: -flow.touched)
-        self.proxies.moved(self, core, flows, now)
+        self.proxies.moved(self, core, self._latest(), now)
+
+    def _latest(self) -> list[Flow]:
+        """All flows, those heard last first."""
+        return sorted(self.flows(), key=lambda flow: -flow.touched)
 
     def ticket_came(
         self,
@@ -141,25 +192,47 @@ class MobileRouter:
         now: float,
         *,
         peer_spi: int = 0,
+        addresses: Iterable[IPAddress] = (),
     ) -> None:
         """A client gives a ticket for one of its correspondents. Raises Dropped.
 
-        *peer_spi*: what its packets to that one bear, if it says so.
+        *peer_spi*: what its packets to that one bear, if it says so; *addresses*: where that one
+        has told it that it is.
         """
         hit = association.peer_hit
         client = self.table.clients.get(hit)
-        flow = client.done.get(ticket.peer_hit) if client is not None else None
+        hits = ticket.mobile_hit, ticket.peer_hit
+        flow = self.table.flow(client, hits) if client is not None else None
         if (
-            not self.config.tickets
-            or ticket.mobile_hit != hit
-            or flow is None
+            flow is None
+            or not (flow.done or flow.resumed)
             or self._registered(core, hit) is not association
         ):
             # Of somebody else, or for somebody that it has no association with by this router.
             raise Dropped(DropReason.BAD_TICKET)
         if peer_spi:
             self.spis.peer_uses(core, flow, peer_spi)
+        for address in addresses:
+            flow.claimed.setdefault(address.version, Place(address, flow.transport))
+        if not self.config.tickets or flow.client_hit != hit:
+            return  # for guests, the router that they are behind has the tickets
         self.proxies.ticket_came(self, core, flow, ticket, now)
+
+    def taken_in(self, core: Core, now: float) -> None:
+        """A router that this one is inside of passes its clients' packets on from now on.
+
+        It learns of them by what correspondents are told.
+        """
+        self.proxies.moved(self, core, self._latest(), now, again=True)
+
+    def untold(self, core: Core, place: Place, hits: Iterable[IPv6Address], now: float) -> None:
+        """A router that this one is inside of is elsewhere now: tell these correspondents."""
+        named = set(hits)
+        for flow in self.flows():
+            if flow.peer_hit in named:
+                flow.told = place
+                self.proxies.tell(self, core, flow, now)
+        self.proxies.ask(self, core, now)
 
     def used(self, public_spis: Iterable[int], now: float) -> None:
         """Data flowed by these public SPIs lately."""
@@ -206,6 +279,7 @@ class MobileRouter:
                     hit=hit,
                     place=Place(path.remote, path.transport, path.remote_port) if path else None,
                     correspondents=len(client.done),
+                    guests=len(client.guests),
                     tickets=sum(flow.ticket is not None for flow in client.done.values()),
                     begun=len(client.begun),
                     packets_in=client.packets["in"],
@@ -216,11 +290,12 @@ class MobileRouter:
 
     def association_of(self, core: Core, flow: Flow) -> Association | None:
         """The association with the client of a flow, while it is registered."""
-        return self._registered(core, flow.client_hit)
+        return self._registered(core, flow.holder)
 
     def place_for(self, flow: Flow) -> Place | None:
         """Where a flow's packets leave from: where they did if that is still there."""
         mine = [one for one in self.outside if one.address.version in flow.peer]
+        mine = mine or [one for one in self.outside if one.address.version in flow.claimed]
         same = [Place(one.address, flow.transport) for one in mine]
         if flow.outside in same:
             return flow.outside
@@ -228,9 +303,22 @@ class MobileRouter:
 
     def place_of(self, client_hit: IPv6Address, peer_hit: IPv6Address) -> Place | None:
         """The same by HITs; None also if there is no such flow."""
-        client = self.clients.get(client_hit)
-        flow = self.table.flow(client, peer_hit) if client is not None else None
+        flow = self.table.find((client_hit, peer_hit))
         return self.place_for(flow) if flow is not None else None
+
+    def own_for(self, core: Core, association: Association) -> tuple[IPAddress, ...]:
+        """Own addresses that concern a peer: inside ones a client, outside ones all others.
+
+        What is inside means nothing out there, and what is outside changes all the time.
+        """
+        outside = {place.address for place in self.outside}
+        inside = tuple(one for one in core.own_addresses if one not in outside)
+        path = association.path
+        if self._registered(core, association.peer_hit) is association or (
+            path is not None and path.local in inside
+        ):
+            return inside
+        return tuple(one for one in core.own_addresses if one in outside)
 
     def found(self, core: Core, flow: Flow, place: Place) -> None:
         """A correspondent has shown where it is."""
@@ -245,6 +333,39 @@ class MobileRouter:
         association = core.registrar.client(hit, ServiceType.MOBILE_ROUTER)
         return association if association is not None and association.state in UP else None
 
+    def _holder(self, core: Core, sender_hit: IPv6Address, source: Place) -> Association:
+        """By which client's right a packet passes that comes from inside. Raises Dropped."""
+        association = self._registered(core, sender_hit)
+        if association is not None:
+            if is_from(association, source):
+                return association
+        elif sender_hit not in core.identities:
+            for router in self.routers.values():
+                if self._registered(core, router.peer_hit) and is_from(router, source):
+                    return router
+        # Whoever is not registered, or uses the HIT of somebody who is.
+        raise Dropped(DropReason.NOT_RELAYED)
+
+    def _holders(self, core: Core, hit: IPv6Address) -> list[IPv6Address]:
+        """Which clients get what comes for a HIT."""
+        if self._registered(core, hit) is not None:
+            return [hit]
+        return [one for one in self.table.guests.get(hit, ()) if one in self.routers]
+
+    @staticmethod
+    def _meant(
+        client: Client, association: Association, hits: Hits, transit: Transit
+    ) -> Place | None:
+        """Where a packet of a client is to go; None for where its flow leads.
+
+        It writes to this host where the correspondent has no address of its IP version. Raises
+        Dropped.
+        """
+        path, to = association.path, transit.destination
+        if path is None or to.address != path.local:
+            return to
+        return client.callers.get(hits)
+
     def _goes_to(self, core: Core, flow: Flow, place: Place) -> None:
         if place.transport is not flow.transport:
             place = Place(place.address, flow.transport)
@@ -254,53 +375,90 @@ class MobileRouter:
         flow.peer[family] = place
         self.spis.told(core, flow)
 
+    def _proven(self, core: Core, flow: Flow, offer: Offer, to: Place | None) -> Place | None:
+        """A client has acknowledged an UPDATE, so what that says is true; where the answer goes.
+
+        Where the correspondent is, the client itself shows by where it writes to, unless it has no
+        address of that IP version. Then it is where the UPDATE came from, if it says so too: it
+        might be a copy that somebody has made.
+        """
+        if offer.spi:
+            self.spis.peer_uses(core, flow, offer.spi)
+        for place in offer.listed:
+            flow.claimed[place.address.version] = place
+        source = offer.source
+        version = source.address.version
+        if version == flow.client.address.version:
+            return to
+        claim = flow.claimed.get(version)
+        if claim is not None and claim.address == source.address:
+            self._goes_to(core, flow, source)
+        return source
+
     def _note_end(self, flow: Flow, kind: PacketType, now: float) -> None:
         if kind is PacketType.CLOSE_ACK:
             flow.touched = now - self.config.unused_s + CLOSED_S
 
     # -- what correspondents' packets tell ---------------------------------------------------
 
-    def _learn(self, core: Core, client: Client, flow: Flow, packet: HipPacket, now: float) -> None:
+    def _learn(
+        self,
+        core: Core,
+        client: Client,
+        flow: Flow,
+        packet: HipPacket,
+        source: Place,
+        now: float,
+    ) -> None:
         kind = packet.packet_type
         info = packet.get(EspInfo)
         if info is not None and kind is PacketType.R2:
             self.spis.peer_uses(core, flow, wire_spi(packet, info.new_spi))
         seq = packet.get(Seq)
-        if info is not None and kind is PacketType.UPDATE and seq is not None:
-            self.spis.offers(core, flow, seq.update_id, wire_spi(packet, info.new_spi))
+        if kind is PacketType.UPDATE and seq is not None:
+            spi = wire_spi(packet, info.new_spi) if info is not None else 0
+            listed = packet.get(LocatorSet)
+            addresses = [address_of(one) for one in listed.locators[:8]] if listed else []
+            places = {one.version: Place(one, flow.transport) for one in addresses if one}
+            offer = Offer(source, spi, tuple(places.values()))
+            self.spis.offered(core, flow, seq.update_id, offer)
         if kind is PacketType.R1 and (via := packet.get(ViaRvs)) is not None:
             for server in via.addresses[-1:]:
                 flow.servers[server.version] = Place(server, flow.transport)
+        for echo in (*packet.all(EchoResponseSigned), *packet.all(EchoResponseUnsigned)):
+            place = flow.asked.get(echo.data)
+            if place is not None and place.address == source.address:
+                # Nobody else knows what was sent there.
+                del flow.asked[echo.data]
+                self._goes_to(core, flow, source)
         answers = kind is PacketType.R2 or (
             flow.resumed and kind is PacketType.UPDATE and packet.get(Ack) is not None
         )
         if answers and flow.lent and not flow.done:
             flow.touched = now
             self.table.finish(client, flow)
-        listed = packet.get(LocatorSet)
-        if listed is not None and kind is PacketType.UPDATE and flow.done:
-            for entry in listed.locators[:8]:
-                if (address := address_of(entry)) is not None:
-                    flow.claimed[address.version] = Place(address, flow.transport)
 
     # -- sending on --------------------------------------------------------------------------
 
-    def _leave(self, core: Core, raw: bytes, to: Place, flow: Flow | None) -> None:
-        version = to.address.version
-        source: Place | None
-        if flow is None:
-            source = next((p for p in self.outside if p.address.version == version), None)
-        else:
+    def _leave(self, core: Core, raw: bytes, to: Place | None, flow: Flow | None) -> Place:
+        """Send a packet out; returns where to. Raises Dropped."""
+        source: Place | None = None
+        if flow is not None:
             source = self.place_for(flow)
-            if source is not None and source.address.version != version:
-                to = flow.peer[source.address.version]
-            if to.transport is not flow.transport:
+            if source is not None and (to is None or to.address.version != source.address.version):
+                version = source.address.version
+                to = flow.peer.get(version) or flow.claimed.get(version)
+            if to is not None and to.transport is not flow.transport:
                 to = Place(to.address, flow.transport)
             if flow.outside is None:
                 flow.outside = source
-        if source is None:
+        elif to is not None:
+            version = to.address.version
+            source = next((p for p in self.outside if p.address.version == version), None)
+        if source is None or to is None:
             raise Dropped(DropReason.NO_ROUTE)
         send(core, bare(raw), Place(source.address, to.transport), to)
+        return to
 
     def _enter(
         self, core: Core, raw: bytes, source: Place, association: Association, flow: Flow | None
@@ -311,10 +469,36 @@ class MobileRouter:
         if inside.transport is Transport.UDP and flow is None and path.transport is Transport.UDP:
             inside = Place(path.remote, Transport.UDP, path.remote_port)
         if inside.address.version != source.address.version:
-            if flow is None:
+            # To a client without such an address this host stands for the stranger.
+            own = Place(path.local, inside.transport) if path.local is not None else None
+            found = flow.shown if flow is not None else own
+            if found is None or found.address.version != inside.address.version:
                 raise Dropped(DropReason.NO_ROUTE)
-            shown = flow.shown
+            shown = found
         else:
             port = source.port if source.transport is inside.transport else HIP_UDP_PORT
             shown = Place(source.address, inside.transport, port)
         send(core, bare(raw), shown, inside)
+
+
+def _resumes(packet: HipPacket) -> bool:
+    """Whether an UPDATE tells enough of an association that was made elsewhere."""
+    told = packet.get(AuthTicket) is not None and packet.get(LocatorSet) is not None
+    return told or packet.get(EspInfo) is not None
+
+
+def _asked(flow: Flow, packet: HipPacket, place: Place) -> None:
+    """Note what shows, when it comes back, that the correspondent is at a place."""
+    if flow.peer.get(place.address.version) != place:
+        for echo in (*packet.all(EchoRequestSigned), *packet.all(EchoRequestUnsigned)):
+            flow.asked[echo.data] = place
+        while len(flow.asked) > ASKED_MAX:
+            flow.asked.popitem(last=False)
+
+
+def _keep(kept: OrderedDict[Hits, _Kept], hits: Hits, what: _Kept, most: int) -> None:
+    """Remember what a stranger says, who displaces the one that was remembered longest."""
+    kept[hits] = what
+    kept.move_to_end(hits)
+    while len(kept) > most:
+        kept.popitem(last=False)

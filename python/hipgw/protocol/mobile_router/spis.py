@@ -16,8 +16,9 @@ from hipgw.protocol.core import Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import LendSpi, ReturnSpi
 from hipgw.protocol.mobile_router.config import MobileRouterConfig
-from hipgw.protocol.mobile_router.flows import Flow, Lent
-from hipgw.wire.insertion import with_parameters
+from hipgw.protocol.mobile_router.flows import Flow, Lent, Offer
+from hipgw.protocol.mobile_router.labels import wire_spi
+from hipgw.wire.insertion import with_parameters, without_types
 from hipgw.wire.packet import HipPacket, PacketType
 from hipgw.wire.parameters import (
     EspInfo,
@@ -25,10 +26,14 @@ from hipgw.wire.parameters import (
     EspInfoNoSigOptional,
     LocatorSet,
     Solution,
+    SpiLocator,
 )
 
-PROVEN_MAX, OFFERED_MAX = 2, 2
+PROVEN_MAX = 2
 """SPIs of a correspondent that are let pass."""
+OFFERS_MAX = 16
+"""UPDATEs of a correspondent that may wait for the client's answer, which takes milliseconds. With
+fewer, forged ones would displace genuine ones."""
 LENT_MAX = 4
 """SPIs of a flow, with those that were replaced."""
 _SPI_MIN = 256
@@ -49,13 +54,13 @@ class Spis:
         del flow.proven_spis[:-PROVEN_MAX]
         self.told(core, flow)
 
-    def offers(self, core: Core, flow: Flow, update_id: int, spi: int) -> None:
+    def offered(self, core: Core, flow: Flow, update_id: int, offer: Offer) -> None:
         """A correspondent says so in an UPDATE, which the client has not acknowledged."""
-        known = spi in flow.peer_spis
-        flow.offered_spis[update_id] = spi
-        while len(flow.offered_spis) > OFFERED_MAX:
-            flow.offered_spis.popitem(last=False)
-        if not known:
+        before = flow.peer_spis
+        flow.offers[update_id] = offer
+        while len(flow.offers) > OFFERS_MAX:
+            flow.offers.popitem(last=False)
+        if flow.peer_spis != before:
             self.told(core, flow)
 
     def told(self, core: Core, flow: Flow) -> None:
@@ -81,7 +86,10 @@ class Spis:
         if info is None and packet.get(LocatorSet) is None:
             return packet.raw
         if info is not None and (info.new_spi != info.old_spi or not flow.lent):
-            self._lend(core, flow, packet, info.new_spi, now)
+            # A router inside may have lent one.
+            self._lend(core, flow, packet, wire_spi(packet, info.new_spi), now)
+        elif not flow.lent and (spi := _spi_of_locator(packet)):
+            self._lend(core, flow, packet, wire_spi(packet, spi), now)
         if not flow.lent:
             return packet.raw
         lent = flow.lent[-1]
@@ -100,7 +108,12 @@ class Spis:
         elif not flow.knows:
             return packet.raw
         try:
-            return with_parameters(packet.raw, [kind(0, 0, lent.public)])
+            # What a router inside has said is void: who is outermost is listened to.
+            inner = packet.all(EspInfoNoSig)
+            if any(not isinstance(one, EspInfoNoSigOptional) for one in inner):
+                kind = EspInfoNoSig
+            raw = without_types(packet.raw, [one.type for one in inner]) if inner else packet.raw
+            return with_parameters(raw, [kind(0, 0, lent.public)])
         except WireError:
             if lent.public != lent.private:
                 raise Dropped(DropReason.MALFORMED) from None
@@ -156,3 +169,11 @@ class Spis:
                 flow.shown,
             )
         )
+
+
+def _spi_of_locator(packet: HipPacket) -> int:
+    """The SPI that an UPDATE without ESP_INFO names; 0 for none."""
+    listed = packet.get(LocatorSet)
+    entries = listed.locators if listed is not None else ()
+    spis = (one.locator.spi for one in entries if isinstance(one.locator, SpiLocator))
+    return next(spis, 0)

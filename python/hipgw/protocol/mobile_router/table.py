@@ -5,7 +5,7 @@ from ipaddress import IPv6Address
 
 from hipgw.protocol.core import Core, Dropped
 from hipgw.protocol.drops import DropReason
-from hipgw.protocol.mobile_router.clients import Client
+from hipgw.protocol.mobile_router.clients import Client, Hits
 from hipgw.protocol.mobile_router.config import MobileRouterConfig
 from hipgw.protocol.mobile_router.flows import Flow
 from hipgw.protocol.mobile_router.spis import Spis
@@ -14,6 +14,8 @@ from hipgw.wire.packet import HipPacket
 
 SWEEP_S = 5.0
 """Between looks for flows whose client is registered no more."""
+HOLDERS_MAX = 4
+"""Clients that may say of the same HIT that it is behind them."""
 
 
 class Table:
@@ -23,6 +25,8 @@ class Table:
         self._config = config
         self.clients: dict[IPv6Address, Client] = {}
         self.spis = Spis(config)
+        self.guests: dict[IPv6Address, list[IPv6Address]] = {}
+        """By whom somebody is brought along who is not registered."""
         self.count = 0
         """Of flows."""
         self.sweep_at: float | None = None
@@ -39,13 +43,24 @@ class Table:
             yield from client.done.values()
 
     @staticmethod
-    def flow(client: Client, peer_hit: IPv6Address) -> Flow | None:
-        """A client's flow with a correspondent."""
-        return client.done.get(peer_hit) or client.begun.get(peer_hit)
+    def flow(client: Client, hits: Hits) -> Flow | None:
+        """A client's flow with a correspondent, or that of a guest of it."""
+        return client.done.get(hits) or client.begun.get(hits)
 
-    def begin(self, core: Core, client: Client, packet: HipPacket, transit: Transit) -> Flow:
+    def find(self, hits: Hits) -> Flow | None:
+        """The flow of a pair of HITs, whosever guest the client may be."""
+        for holder in (hits[0], *self.guests.get(hits[0], ())):
+            client = self.clients.get(holder)
+            if client is not None and (flow := self.flow(client, hits)) is not None:
+                return flow
+        return None
+
+    def begin(
+        self, core: Core, holder: IPv6Address, client: Client, packet: HipPacket, transit: Transit
+    ) -> Flow:
         """The flow of a base exchange of a client. Raises Dropped."""
-        flow = self.flow(client, packet.receiver_hit)
+        hits = packet.sender_hit, packet.receiver_hit
+        flow = self.flow(client, hits)
         if flow is not None:
             return flow
         config = self._config
@@ -54,7 +69,10 @@ class Table:
         own = len(client.begun) + len(client.done)
         if self.count >= config.flows_max or own >= config.flows_per_client:
             raise Dropped(DropReason.TABLE_FULL)
+        if holder != packet.sender_hit:
+            self._take_in(holder, client, packet.sender_hit)
         flow = Flow(
+            holder=holder,
             client_hit=packet.sender_hit,
             peer_hit=packet.receiver_hit,
             version=packet.version,
@@ -62,33 +80,53 @@ class Table:
             shown=transit.destination,
             transport=config.outside or transit.destination.transport,
         )
-        client.begun[packet.receiver_hit] = flow
+        client.begun[hits] = flow
         self.count += 1
         return flow
+
+    def _take_in(self, holder: IPv6Address, client: Client, guest: IPv6Address) -> None:
+        holders = self.guests.setdefault(guest, [])
+        if holder not in holders:
+            # Nobody knows which of them says the truth: all get what comes for the guest.
+            if len(holders) >= HOLDERS_MAX:
+                raise Dropped(DropReason.TABLE_FULL)
+            holders.append(holder)
+        client.guests[guest] += 1
 
     @staticmethod
     def finish(client: Client, flow: Flow) -> None:
         """The base exchange of a flow is over."""
         flow.done = True
-        client.begun.pop(flow.peer_hit, None)
-        client.done[flow.peer_hit] = flow
+        client.begun.pop(flow.hits, None)
+        client.done[flow.hits] = flow
 
     def forget(self, core: Core, client: Client, flow: Flow) -> None:
         """A flow is over."""
         self.spis.end(core, flow)
         flow.proxy = flow.ticket = None
-        if client.done.pop(flow.peer_hit, None) or client.begun.pop(flow.peer_hit, None):
+        if client.done.pop(flow.hits, None) or client.begun.pop(flow.hits, None):
             self.count -= 1
+            if flow.holder != flow.client_hit:
+                self._let_go(client, flow)
+
+    def _let_go(self, client: Client, flow: Flow) -> None:
+        client.guests[flow.client_hit] -= 1
+        if client.guests[flow.client_hit] <= 0:
+            del client.guests[flow.client_hit]
+            holders = self.guests[flow.client_hit]
+            holders.remove(flow.holder)
+            if not holders:
+                del self.guests[flow.client_hit]
 
     @staticmethod
     def answers_anybody(client: Client, packet: HipPacket, transit: Transit) -> Flow | None:
         """The flow of an opportunistic I1 that this R1 answers."""
-        flow = client.begun.get(IPv6Address(0))
+        flow = client.begun.get((packet.receiver_hit, IPv6Address(0)))
         if flow is None or flow.shown.address != transit.source.address:
             return None
-        del client.begun[flow.peer_hit]
+        del client.begun[flow.hits]
         flow.peer_hit = packet.sender_hit
-        client.begun[flow.peer_hit] = flow
+        client.begun[flow.hits] = flow
         return flow
 
     def sweep(self, core: Core, is_registered: Callable[[IPv6Address], bool], now: float) -> None:

@@ -1,13 +1,20 @@
 //! What becomes of the packets of a batch.
 
-use std::{net::IpAddr, ops::Range};
+use std::{
+    net::IpAddr,
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
 use super::{
     counters::{Counter, Counters},
     events::{Events, HipPacket},
     hip::{Hip, HIP},
+    icmp::Report,
     outbox::{ends, Links, Outbox},
     places::Places,
+    too_long::Workshop,
+    ways::Ways,
 };
 use crate::{
     packet::{
@@ -20,20 +27,33 @@ use crate::{
 
 const ESP: u8 = 50;
 
+/// Octets of a packet's beginning that are kept as they came: what an error quotes.
+const FRONT_LEN: usize = 64;
+
 /// What is looked at beside the packets.
 pub struct Context<'a> {
     pub places: &'a Places,
+    pub ways: &'a Mutex<Ways>,
+    pub links: &'a Links,
     pub counters: &'a Counters,
     pub events: &'a Events,
     /// This host's port for HIP and ESP.
     pub udp_port: u16,
 }
 
-/// A packet's place in the queue.
+/// A packet's place in the queue, and how it came.
 #[derive(Clone, Copy, Debug)]
 struct Ticket {
     id: u32,
     interface: u32,
+    front: [u8; FRONT_LEN],
+    front_len: usize,
+}
+
+impl Ticket {
+    fn front(&self) -> &[u8] {
+        &self.front[..self.front_len]
+    }
 }
 
 /// Packets that go in one direction, if they go on.
@@ -57,6 +77,7 @@ impl Side {
 pub struct Batch {
     sides: [Side; 2],
     outbox: Outbox,
+    workshop: Workshop,
     /// Those that the kernel is to let pass.
     pub accepted: Vec<u32>,
 }
@@ -69,6 +90,7 @@ impl Batch {
         Self {
             sides: [side(Direction::Inward), side(Direction::Outward)],
             outbox: Outbox::new(room),
+            workshop: Workshop::default(),
             accepted: Vec::with_capacity(room),
         }
     }
@@ -82,11 +104,26 @@ impl Batch {
     }
 
     /// Put in a packet that waits in the queue.
-    pub fn put(&mut self, id: u32, interface: u32, packet: Range<usize>, places: &Places) {
+    pub fn put(
+        &mut self,
+        id: u32,
+        interface: u32,
+        data: &[u8],
+        packet: Range<usize>,
+        places: &Places,
+    ) {
+        let bytes = &data[packet.clone()];
+        let mut ticket = Ticket {
+            id,
+            interface,
+            front: [0; FRONT_LEN],
+            front_len: bytes.len().min(FRONT_LEN),
+        };
+        ticket.front[..ticket.front_len].copy_from_slice(&bytes[..ticket.front_len]);
         let inside = !places.outside.contains(&interface);
         let side = &mut self.sides[usize::from(inside)];
         side.packets.push(Packet::new(packet.start, packet.end));
-        side.tickets.push(Ticket { id, interface });
+        side.tickets.push(ticket);
     }
 
     /// Rewrite what has a way.
@@ -103,15 +140,21 @@ impl Batch {
         let Self {
             sides,
             outbox,
+            workshop,
             accepted,
         } = self;
         for side in sides {
             let outward = side.direction == Direction::Outward;
-            for (packet, ticket) in side.packets.iter().zip(&side.tickets) {
+            for (place, (packet, ticket)) in side.packets.iter().zip(&side.tickets).enumerate() {
                 let range = packet.start..packet.end;
                 let bytes = &mut data[range.clone()];
-                match decide(bytes, packet.verdict, outward, *ticket, context) {
-                    Decision::Send => outbox.put(data, range, outward, 0),
+                match decide(bytes, packet.verdict, outward, ticket, context) {
+                    Decision::Send => outbox.put(data, range, outward, tag(outward, place)),
+                    Decision::Error if !outward && translate(bytes, workshop, context) => {}
+                    Decision::Error => {
+                        context.counters.one(Counter::Accepted);
+                        accepted.push(ticket.id);
+                    }
                     Decision::Accept => {
                         context.counters.one(Counter::Accepted);
                         accepted.push(ticket.id);
@@ -123,17 +166,58 @@ impl Batch {
     }
 
     /// Send what is to be sent.
-    pub fn send(&mut self, data: &[u8], links: &Links, counters: &Counters) {
+    pub fn send(&mut self, data: &[u8], context: &Context<'_>) {
+        let Context {
+            links, counters, ..
+        } = context;
         let sent = self.outbox.flush(data, links, counters);
         counters.add(Counter::Rewritten, sent.packets);
         counters.add(Counter::RewrittenBytes, sent.octets);
-        counters.add(Counter::TooBig, self.outbox.too_long.len());
+        for too_long in &self.outbox.too_long {
+            let (outward, place) = of_tag(too_long.tag);
+            let ticket = &self.sides[usize::from(outward)].tickets[place];
+            let packet = &data[too_long.packet.clone()];
+            self.workshop
+                .too_long(packet, ticket.front(), outward, links, counters);
+        }
     }
+}
+
+/// A packet's place, for the outbox.
+fn tag(outward: bool, place: usize) -> usize {
+    place * 2 + usize::from(outward)
+}
+
+fn of_tag(tag: usize) -> (bool, usize) {
+    (tag % 2 == 1, tag / 2)
+}
+
+/// Tell a client what a router outside told of its packet; false if it is about no client's.
+fn translate(packet: &[u8], workshop: &mut Workshop, context: &Context<'_>) -> bool {
+    let Some(report) = Report::parse(packet) else {
+        return false;
+    };
+    let passage = {
+        let ways = context.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        ways.of_sent(report.source, report.destination, report.spi)
+    };
+    let Some(error) = passage.and_then(|passage| report.translated(&passage)) else {
+        return false;
+    };
+    let Context {
+        links, counters, ..
+    } = context;
+    if workshop.may_tell(counters) && workshop.send(&error, false, links, counters) {
+        counters.one(Counter::ErrorsTranslated);
+    }
+    true
 }
 
 enum Decision {
     Send,
     Accept,
+    /// An error of ICMP: for a client, or for the kernel.
+    Error,
     /// Counted as this.
     Drop(Counter),
 }
@@ -142,7 +226,7 @@ fn decide(
     packet: &mut [u8],
     verdict: Verdict,
     outward: bool,
-    ticket: Ticket,
+    ticket: &Ticket,
     context: &Context<'_>,
 ) -> Decision {
     match verdict {
@@ -153,6 +237,9 @@ fn decide(
         Verdict::Unknown => or_own(packet, Counter::Unknown, context),
         Verdict::Fragment => or_own(packet, Counter::Fragment, context),
         Verdict::Malformed => match Header::parse(packet) {
+            Some(header) if [protocol::ICMP, protocol::ICMPV6].contains(&header.protocol) => {
+                Decision::Error
+            }
             Some(header) if ![ESP, HIP, protocol::UDP].contains(&header.protocol) => {
                 Decision::Accept
             }
@@ -176,7 +263,7 @@ fn is_own(address: IpAddr, context: &Context<'_>) -> bool {
 
 /// A HIP packet: for this host by its receiver's HIT, or by its address if it names none or comes to
 /// another port than this host's for HIP.
-fn control(packet: &[u8], inside: bool, ticket: Ticket, context: &Context<'_>) -> Decision {
+fn control(packet: &[u8], inside: bool, ticket: &Ticket, context: &Context<'_>) -> Decision {
     let Some(hip) = Hip::parse(packet) else {
         return Decision::Drop(Counter::ControlMalformed);
     };

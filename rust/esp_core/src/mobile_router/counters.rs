@@ -37,6 +37,14 @@ named! {
         SendFailed = "send_failed",
         /// Dropped: the network devices had no time for them.
         SendQueueFull = "send_queue_full",
+        /// Sent in pieces: too long for the link, and to be cut.
+        Fragmented = "fragmented",
+        /// Errors from routers outside, translated for the client.
+        ErrorsTranslated = "icmp_translated",
+        /// Senders told of what was too long.
+        ErrorsSent = "icmp_sent",
+        /// Not told, as it would have been too often.
+        ErrorsLimited = "icmp_limited",
         /// Calls to the system, for batches.
         ReceiveCalls = "receive_calls",
         SendCalls = "send_calls",

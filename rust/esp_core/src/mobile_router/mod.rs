@@ -11,11 +11,15 @@ pub mod counters;
 pub mod ebpf;
 pub mod events;
 pub mod fast_path;
+pub mod fragments;
 pub mod hip;
+pub mod icmp;
 pub mod outbox;
 pub mod places;
 pub mod queue;
 mod thread;
+pub mod too_long;
+pub mod ways;
 
 use std::{
     collections::VecDeque,
@@ -39,13 +43,15 @@ pub use self::{
 use self::{
     counters::Counters,
     events::Events,
-    outbox::{Links, Outbox},
+    outbox::Links,
     places::SharedPlaces,
     thread::{Queue, Thread},
+    too_long::Workshop,
+    ways::Ways,
 };
 use crate::{
     beet::Hit,
-    spinat::{Counts, Flow, Refused, Spinat, Target, WayId, MOST_WAYS},
+    spinat::{Counts, Flow, Refused, Target, WayId, MOST_WAYS},
     sys::{clock::monotonic_s, fd::Signal},
 };
 
@@ -96,7 +102,7 @@ impl From<Refused> for PathError {
 
 /// What the thread and the control plane have in common.
 struct Shared {
-    table: Mutex<Spinat>,
+    ways: Mutex<Ways>,
     places: Arc<SharedPlaces>,
     counters: Counters,
     events: Events,
@@ -106,8 +112,8 @@ struct Shared {
 }
 
 impl Shared {
-    fn table(&self) -> MutexGuard<'_, Spinat> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ways(&self) -> MutexGuard<'_, Ways> {
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stopped(&self) -> bool {
@@ -124,7 +130,7 @@ enum Phase {
 struct Control {
     phase: Phase,
     fast: Option<Box<dyn FastPath>>,
-    outbox: Outbox,
+    workshop: Workshop,
 }
 
 /// The path. All methods may be called from any thread.
@@ -150,7 +156,7 @@ impl MobileRouter {
         let queue =
             Queue::open(options.queue).map_err(|error| queue_error(options.queue, &error))?;
         let shared = Arc::new(Shared {
-            table: Mutex::new(Spinat::new(options.capacity)),
+            ways: Mutex::new(Ways::new(options.capacity)),
             places: Arc::default(),
             counters: Counters::default(),
             events: Events::new().map_err(system)?,
@@ -165,7 +171,7 @@ impl MobileRouter {
             control: Mutex::new(Control {
                 phase: Phase::Ready(Box::new(thread)),
                 fast,
-                outbox: Outbox::new(MOST_FRAGMENTS),
+                workshop: Workshop::default(),
             }),
         })
     }
@@ -244,7 +250,7 @@ impl MobileRouter {
     /// The ways there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.table().len()
+        self.shared.ways().spinat.len()
     }
 
     #[must_use]
@@ -255,7 +261,7 @@ impl MobileRouter {
     /// Enter a way.
     pub fn insert(&self, flow: Flow, target: &Target, exit: Exit) -> Result<WayId, PathError> {
         let mut control = self.control();
-        let id = self.shared.table().insert(flow, target, monotonic_s())?;
+        let id = self.shared.ways().insert(flow, target, monotonic_s())?;
         if let Some(fast) = &mut control.fast {
             fast.insert(id, flow, target, exit);
         }
@@ -265,7 +271,7 @@ impl MobileRouter {
     /// Change what packets become; false if there is no such way.
     pub fn aim(&self, id: WayId, target: &Target, exit: Exit) -> Result<bool, PathError> {
         let mut control = self.control();
-        let there = self.shared.table().aim(id, target)?;
+        let there = self.shared.ways().aim(id, target)?;
         if let (true, Some(fast)) = (there, &mut control.fast) {
             fast.aim(id, target, exit);
         }
@@ -275,7 +281,7 @@ impl MobileRouter {
     /// Forget a way; what it carried.
     pub fn remove(&self, id: WayId) -> Option<Usage> {
         let mut control = self.control();
-        let counts = self.shared.table().remove(id)?;
+        let counts = self.shared.ways().remove(id)?;
         let fast = control.fast.as_mut().map(|fast| fast.remove(id));
         Some(Usage::new(counts, fast, monotonic_s()))
     }
@@ -284,7 +290,7 @@ impl MobileRouter {
     #[must_use]
     pub fn counts(&self, id: WayId) -> Option<Usage> {
         let control = self.control();
-        let counts = self.shared.table().counts(id)?;
+        let counts = self.shared.ways().spinat.counts(id)?;
         let fast = control.fast.as_ref().map(|fast| fast.counts(id));
         Some(Usage::new(counts, fast, monotonic_s()))
     }
@@ -298,13 +304,13 @@ impl MobileRouter {
         let mut from = 0;
         loop {
             // The thread may go on between two parts of the table.
-            let table = self.shared.table();
-            let places = from..(from + STRIDE).min(table.places());
+            let ways = self.shared.ways();
+            let places = from..(from + STRIDE).min(ways.spinat.places());
             if places.is_empty() {
                 return used;
             }
             from = places.end;
-            for (id, counts) in table.ways(places) {
+            for (id, counts) in ways.spinat.ways(places) {
                 let fast = control.fast.as_ref().map(|fast| fast.counts(id));
                 let usage = Usage::new(counts, fast, now_s);
                 if usage.packets > 0 && usage.idle_s <= since_s {
@@ -329,18 +335,19 @@ impl MobileRouter {
         })?;
         let shared = &self.shared;
         let own = shared.places.now().addresses.contains(&source.ip());
-        let mut control = self.control();
-        control.outbox.put(&packet, 0..packet.len(), own, 0);
-        let sent = control.outbox.flush(&packet, &self.links, &shared.counters);
-        shared.counters.add(Counter::ControlSent, sent.packets);
-        match sent.error {
-            None => Ok(()),
-            Some(error) => Err(PathError::System(format!(
+        let sent = self
+            .control()
+            .workshop
+            .send_whole(&packet, own, &self.links, &shared.counters);
+        sent.map_err(|error| {
+            PathError::System(format!(
                 "cannot send from {} to {}: {error}",
                 source.ip(),
                 destination.ip()
-            ))),
-        }
+            ))
+        })?;
+        shared.counters.one(Counter::ControlSent);
+        Ok(())
     }
 
     /// Name and count of everything that is counted.
@@ -393,9 +400,6 @@ impl Usage {
         }
     }
 }
-
-/// Pieces that a HIP packet is sent in, at most.
-const MOST_FRAGMENTS: usize = 8;
 
 fn queue_error(queue: u16, error: &io::Error) -> PathError {
     let hint = match error.raw_os_error() {

@@ -123,6 +123,12 @@ impl Outbox {
         lane.tags.push(tag);
     }
 
+    /// Whether there is anything to send.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.trains.is_empty())
+    }
+
     /// Send what was put in, and begin anew.
     pub fn flush(&mut self, data: &[u8], links: &Links, counters: &Counters) -> Sent {
         self.too_long.clear();

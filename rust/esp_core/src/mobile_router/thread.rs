@@ -126,7 +126,9 @@ impl Thread {
                         continue;
                     }
                     let packet = range.start + queued.packet.start..range.start + queued.packet.end;
-                    self.batch.put(queued.id, queued.interface, packet, places);
+                    let data = self.received.data();
+                    self.batch
+                        .put(queued.id, queued.interface, data, packet, places);
                 }
                 Message::Result(libc::EPERM) => {
                     return Err(
@@ -139,15 +141,18 @@ impl Thread {
         }
         counters.add(Counter::Received, packets);
         let data = self.received.data_mut();
-        self.batch.rewrite(data, &mut shared.table(), monotonic_s());
+        self.batch
+            .rewrite(data, &mut shared.ways().spinat, monotonic_s());
         let context = Context {
             places,
+            ways: &shared.ways,
+            links: &self.links,
             counters,
             events: &shared.events,
             udp_port: shared.udp_port,
         };
         self.batch.sort(data, &context);
-        self.batch.send(data, &self.links, counters);
+        self.batch.send(data, &context);
         if packets > 0 {
             self.give_verdicts(last)?;
         }

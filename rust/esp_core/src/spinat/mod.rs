@@ -18,7 +18,7 @@ pub(crate) mod tests;
 
 pub use self::{
     rewrite::HEADROOM,
-    table::{Counts, Direction, Flow, Refused, Spinat, Target, WayId, MOST_WAYS},
+    table::{Counts, Direction, Flow, Passage, Refused, Spinat, Target, WayId, MOST_WAYS},
 };
 
 use self::{packet::Shape, table::Sought};
@@ -128,6 +128,7 @@ impl Spinat {
                     continue;
                 };
                 let way = self.way(way);
+                way.came(&buffer[packet.start..packet.end], shape);
                 packet.verdict = match rewrite::rewrite(buffer, packet.start, shape, way) {
                     Some(start) => {
                         packet.end = packet.start + shape.total;

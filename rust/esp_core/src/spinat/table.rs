@@ -4,7 +4,7 @@ use std::{
     collections::hash_map::RandomState,
     fmt,
     hash::BuildHasher,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     ops::Range,
 };
 
@@ -47,10 +47,19 @@ pub struct Target {
 }
 
 /// Names a way that was entered; never another one later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WayId {
     pub place: u32,
     pub generation: u32,
+}
+
+/// What the packets of a way are, and what they become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passage {
+    pub flow: Flow,
+    pub target: Target,
+    /// Source and destination port that the last packet came with, if it was in UDP.
+    pub came_ports: Option<(u16, u16)>,
 }
 
 /// What a way carried.
@@ -155,6 +164,28 @@ impl From<Flow> for Key {
     }
 }
 
+impl From<Key> for Flow {
+    fn from(key: Key) -> Self {
+        let spi = key.spi;
+        match key.kind {
+            Key::PUBLIC => Self::Public { spi },
+            Key::PLAIN => Self::Plain {
+                spi,
+                correspondent: narrow(key.source),
+            },
+            _ => Self::Client {
+                spi,
+                client: narrow(key.source),
+                correspondent: narrow(key.destination),
+            },
+        }
+    }
+}
+
+fn narrow(address: u128) -> IpAddr {
+    Ipv6Addr::from(address).to_canonical()
+}
+
 fn wide(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(ip) => mapped(u32::from(ip)),
@@ -183,6 +214,9 @@ pub(super) struct Way {
     pub spi: [u8; 4],
     /// The sum of both addresses, as checksums have it.
     pub sum: u16,
+    /// Whether the last packet came in UDP, and its ports then.
+    came_udp: bool,
+    came_ports: [u8; 4],
     counts: Counts,
 }
 
@@ -199,6 +233,8 @@ impl Way {
             ports: [0; 4],
             spi: [0; 4],
             sum: 0,
+            came_udp: false,
+            came_ports: [0; 4],
             counts: Counts {
                 used_s: now_s,
                 ..Counts::default()
@@ -231,6 +267,34 @@ impl Way {
             Version::V6
         } else {
             Version::V4
+        }
+    }
+
+    fn target(&self) -> Target {
+        let [source, destination] =
+            [(self.source, 0), (self.destination, 2)].map(|(octets, at)| {
+                let [a, b, c, d, ..] = octets;
+                let ip = if self.v6 {
+                    IpAddr::from(octets)
+                } else {
+                    IpAddr::from([a, b, c, d])
+                };
+                let port = u16::from_be_bytes([self.ports[at], self.ports[at + 1]]);
+                SocketAddr::new(ip, port)
+            });
+        Target {
+            source,
+            destination,
+            spi: u32::from_be_bytes(self.spi),
+        }
+    }
+
+    /// Remember how a packet came, which `packet` still is.
+    pub(super) fn came(&mut self, packet: &[u8], shape: &Shape) {
+        self.came_udp = shape.udp;
+        if shape.udp {
+            self.came_ports
+                .copy_from_slice(&packet[shape.ip_len..shape.ip_len + 4]);
         }
     }
 
@@ -381,6 +445,22 @@ impl Spinat {
     pub fn counts(&self, id: WayId) -> Option<Counts> {
         let way = self.ways.get(id.place as usize)?;
         (way.used && way.generation == id.generation).then_some(way.counts)
+    }
+
+    /// What a way does.
+    #[must_use]
+    pub fn passage(&self, id: WayId) -> Option<Passage> {
+        let way = self.ways.get(id.place as usize)?;
+        if !way.used || way.generation != id.generation {
+            return None;
+        }
+        let [a, b, c, d] = way.came_ports;
+        let ports = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+        Some(Passage {
+            flow: way.key.into(),
+            target: way.target(),
+            came_ports: way.came_udp.then_some(ports),
+        })
     }
 
     /// The ways that nothing has passed for so many seconds.

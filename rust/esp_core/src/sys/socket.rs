@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
@@ -92,6 +92,26 @@ pub fn probe() -> io::Result<OwnedFd> {
         check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
     // SAFETY: the kernel has just made this descriptor for us, nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Octets of the longest packet that the route to an address takes, as far as the kernel knows.
+pub fn route_mtu(to: IpAddr) -> io::Result<usize> {
+    let v6 = to.is_ipv6();
+    let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+    // SAFETY: no memory is involved.
+    let fd = check(unsafe { libc::socket(family, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the kernel has just made this descriptor for us, nobody else knows it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // Any port: nothing is sent.
+    let remote = RawAddress::from((to, 9));
+    // SAFETY: pointer and length describe the address, which lives through the call.
+    check(unsafe { libc::connect(fd.as_raw_fd(), remote.bytes.as_ptr().cast(), remote.len) })?;
+    let mtu = if v6 {
+        get_option(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_MTU)?
+    } else {
+        get_option(fd.as_fd(), libc::IPPROTO_IP, libc::IP_MTU)?
+    };
+    Ok(usize::try_from(mtu).unwrap_or(0))
 }
 
 /// A socket that sends IP packets with whatever header they have, from any address, and takes in
