@@ -88,7 +88,7 @@ fn ways() -> Ways {
 }
 
 /// Pass batches of every kind; `counted` is run when all has been passed once.
-pub fn pass_batches(mut counted: impl FnMut(bool)) {
+pub(crate) fn pass_batches(mut counted: impl FnMut(bool)) {
     let Ok(links) = Links::open() else {
         eprintln!("raw sockets are for root alone: no batches are sent");
         return;
