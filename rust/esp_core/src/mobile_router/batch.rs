@@ -25,6 +25,9 @@ use crate::{
     spinat::{Direction, Packet, Spinat, Verdict},
 };
 
+#[cfg(test)]
+mod tests;
+
 const ESP: u8 = 50;
 
 /// Octets of a packet's beginning that are kept as they came: what an error quotes.
