@@ -239,7 +239,10 @@ mod tests {
             assert_eq!(wrap(&data, source, destination), None);
         }
         let [source, destination] = ends(["192.0.2.1:1", "192.0.2.2:1"]);
-        assert_eq!(wrap(&[0; MAX_LEN + MOST_BEHIND + 1], source, destination), None);
+        assert_eq!(
+            wrap(&[0; MAX_LEN + MOST_BEHIND + 1], source, destination),
+            None
+        );
         assert_eq!(
             Hip::parse(&wrap(&data[..39], source, destination).unwrap()),
             None
