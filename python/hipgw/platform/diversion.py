@@ -82,6 +82,11 @@ class Diversion:
         """Do the rules stay when this process is killed, and can others remove them?"""
         return self._table is None or not self._table.owned
 
+    @property
+    def takes_time(self) -> bool:
+        """Does `renew` have to wait for other programs?"""
+        return self._table is None
+
     def renew(self) -> bool:
         """Set the rules again if somebody has removed them; True if so. Raises PlatformError.
 
