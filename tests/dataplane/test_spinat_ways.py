@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dataplane.test_spinat import packet
 from hipgw import _esp_core
 from hipgw.dataplane import spinat_ways
 from hipgw.dataplane.spinat_ways import (
@@ -275,3 +276,29 @@ def test_inside_and_correspondent_of_different_versions(outside: Place | None) -
     # It has moved to where there is IPv6 alone, and so has the router.
     bench.ways.lend(replace(LENT, peer=(PEER6,), shown=PEER4))
     assert bench.table.shown() == {Flow(0x1000): target(PEER4, INSIDE4, 0x1000, 9)}
+
+
+def test_clients_that_have_drawn_the_same_spi_get_their_own_packets() -> None:
+    bench = Bench()
+    second = Place(IPv4Address("10.44.1.2"))
+    other_peer = Place(IPv4Address("192.0.2.8"))
+    bench.ways.lend(LENT)
+    bench.ways.lend(
+        LendSpi(OTHER, OTHER, 0x5000, 0x1000, (0x3000,), second, (other_peer,), other_peer)
+    )
+    for source, spi, client in (
+        (PEER4, 0x1000, INSIDE4),
+        (other_peer, 0x5000, second),
+        # It does not know that another SPI is lent, or disregards it.
+        (other_peer, 0x1000, second),
+        # The first client's correspondent has moved: its SPI alone tells.
+        (Place(IPv4Address("203.0.113.5")), 0x1000, INSIDE4),
+    ):
+        sender = source.address
+        assert isinstance(sender, IPv4Address)
+        batch = _esp_core.SpinatBatch([packet(sender, IPv4Address("198.51.100.1"), spi)])
+        bench.table.spinat.rewrite(batch, inward=True, now_s=1)
+        assert batch.verdicts() == ["rewritten"]
+        (data,) = batch.packets()
+        assert data[16:20] == client.address.packed
+        assert int.from_bytes(data[20:24], "big") == 0x1000
