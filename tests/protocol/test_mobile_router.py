@@ -6,7 +6,7 @@ from ipaddress import IPv6Address, ip_address
 
 import pytest
 
-from hipgw.protocol.effects import Direction, ForwardHip, SendDatagram
+from hipgw.protocol.effects import Direction, ForwardHip, PathMtuChanged, SendDatagram
 from hipgw.protocol.mobile_router import proxies
 from hipgw.protocol.mobile_router.transit import Place, Transit
 from hipgw.protocol.path import Path, Transport
@@ -214,6 +214,24 @@ def test_new_keys_pass() -> None:
     assert len(network.routers["router"].lent) == 1
     network.move(router, [THERE])
     network.run(2.0)
+    both_ways(network, client, peer)
+
+
+def test_a_better_place_outside_is_used_as_soon_as_it_is_there() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    network.move(router, [THERE, HERE])
+    network.run(2.0)
+    assert peer.path_to(client).remote == ip_address(THERE)
+    both_ways(network, client, peer)
+    # One that is worse is not, nor one of the other IP version while that in use has one.
+    network.move(router, ["2001:db8:1::1", THERE, HERE])
+    network.run(2.0)
+    assert peer.path_to(client).remote == ip_address(THERE)
+    both_ways(network, client, peer)
+    network.move(router, [HERE])
+    network.run(2.0)
+    assert peer.path_to(client).remote == ip_address(HERE)
     both_ways(network, client, peer)
 
 
@@ -685,6 +703,35 @@ def test_a_call_from_the_other_address_family(transport: Transport) -> None:
     network.readdress(peer, "2001:db8::99")
     network.run(10.0)
     both_ways(network, client, peer)
+
+
+def test_a_client_with_both_address_families_is_called_by_either() -> None:
+    network, router, client, peer = moving()
+    network.where[ip_address("2001:db8:aa::10")] = "router"
+    router.others.append(ip_address("2001:db8:aa::1"))
+    network.nodes[ip_address("2001:db8:aa::1")] = router
+    network.where[ip_address("2001:db8:aa::1")] = "router"
+    network.readdress(client, CLIENT, "2001:db8:aa::10")
+    network.move(router, ["2001:db8:1::1"])
+    network.run(5.0)
+    network.where[ip_address("2001:db8::9")] = ""
+    network.readdress(peer, "2001:db8::9")
+    network.join(peer, client, "2001:db8:1::1")
+    assert client.path_to(peer).remote == peer.address
+    both_ways(network, client, peer)
+
+
+@pytest.mark.parametrize("transport", list(Transport))
+def test_octets_behind_a_packet_are_passed_on(transport: Transport) -> None:
+    network, _router, client, peer = moving(transport)
+    network.join(client, peer)
+    network.perform(client, client.machine.discover_path_mtu(peer.hit, 1497, network.now))
+    network.run(10.0)
+    sizes = [8 * (one.data[1] + 1) - len(one.data) for _name, one in network.forwarded]
+    assert min(sizes) < 0
+    found = [event for event in client.events if isinstance(event, PathMtuChanged)]
+    assert found[-1].mtu == 1497
+    assert "checksum" not in peer.drops()
 
 
 def test_calls_from_the_other_address_family_cost_no_memory() -> None:

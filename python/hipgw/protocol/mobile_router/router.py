@@ -19,10 +19,18 @@ from hipgw.protocol.mobile_router.clients import Client, ClientInfo, Hits
 from hipgw.protocol.mobile_router.config import MobileRouterConfig
 from hipgw.protocol.mobile_router.flows import Flow, Offer
 from hipgw.protocol.mobile_router.labels import wire_spi
-from hipgw.protocol.mobile_router.packets import address_of, bare, is_from, parse, send
+from hipgw.protocol.mobile_router.packets import (
+    address_of,
+    at_home,
+    bare,
+    is_from,
+    parse,
+    send,
+    tail,
+)
 from hipgw.protocol.mobile_router.table import Table
 from hipgw.protocol.mobile_router.transit import Place, Transit
-from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Transport
+from hipgw.protocol.path import HIP_UDP_PORT, IPAddress
 from hipgw.protocol.rate_limit import RateLimit, source_key
 from hipgw.protocol.registration import ServiceType
 from hipgw.wire.packet import HipPacket, PacketType
@@ -89,7 +97,7 @@ class MobileRouter:
                 raise Dropped(DropReason.NO_ASSOCIATION)
             if to is None:
                 raise Dropped(DropReason.NO_ROUTE)
-            self._leave(core, packet.raw, to, None)
+            self._leave(core, packet.raw + tail(data), to, None)
             return
         flow.touched = now
         if (flow.client, flow.shown) != (transit.source, transit.destination):
@@ -112,7 +120,7 @@ class MobileRouter:
                     to = self._proven(core, flow, offer, to)
         self._note_end(flow, kind, now)
         client.packets["out"] += 1
-        _asked(flow, packet, self._leave(core, raw, to, flow))
+        _asked(flow, packet, self._leave(core, raw + tail(data), to, flow))
 
     def coming_in(self, core: Core, data: bytes, transit: Transit, now: float) -> None:
         """Pass on a HIP packet that came from outside for a client. Raises Dropped."""
@@ -127,7 +135,7 @@ class MobileRouter:
         dropped = None
         for holder, flow in known or flows:
             try:
-                self._bring_in(core, packet, transit, holder, flow, now)
+                self._bring_in(core, packet, packet.raw + tail(data), transit, holder, flow, now)
             except Dropped as reason:
                 dropped = reason
         if dropped is not None:
@@ -137,6 +145,7 @@ class MobileRouter:
         self,
         core: Core,
         packet: HipPacket,
+        raw: bytes,
         transit: Transit,
         holder: IPv6Address,
         flow: Flow | None,
@@ -164,11 +173,12 @@ class MobileRouter:
             self._note_end(flow, kind, now)
         if kind is PacketType.I2 and (info := packet.get(EspInfo)) is not None:
             _keep(client.called, hits, wire_spi(packet, info.new_spi), self.config.begun_per_client)
-        if flow is None and transit.source.address.version != association.path.remote.version:
+        version = transit.source.address.version
+        if flow is None and at_home(association, transit.source).address.version != version:
             # The client answers to this router, which has to know where the stranger is.
             _keep(client.callers, hits, transit.source, self.config.begun_per_client)
         client.packets["in"] += 1
-        self._enter(core, packet.raw, transit.source, association, flow)
+        self._enter(core, raw, transit.source, association, flow)
 
     # -- inputs besides packets --------------------------------------------------------------
 
@@ -293,13 +303,16 @@ class MobileRouter:
         return self._registered(core, flow.holder)
 
     def place_for(self, flow: Flow) -> Place | None:
-        """Where a flow's packets leave from: where they did if that is still there."""
+        """Where a flow's packets leave from: the best place of the IP version that they have now.
+
+        What the correspondent still sends to the one before comes in there all the same.
+        """
         mine = [one for one in self.outside if one.address.version in flow.peer]
         mine = mine or [one for one in self.outside if one.address.version in flow.claimed]
-        same = [Place(one.address, flow.transport) for one in mine]
-        if flow.outside in same:
-            return flow.outside
-        return next(iter(same), None)
+        version = flow.outside.address.version if flow.outside is not None else 0
+        best = next((one for one in mine if one.address.version == version), None)
+        best = best or next(iter(mine), None)
+        return Place(best.address, flow.transport) if best is not None else None
 
     def place_of(self, client_hit: IPv6Address, peer_hit: IPv6Address) -> Place | None:
         """The same by HITs; None also if there is no such flow."""
@@ -465,9 +478,7 @@ class MobileRouter:
     ) -> None:
         path = association.path
         assert path is not None
-        inside = flow.client if flow is not None else Place(path.remote, source.transport)
-        if inside.transport is Transport.UDP and flow is None and path.transport is Transport.UDP:
-            inside = Place(path.remote, Transport.UDP, path.remote_port)
+        inside = flow.client if flow is not None else at_home(association, source)
         if inside.address.version != source.address.version:
             # To a client without such an address this host stands for the stranger.
             own = Place(path.local, inside.transport) if path.local is not None else None
