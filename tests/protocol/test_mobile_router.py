@@ -217,6 +217,24 @@ def test_new_keys_pass() -> None:
     both_ways(network, client, peer)
 
 
+def test_a_better_place_outside_is_used_as_soon_as_it_is_there() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    network.move(router, [THERE, HERE])
+    network.run(2.0)
+    assert peer.path_to(client).remote == ip_address(THERE)
+    both_ways(network, client, peer)
+    # One that is worse is not, nor one of the other IP version while that in use has one.
+    network.move(router, ["2001:db8:1::1", THERE, HERE])
+    network.run(2.0)
+    assert peer.path_to(client).remote == ip_address(THERE)
+    both_ways(network, client, peer)
+    network.move(router, [HERE])
+    network.run(2.0)
+    assert peer.path_to(client).remote == ip_address(HERE)
+    both_ways(network, client, peer)
+
+
 def test_both_ends_are_behind_routers_and_both_move_at_once() -> None:
     network, router, client, _peer = moving()
     second = network.router("second", "10.2.0.1", [ELSEWHERE], 5)

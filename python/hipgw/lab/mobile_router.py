@@ -14,7 +14,7 @@ interface `outer0`.
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv6Address
 from typing import Any, Literal
 
@@ -47,8 +47,7 @@ PATIENCE_S = 30.0
 STREAM_PAUSE_S = 0.01
 """Of each stream: 400 kB/s each way at most, as several run beside each other."""
 _NAT_INSIDE = Net("192.168.1.", "", (4,))
-_INSIDE: tuple[tuple[Family, ...], ...] = ((4,), (6,), (4, 6))
-"""What clients have, by turns."""
+INSIDE: tuple[tuple[Family, ...], ...] = ((4,), (6,), (4, 6))
 
 
 class Hip:
@@ -60,7 +59,8 @@ class Hip:
         self.place = Traveller(lab, name, number)
         self.daemon = HipgwDaemon(self.place.host, key_kind="rsa2048")
         self.version: Literal[1, 2] = 2
-        """The one that it speaks, if it speaks one only."""
+        """The one that it is called in."""
+        self.spoken: set[int] = {1, 2}
         old = load_key_file(self.daemon.directory / "key.pem", 1).hit
         self.hits: dict[int, IPv6Address] = {1: old, 2: self.daemon.hit}
         self.router: Vehicle | None = None
@@ -108,8 +108,11 @@ class Vehicle(Hip):
         return self.inside.address(family, ROUTER)
 
     def known(self, *, addresses: bool) -> dict[str, Any]:
-        """What its clients have of it: its addresses inside."""
-        found = super().known(addresses=False)
+        """What its clients have of it: its addresses inside, and both its HITs.
+
+        They register in each version, as they have another HIT of their own in each.
+        """
+        found = {**super().known(addresses=False), "hit_v1": str(self.hits[1]), "compat": "none"}
         if addresses:
             found["addresses"] = [self.inner_address(family) for family in (4, 6)]
         return found
@@ -124,6 +127,8 @@ class MovingNetwork:
         *,
         clients: int = 3,
         routers: int = 1,
+        versions: Sequence[Literal[1, 2]] = (1, 2),
+        inside: Sequence[tuple[Family, ...]] = INSIDE,
         correspondents_ride: bool = False,
         nat: NatKind = NatKind.PORT_RESTRICTED,
         delay_s: float = 0.0,
@@ -132,6 +137,8 @@ class MovingNetwork:
         client_tables: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """All clients are inside of the first router.
+
+        *inside*: what families they have there, by turns; *versions*: those of the correspondents.
 
         *correspondents_ride*: in the last router instead of staying outside. *delay_s* is added on
         their cables outside, each way. With *rvs* there is a rendezvous server, `s`, that everybody
@@ -142,17 +149,20 @@ class MovingNetwork:
         self.core: Router = lab.router("r")
         self.routers = [Vehicle(lab, n, self.core, nat) for n in range(1, routers + 1)]
         self.clients = [Hip(lab, f"c{n}", n) for n in range(1, clients + 1)]
-        self.correspondents = [Hip(lab, f"p{n}", 100 + n) for n in (1, 2)]
-        self.correspondents[0].version = 1
+        self.correspondents = [Hip(lab, f"p{n}", 100 + n) for n in range(1, len(versions) + 1)]
+        for one, version in zip(self.correspondents, versions, strict=True):
+            one.version, one.spoken = version, {version}
+        for client in self.clients:
+            client.spoken = {2, *versions}
         for n, client in enumerate(self.clients):
             for router in self.routers:
-                self._seat(client, router, _INSIDE[n % len(_INSIDE)])
+                self._seat(client, router, inside[n % len(inside)])
             self._world(client, 10 + n)
             self.board(client, self.routers[0])
         for n, one in enumerate(self.correspondents, 1):
             self._world(one, n, delay_s)
             if correspondents_ride:
-                self._seat(one, self.routers[-1], (4, 6))
+                self._seat(one, self.routers[-1], inside[n % len(inside)])
                 self.board(one, self.routers[-1])
             else:
                 one.place.go("wan0")
@@ -196,27 +206,46 @@ class MovingNetwork:
         for one in self.everybody:
             one.daemon.wait_ready()
         for one in (*self.clients, *self.correspondents):
-            if one.router is not None:
-                self.wait_registered(one)
+            self.wait_registered(one)
 
     def wait_registered(self, one: Hip) -> None:
-        """Wait until it is registered with the router that it is in."""
-        router = one.router
-        assert router is not None
+        """Wait until it is registered with the router that it is in, and the rendezvous server."""
+        wanted: set[str] = set()
+        if one.router is not None:
+            wanted |= {str(one.router.hits[version]) for version in one.spoken}
+        if self.server is not None:
+            wanted.add(str(self.server.hits[2]))
 
         def registered() -> bool:
-            return any(
-                entry["peer_hit"] == str(router.hits[2]) and entry["role"] == "client"
+            return wanted <= {
+                entry["peer_hit"]
                 for entry in one.daemon.request("registrations")
-            )
+                if entry["role"] == "client"
+            }
 
-        wait_until(registered, PATIENCE_S, what=f"{one.name} at {router.name}")
+        wait_until(registered, PATIENCE_S, what=f"the registrations of {one.name}")
+
+    def wait_known(self, router: Vehicle) -> None:
+        """Wait until a router knows all clients inside of it, and whom they talk to."""
+        hits = {
+            str(hit)
+            for client in self.clients
+            if client.router is router
+            for version, hit in client.hits.items()
+            if any(peer.version == version for peer in self.correspondents)
+        }
+
+        def known() -> bool:
+            answer = router.daemon.request("mobile_router_clients")
+            return hits <= {entry["hit"] for entry in answer if entry["correspondents"]}
+
+        wait_until(known, PATIENCE_S, what=f"the clients of {router.name}")
 
     def connect(self) -> None:
         """Have every client call every correspondent."""
         for client in self.clients:
             for peer in self.correspondents:
-                client.daemon.request("connect", peer=peer.name)
+                client.daemon.request("connect", peer=peer.name, timeout_s=0)
         for client in self.clients:
             for peer in self.correspondents:
                 wait_until(
@@ -266,34 +295,35 @@ class MovingNetwork:
         router_tables: Mapping[str, Mapping[str, Any]],
         client_tables: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        names = [router.name for router in self.routers]
-        outside = {"external_interfaces": [*SPOTS, "outer0"]}
+        outside = {"external_interfaces": [*SPOTS, "outer0"], "carrier_outside": "udp"}
+        both = {"versions": ["v2", "v1"], "accept": "any", "v1": {"compat": "none"}}
         for router in self.routers:
             others = [one.known(addresses=True) for one in self.routers if one is not router]
-            tables = _merged({"hip": {"accept": "any"}, "mobile_router": outside}, router_tables)
+            tables = _merged({"hip": both, "mobile_router": outside}, router_tables)
             router.daemon.configure(tables, others)
         routers = [router.known(addresses=True) for router in self.routers]
-        mobile: dict[str, Mapping[str, Any]] = {"host": {}, "mobile_node": {"routers": names}}
-        servers = []
+        inside = {"host": {}, "mobile_node": {"routers": [entry["name"] for entry in routers]}}
+        servers: list[dict[str, Any]] = []
         if self.server is not None:
             servers.append(self.server.known(addresses=True))
-            mobile["rendezvous"] = {"servers": [self.server.name]}
+            inside["rendezvous"] = {"servers": [self.server.name]}
         for client in self.clients:
             peers = [*servers, *(one.known(addresses=True) for one in self.correspondents)]
-            client.daemon.configure(_merged(mobile, client_tables), [*routers, *peers])
+            for peer in peers[len(servers) :]:
+                peer["rvs"] = [server["name"] for server in servers]
+            tables = {"hip": {"versions": _names(client)}, **inside}
+            client.daemon.configure(_merged(tables, client_tables), [*routers, *peers])
         for one in self.correspondents:
-            tables = dict(mobile) if one.router is not None else {"host": {}}
+            hip: dict[str, Any] = {"versions": _names(one)}
             if one.version == 1:
-                # Mobile routers speak HIPv2 with their clients.
-                versions = ["v1"] if one.router is None else ["v1", "v2"]
-                as_written = {"compat": "none"}
-                tables["hip"] = {"versions": versions, "transport": "raw", "v1": as_written}
+                hip |= {"transport": "raw", "v1": {"compat": "none"}}
+            tables = {"hip": hip, **inside}
+            if one.router is None:
+                del tables["mobile_node"]
             callers = [
                 {"name": client.name, "hit": str(client.hits[one.version])}
                 for client in self.clients
             ]
-            if self.server is not None:
-                tables["rendezvous"] = mobile["rendezvous"]
             known = [*(routers if one.router is not None else ()), *servers]
             one.daemon.configure(tables, [*known, *callers])
 
@@ -307,6 +337,11 @@ def pair(client: Hip, peer: Hip) -> Pair:
         peer.place.host,
         str(peer.hits[version]),
     )
+
+
+def _names(one: Hip) -> list[str]:
+    """The versions that it speaks, the preferred one first."""
+    return [f"v{version}" for version in sorted(one.spoken, reverse=True)]
 
 
 def _seat(router: Vehicle) -> str:

@@ -90,9 +90,10 @@ class Traveller:
         """
         before, stay = self.stay, self._somewhere(interface)
         if before is not None and not make_first:
-            self._leave(before)
+            self.away()
             time.sleep(gap_s)
         self.host.ip(
+            f"link set {interface} up",
             *(f"address add {one}" for one in stay.given),
             *(f"route add {one}" for one in stay.routes),
         )
@@ -106,15 +107,18 @@ class Traveller:
 
     def away(self) -> None:
         """Be in no network."""
-        if self.stay is not None:
-            self._leave(self.stay)
-        self.stay = None
+        before, self.stay = self.stay, None
+        if before is not None:
+            self._leave(before)
 
     def _leave(self, stay: Stay) -> None:
         self.host.ip(
             *(f"route del {one}" for one in stay.routes),
             *(f"address del {one}" for one in stay.given),
         )
+        if self.stay is None or self.stay.interface != stay.interface:
+            # Else what is still sent to the old addresses would arrive all the same.
+            self.host.down(stay.interface)
 
     def _somewhere(self, interface: str) -> Stay:
         net, number, metric = self.nets[interface], next(self._numbers), next(self._metrics)

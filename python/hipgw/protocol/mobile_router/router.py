@@ -310,12 +310,16 @@ class MobileRouter:
         return self._registered(core, flow.holder)
 
     def place_for(self, flow: Flow) -> Place | None:
-        """Where a flow's packets leave from: where they did if that is still there."""
+        """Where a flow's packets leave from: the best place of the IP version that they have now.
+
+        What the correspondent still sends to the one before comes in there all the same.
+        """
         mine = [one for one in self.outside if one.address.version in flow.peer]
         mine = mine or [one for one in self.outside if one.address.version in flow.claimed]
-        before = flow.outside.address if flow.outside is not None else None
-        mine.sort(key=lambda one: one.address != before)
-        return next((Place(one.address, flow.transport, one.port) for one in mine), None)
+        version = flow.outside.address.version if flow.outside is not None else 0
+        best = next((one for one in mine if one.address.version == version), None)
+        best = best or next(iter(mine), None)
+        return Place(best.address, flow.transport, best.port) if best is not None else None
 
     def place_of(self, client_hit: IPv6Address, peer_hit: IPv6Address) -> Place | None:
         """The same by HITs; None also if there is no such flow."""
