@@ -48,7 +48,7 @@ lint:  ## ruff, mypy --strict, clippy -D warnings, rustfmt, generated documents
 	$(PYTHON_ENV)/ruff check python tests bench cython tools
 	$(PYTHON_ENV)/ruff format --check python tests bench cython tools
 	$(PYTHON_ENV)/mypy
-	$(PYTHON_ENV)/mypy bench/run.py bench/report.py bench/plot.py bench/handovers.py bench/mobile_router.py bench/ticks.py bench/stages.py bench/dnsperf.py
+	$(PYTHON_ENV)/mypy bench/run.py bench/report.py bench/plot.py bench/handovers.py bench/mobile_router.py bench/spinat.py bench/ticks.py bench/stages.py bench/dnsperf.py
 	$(PYTHON_ENV)/mypy tools/vm/boot.py
 	$(PYTHON_ENV)/python tools/docs.py --check
 	cargo fmt --all --check
@@ -66,6 +66,7 @@ fmt:  ## Format everything
 bench:  ## End-to-end beside other tunnels, and the micro benches; PEERS=DIR of bench/build_peers.sh for more of them
 	@tools/setup.sh bench
 	$(PYTHON_ENV)/python bench/run.py $(foreach peer,$(wildcard $(PEERS:%=%/bin/*)),--peer $(notdir $(peer))=$(peer))
+	$(PYTHON_ENV)/python bench/spinat.py
 
 .PHONY: bench-plot
 bench-plot:  ## Draw the latest run: build/bench/latest.svg and latest.png

@@ -225,6 +225,8 @@ class SmallDaemon:
                 "hit": HIT_B,
                 "inside": "10.1.0.2:10500",
                 "correspondents": 3,
+                "guests": 1,
+                "guest": False,
                 "begun": 0,
                 "tickets": 2,
                 "packets_in": 1000,

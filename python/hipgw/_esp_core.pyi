@@ -419,7 +419,7 @@ class SpinatPath:
         ebpf: bool = True,
         udp_port: int = 10500,
     ) -> SpinatPath:
-        """`udp_port`: this host's own for HIP and ESP in UDP; what is for others of its is let be."""
+        """`udp_port`: this host's own, for HIP and ESP in UDP; others' is let be."""
     @property
     def ebpf(self) -> str | None:
         """Why the kernel does not rewrite by itself what it could; None if it does."""
@@ -497,4 +497,4 @@ class SpinatPath:
         there is no way to the destination.
         """
     def statistics(self) -> dict[str, int]:
-        """Counters: "received", "rewritten", "accepted", "control", ...; see docs/mobile-router.md."""
+        """Counters ("received", "rewritten", "accepted", ...); see docs/mobile-router.md."""

@@ -31,6 +31,18 @@ def test_clients(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) -
     daemon.api.routes = True
     heading, row = ask("mobile-router", "clients").stdout.splitlines()
     assert heading.startswith("CLIENT")
-    cells = ("plant-b", "10.1.0.2:10500", "3", "2", "1000", "1400000", "234", "20000", "12", "11")
+    cells = (
+        "plant-b",
+        "10.1.0.2:10500",
+        "1",
+        "3",
+        "2",
+        "1000",
+        "1400000",
+        "234",
+        "20000",
+        "12",
+        "11",
+    )
     assert tuple(row.split()) == cells
     assert ask_json("mobile-router", "clients")[0]["hit"] == HIT_B

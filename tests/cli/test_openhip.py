@@ -272,6 +272,7 @@ def test_a_mobile_router(
     router = started[0][0].mobile_router
     assert router is not None
     assert router.external_interfaces == ("eth1", "wwan0")
+    assert "outbound_interface" not in result.stderr
     # OpenHIP's own limits, as far as hipgw goes.
     assert (router.min_lifetime_s, router.max_lifetime_s) == (16, 86400)
     assert started[0][0].roles == ("host", "mobile_router")

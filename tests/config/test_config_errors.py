@@ -172,6 +172,43 @@ MISTAKES = [
         "less than min_lifetime_s (60)",
         "60 or more",
     ),
+    (
+        '[mobile_router]\nclients = ["c"]\n' + PEER_B,
+        "mobile_router.clients[0]",
+        "no [[peer]] is named",
+        "add a",
+    ),
+    (
+        "[mobile_router]\nmin_lifetime_s = 60\nmax_lifetime_s = 20\n",
+        "mobile_router.max_lifetime_s",
+        "less than min_lifetime_s (60)",
+        "60 or more",
+    ),
+    ("[mobile_router]\n[hip]\nport = 10501\n", "hip.port", "by 10500", "leave it out"),
+    (
+        "[mobile_router]\n[mobility]\nenabled = false\n",
+        "mobility.enabled",
+        "would not know when it has moved",
+        "turn it on",
+    ),
+    (
+        '[mobile_router]\n[esp]\nbackend = "kernel"\n',
+        "esp.backend",
+        "rewrites no SPIs for [mobile_router]",
+        "'engine'",
+    ),
+    (
+        '[mobile_router]\ncarrier_outside = "tcp"\n',
+        "mobile_router.carrier_outside",
+        "'tcp'",
+        "",
+    ),
+    (
+        HOST + '[mobile_node]\nrouters = ["plant-c"]\n' + PEER_B,
+        "mobile_node.routers[0]",
+        "no [[peer]] is named 'plant-c'",
+        "add a",
+    ),
     ('[rvs]\nclients = ["c"]\n' + PEER_B, "rvs.clients[0]", "no [[peer]] is named", "add a"),
     (
         "[rvs]\nmin_lifetime_s = 60\nmax_lifetime_s = 20\n",

@@ -38,7 +38,7 @@ FULL = """\
 key_file = "keys/host.pem"
 key_file_v1 = "host.pem"
 [hip]
-port = 10501
+port = 10500
 transport = "raw"
 versions = ["v2", "v1"]
 opportunistic = true

@@ -18,7 +18,14 @@ PLAIN = Place(ip_address("fd00::2"))
 
 def info(hit: IPv6Address, place: Place | None) -> ClientInfo:
     return ClientInfo(
-        hit=hit, place=place, correspondents=0, tickets=0, begun=0, packets_in=0, packets_out=0
+        hit=hit,
+        place=place,
+        guests=0,
+        correspondents=0,
+        tickets=0,
+        begun=0,
+        packets_in=0,
+        packets_out=0,
     )
 
 

@@ -10,7 +10,7 @@ from hipgw.daemon.health import Health
 from hipgw.identity.lsi import LsiTable
 from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.protocol.effects import RegistrationChanged
-from hipgw.protocol.registration import RegistrationInfo
+from hipgw.protocol.registration import RegistrationInfo, ServiceType
 
 OWN = IPv6Address("2001:21:aaaa::1")
 HUB = IPv6Address("2001:21:bbbb::1")
@@ -100,6 +100,13 @@ def test_a_mobile_host_has_to_be_registered() -> None:
     (warning,) = client_of(client, registrations=[])
     assert warning["message"] == "not registered with hub for rendezvous"
     assert client_of(client, registrations=[registered(RENDEZVOUS)]) == []
+
+
+def test_a_mobile_node_has_to_be_registered() -> None:
+    client = health(host={}, mobile_node={"routers": ["hub"]})
+    (warning,) = client_of(client, registrations=[])
+    assert warning["message"] == "not registered with hub for being behind it"
+    assert client_of(client, registrations=[registered(ServiceType.MOBILE_ROUTER)]) == []
 
 
 def test_why_a_client_is_not_registered() -> None:

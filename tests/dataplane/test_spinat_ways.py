@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import pytest
 
 from hipgw import _esp_core
+from hipgw.dataplane import spinat_ways
 from hipgw.dataplane.spinat_ways import (
     CHUNK,
     PAIRS_MAX,
@@ -249,13 +251,22 @@ def test_what_is_used_is_aimed_first_and_the_rest_by_and_by() -> None:
 def test_traffic_is_summed_up_by_client() -> None:
     bench = Bench()
     bench.ways.lend(LENT)
-    assert bench.ways.traffic() == {CLIENT: Traffic(Counts(1, 100), Counts(1, 100))}
+    assert bench.ways.traffic() == {CLIENT: Traffic(Counts(1, 100), Counts(1, 100), 1)}
     bench.ways.give_back(ReturnSpi(CLIENT, PEER, 0x1000))
     bench.ways.lend(replace(LENT, public_spi=0x1001, private_spi=0x1001))
-    assert bench.ways.traffic() == {CLIENT: Traffic(Counts(4, 400), Counts(4, 400))}
+    assert bench.ways.traffic() == {CLIENT: Traffic(Counts(4, 400), Counts(4, 400), 1)}
     bench.ways.give_back(ReturnSpi(CLIENT, PEER, 0x1001))
     bench.ways.forget(CLIENT)
     assert bench.ways.traffic() == {}
+
+
+def test_what_is_remembered_of_those_that_went_has_a_bound(monkeypatch: Any) -> None:
+    monkeypatch.setattr(spinat_ways, "GONE_MAX", 3)
+    bench = Bench()
+    for n in range(5):
+        bench.ways.lend(replace(LENT, client_hit=IPv6Address(n)))
+        bench.ways.give_back(ReturnSpi(IPv6Address(n), PEER, 0x1000))
+    assert set(bench.ways.traffic()) == {IPv6Address(n) for n in (2, 3, 4)}
 
 
 @pytest.mark.parametrize("outside", [WAN4, None])

@@ -129,6 +129,16 @@ def test_each_uplink_has_a_table_and_each_address_its_rules() -> None:
     assert wanted.rules == rules
 
 
+def test_what_a_mobile_router_sends_for_others_follows_its_source_as_well() -> None:
+    settings = replace(SETTINGS, whole_packets=True)
+    kernel = snapshot(TWO, BOTH)
+    underlay = choose(kernel, UnderlaySettings())
+    wanted, plain = plan(kernel, underlay, settings), plan(kernel, underlay, SETTINGS)
+    assert wanted.routes == plain.routes
+    assert {rule.ip_protocol for rule in wanted.rules - plain.rules} == {255}
+    assert len(wanted.rules - plain.rules) == len(TWO)
+
+
 def test_one_uplink_is_left_alone() -> None:
     assert planned(snapshot(TWO[::2], uplink(ETH, 10))) == SourceRoutes()
     # The other one leads nowhere, so there is no choice.

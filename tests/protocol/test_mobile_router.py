@@ -6,7 +6,7 @@ from ipaddress import IPv6Address, ip_address
 
 import pytest
 
-from hipgw.protocol.effects import Direction, ForwardHip, SendDatagram
+from hipgw.protocol.effects import Direction, ForwardHip, PathMtuChanged, SendDatagram
 from hipgw.protocol.mobile_router import proxies
 from hipgw.protocol.mobile_router.transit import Place, Transit
 from hipgw.protocol.path import Path, Transport
@@ -217,6 +217,24 @@ def test_new_keys_pass() -> None:
     both_ways(network, client, peer)
 
 
+def test_a_better_place_outside_is_used_as_soon_as_it_is_there() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    network.move(router, [THERE, HERE])
+    network.run(2.0)
+    assert peer.path_to(client).remote == ip_address(THERE)
+    both_ways(network, client, peer)
+    # One that is worse is not, nor one of the other IP version while that in use has one.
+    network.move(router, ["2001:db8:1::1", THERE, HERE])
+    network.run(2.0)
+    assert peer.path_to(client).remote == ip_address(THERE)
+    both_ways(network, client, peer)
+    network.move(router, [HERE])
+    network.run(2.0)
+    assert peer.path_to(client).remote == ip_address(HERE)
+    both_ways(network, client, peer)
+
+
 def test_both_ends_are_behind_routers_and_both_move_at_once() -> None:
     network, router, client, _peer = moving()
     second = network.router("second", "10.2.0.1", [ELSEWHERE], 5)
@@ -350,6 +368,33 @@ def test_a_router_that_was_restarted_calls_its_clients(tickets: bool) -> None:
     assert (flow.ticket is not None) is tickets
     network.move(router, [THERE])
     network.run(2.0)
+    both_ways(network, client, peer)
+
+
+@pytest.mark.parametrize("tickets", [True, False])
+@pytest.mark.parametrize("moves", ["before", "after"])
+def test_a_router_was_restarted_where_clients_have_no_address(tickets: bool, moves: str) -> None:
+    """What it has known of correspondents' addresses of the other IP version, clients tell it."""
+    network, router, client, peer = moving(tickets=tickets)
+    network.where[ip_address("2001:db8::9")] = ""
+    network.readdress(peer, PEER, "2001:db8::9")
+    network.join(client, peer)
+    network.run(5.0)
+    there = ["2001:db8:1::1"]
+    if moves == "before":
+        network.move(router, there)
+        network.run(5.0)
+    (known,) = router.machine.mobile_router_clients()
+    network.routers.pop(router.name)
+    outside = there if moves == "before" else [HERE]
+    router = network.router("router", ROUTER, outside, 1, config=router_config(tickets=tickets))
+    assert known.place is not None
+    path = Path(router.address, known.place.address, known.place.transport)
+    network.perform(router, router.machine.recall(known.hit, [path], network.now))
+    network.run(5.0)
+    network.move(router, there)
+    network.run(5.0)
+    assert peer.path_to(client).remote == ip_address(there[0])
     both_ways(network, client, peer)
 
 
@@ -658,6 +703,35 @@ def test_a_call_from_the_other_address_family(transport: Transport) -> None:
     network.readdress(peer, "2001:db8::99")
     network.run(10.0)
     both_ways(network, client, peer)
+
+
+def test_a_client_with_both_address_families_is_called_by_either() -> None:
+    network, router, client, peer = moving()
+    network.where[ip_address("2001:db8:aa::10")] = "router"
+    router.others.append(ip_address("2001:db8:aa::1"))
+    network.nodes[ip_address("2001:db8:aa::1")] = router
+    network.where[ip_address("2001:db8:aa::1")] = "router"
+    network.readdress(client, CLIENT, "2001:db8:aa::10")
+    network.move(router, ["2001:db8:1::1"])
+    network.run(5.0)
+    network.where[ip_address("2001:db8::9")] = ""
+    network.readdress(peer, "2001:db8::9")
+    network.join(peer, client, "2001:db8:1::1")
+    assert client.path_to(peer).remote == peer.address
+    both_ways(network, client, peer)
+
+
+@pytest.mark.parametrize("transport", list(Transport))
+def test_octets_behind_a_packet_are_passed_on(transport: Transport) -> None:
+    network, _router, client, peer = moving(transport)
+    network.join(client, peer)
+    network.perform(client, client.machine.discover_path_mtu(peer.hit, 1497, network.now))
+    network.run(10.0)
+    sizes = [8 * (one.data[1] + 1) - len(one.data) for _name, one in network.forwarded]
+    assert min(sizes) < 0
+    found = [event for event in client.events if isinstance(event, PathMtuChanged)]
+    assert found[-1].mtu == 1497
+    assert "checksum" not in peer.drops()
 
 
 def test_calls_from_the_other_address_family_cost_no_memory() -> None:

@@ -153,13 +153,20 @@ def test_three_routers_inside_of_one_another() -> None:
     both_ways(network, client, peer)
 
 
-def test_a_restarted_outer_router_learns_of_guests_again() -> None:
+@pytest.mark.parametrize("there", [[HERE], ["2001:db8:1::1"]])
+def test_a_restarted_outer_router_learns_of_guests_again(there: list[str]) -> None:
     network, outer, inner, client, peer = nested()
-    network.join(client, peer)
+    network.where[ip_address("2001:db8::9")] = ""
+    network.readdress(peer, "192.0.2.9", "2001:db8::9")
+    second = network.host("second", "192.0.2.10", 5)
+    for one in (peer, second):
+        network.join(client, one)
+    network.run(5.0)
+    network.move(outer, there)
     network.run(5.0)
     (known,) = outer.machine.mobile_router_clients()
     network.routers.pop("outer")
-    outer = network.router("outer", "10.9.0.1", [HERE], 1)
+    outer = network.router("outer", "10.9.0.1", there, 1)
     assert known.place is not None
     path = Path(outer.address, known.place.address, known.place.transport)
     network.perform(outer, outer.machine.recall(inner.hit, [path], network.now))
@@ -167,8 +174,9 @@ def test_a_restarted_outer_router_learns_of_guests_again() -> None:
     both_ways(network, client, peer)
     network.move(outer, [THERE])
     network.run(5.0)
-    assert peer.path_to(client).remote == ip_address(THERE)
-    both_ways(network, client, peer)
+    for one in (peer, second):
+        assert one.path_to(client).remote == ip_address(THERE)
+        both_ways(network, client, one)
 
 
 @pytest.mark.parametrize("seed", range(3))

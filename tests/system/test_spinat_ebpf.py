@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import pytest
+
+from hipgw._esp_core import SpinatPath
+from hipgw.lab import Lab, wait_until
+from hipgw.lab.host import Host
+from hipgw.wire.checksum import checksum16
 from system.test_spinat_path import (
     CLIENT,
     ESP,
     INSIDE,
-    OTHER_PEER,
     OUTSIDE,
     PEER,
     PORT,
@@ -28,11 +32,6 @@ from system.test_spinat_path import (
     packed,
     udp,
 )
-
-from hipgw._esp_core import SpinatPath
-from hipgw.lab import Lab, wait_until
-from hipgw.lab.host import Host
-from hipgw.wire.checksum import checksum16
 
 pytestmark = pytest.mark.system
 

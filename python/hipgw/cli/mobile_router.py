@@ -86,13 +86,14 @@ def clients(as_json: bool, socket_path: Path | None) -> None:
         return
     output.print_table(
         (
-            *("client", "inside", "talks to", "tickets", "packets in", "octets in"),
+            *("client", "inside", "guests", "talks to", "tickets", "packets in", "octets in"),
             *("packets out", "octets out", "HIP in", "HIP out"),
         ),
         [
             (
                 answer["peer"] or answer["hit"],
-                answer["inside"],
+                "with a client" if answer["guest"] else answer["inside"],
+                answer["guests"] or None,
                 answer["correspondents"],
                 answer["tickets"],
                 *(answer["packets_in"], answer["octets_in"]),
@@ -102,7 +103,15 @@ def clients(as_json: bool, socket_path: Path | None) -> None:
             for answer in answers
         ],
         right=(
-            *("talks to", "tickets", "packets in", "octets in", "packets out", "octets out"),
+            *(
+                "guests",
+                "talks to",
+                "tickets",
+                "packets in",
+                "octets in",
+                "packets out",
+                "octets out",
+            ),
             *("HIP in", "HIP out"),
         ),
     )

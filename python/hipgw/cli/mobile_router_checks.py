@@ -56,7 +56,8 @@ def _bridges() -> Iterator[Finding]:
         yield Finding(
             _BRIDGES,
             "slow",
-            "rules see bridged packets: ESP between two machines on one bridge of this one is lost",
+            "rules see bridged packets: eBPF gets none that come by a bridge, and ESP between two"
+            " machines on one is lost",
             "sysctl net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0",
         )
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from hipgw.config.problems import Problem, did_you_mean
+from hipgw.protocol.path import HIP_UDP_PORT
 
 if TYPE_CHECKING:
     from hipgw.config.schema import Config
@@ -33,6 +34,9 @@ def mobile_router_problems(config: "Config") -> list[Problem]:
         # The fleet may have it.
         if name not in by_name and config.fleet is None
     ]
+    if config.hip.port != HIP_UDP_PORT:
+        what = f"is {config.hip.port}, but a mobile router knows clients' packets by {HIP_UDP_PORT}"
+        problems.append(Problem("hip.port", what, "leave it out"))
     if not config.mobility.enabled:
         what = "is false, so that a mobile router would not know when it has moved"
         problems.append(Problem("mobility.enabled", what, "turn it on, or leave it out"))

@@ -447,6 +447,10 @@ class MobileClientAnswer(TypedDict):
     inside: str | None
     """Where it is, as `10.1.0.2`, or `10.1.0.2:10500` with UDP; null once that is not known."""
     correspondents: int
+    guests: int
+    """Machines behind it: it is a mobile router as well."""
+    guest: bool
+    """Whether it is behind one that is a client; it is not registered here itself."""
     begun: int
     """Base exchanges under way."""
     tickets: int

@@ -52,7 +52,11 @@ from hipgw.daemon.fleet_answers import fleet_warnings
 from hipgw.daemon.health import Health
 from hipgw.daemon.membership import Membership
 from hipgw.daemon.mobile_router import MobileRouterParts
-from hipgw.daemon.mobile_router_answers import mobile_client_answers, mobile_router_answer
+from hipgw.daemon.mobile_router_answers import (
+    mobile_client_answers,
+    mobile_router_answer,
+    mobile_router_warnings,
+)
 from hipgw.daemon.naming import NamingServices
 from hipgw.daemon.registration_answers import registration_answers
 from hipgw.daemon.resolve_answers import rendezvous_text, resolve_answer
@@ -535,6 +539,8 @@ class ControlService:
             registrations=self._driver.machine.held_registrations(),
             failures=self._failures,
         )
+        if self.mobile_router_parts is not None:
+            warnings = warnings + mobile_router_warnings(self.mobile_router_parts)
         fleet = self.fleet()
         return warnings if fleet is None else warnings + fleet_warnings(fleet)
 

@@ -28,11 +28,13 @@ class Health:
         self._directory = directory
         relayed = {name.wire_id: name.value for name in config.nat.services}
         met = {int(ServiceType.RENDEZVOUS): "rendezvous"}
+        routed = {int(ServiceType.MOBILE_ROUTER): "being behind it"}
         self._registrars = [
             (peer, services)
             for names, services in (
                 (config.nat.relays, relayed),
                 (config.rendezvous.servers, met),
+                (config.mobile_node.routers, routed),
             )
             for peer in directory
             if peer.name in names

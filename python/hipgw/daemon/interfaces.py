@@ -161,7 +161,11 @@ def steering(config: Config, journal: Journal) -> Steering | None:
     """What makes packets leave by the interface of their address, if it is wanted."""
     if not config.mobility.source_routes:
         return None
-    settings = SourceRouteSettings(config.mobility.route_table, config.hip.port)
+    settings = SourceRouteSettings(
+        config.mobility.route_table,
+        config.hip.port,
+        whole_packets=config.mobile_router is not None,
+    )
     return Steering(settings, journal)
 
 

@@ -72,6 +72,7 @@ class MobileRouterParts:
         self._recall: asyncio.TimerHandle | None = None
         self._driver: HipDriver | None = None
         self._moved: Callable[[list[str]], None] = lambda _addresses: None
+        self._failed: Callable[[str], None] = lambda _why: None
         self._ways: SpinatWays | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._aiming: Iterator[None] | None = None
@@ -86,17 +87,24 @@ class MobileRouterParts:
         assert self._ways is not None
         return self._ways
 
+    @property
+    def lacks_ebpf(self) -> str | None:
+        """Why the kernel does not rewrite by itself although it should; else None."""
+        return self.dataplane.without_ebpf if self._config.path is RouterPath.AUTO else None
+
     def start(
         self,
         loop: asyncio.AbstractEventLoop,
         driver: HipDriver,
         moved: Callable[[list[str]], None],
+        failed: Callable[[str], None],
     ) -> None:
         """Carry packets from now on. Raises DataPlaneError.
 
-        *moved* gets the own addresses outside when they have changed.
+        *moved* gets the own addresses outside when they have changed, *failed* why no more packets
+        will pass.
         """
-        self._loop, self._driver, self._moved = loop, driver, moved
+        self._loop, self._driver, self._moved, self._failed = loop, driver, moved, failed
         self._ways = SpinatWays(
             self.dataplane,
             driver.machine.outside_place,
@@ -104,9 +112,7 @@ class MobileRouterParts:
             interface_index_to,
         )
         self.dataplane.start()
-        if (why := self.dataplane.without_ebpf) is not None and (
-            self._config.path is RouterPath.AUTO
-        ):
+        if (why := self.lacks_ebpf) is not None:
             _log.info("data of clients is rewritten by this program alone: %s", why)
         loop.add_reader(self.dataplane.fileno(), self._readable)
         self._look = loop.call_later(LOOK_S, self._look_around)
@@ -186,9 +192,9 @@ class MobileRouterParts:
             events = self.dataplane.events()
         except HipgwError as error:
             # Nothing will come any more.
-            _log.critical("the mobile router's data plane has stopped: %s", error)
             if self._loop is not None:
                 self._loop.remove_reader(self.dataplane.fileno())
+            self._failed(str(error))
             return
         for event in events:
             try:

@@ -1,6 +1,8 @@
 """What the control socket is told about a mobile router."""
 
-from hipgw.control.api import MobileClientAnswer, MobileRouterAnswer
+from ipaddress import IPv6Address
+
+from hipgw.control.api import HealthWarning, MobileClientAnswer, MobileRouterAnswer
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.mobile_router import MobileRouterParts
 from hipgw.dataplane.spinat_ways import Traffic
@@ -37,12 +39,38 @@ def mobile_router_answer(parts: MobileRouterParts, driver: HipDriver) -> MobileR
 def mobile_client_answers(
     parts: MobileRouterParts, driver: HipDriver, directory: PeerDirectory
 ) -> list[MobileClientAnswer]:
-    """Its clients, of very many the first."""
+    """Its clients and their guests, of very many the first."""
     traffic = parts.ways.traffic()
-    return [
-        _client(info, traffic.get(info.hit, Traffic()), directory)
-        for info in driver.machine.mobile_router_clients()[:CLIENTS_MAX]
+    answers = [
+        _client(info, traffic.pop(info.hit, Traffic()), directory)
+        for info in driver.machine.mobile_router_clients()
     ]
+    answers += [_guest(hit, one, directory) for hit, one in traffic.items() if one.flows]
+    return answers[:CLIENTS_MAX]
+
+
+def mobile_router_warnings(parts: MobileRouterParts) -> list[HealthWarning]:
+    """What keeps it from working as it should."""
+    found: list[HealthWarning] = []
+    if not parts.places:
+        found.append(
+            {
+                "code": "no_address_outside",
+                "severity": "warning",
+                "message": "the mobile router has no address outside",
+                "hint": "mobile_router.external_interfaces says which interfaces lead there",
+            }
+        )
+    if (why := parts.lacks_ebpf) is not None:
+        found.append(
+            {
+                "code": "no_ebpf",
+                "severity": "notice",
+                "message": f"the kernel does not rewrite data of clients by itself: {why}",
+                "hint": "this program does, at less speed",
+            }
+        )
+    return found
 
 
 def _client(info: ClientInfo, traffic: Traffic, directory: PeerDirectory) -> MobileClientAnswer:
@@ -52,6 +80,8 @@ def _client(info: ClientInfo, traffic: Traffic, directory: PeerDirectory) -> Mob
         "hit": str(info.hit),
         "inside": None if info.place is None else place_text(info.place),
         "correspondents": info.correspondents,
+        "guests": info.guests,
+        "guest": False,
         "begun": info.begun,
         "tickets": info.tickets,
         "packets_in": traffic.inward.packets,
@@ -61,6 +91,21 @@ def _client(info: ClientInfo, traffic: Traffic, directory: PeerDirectory) -> Mob
         "hip_packets_in": info.packets_in,
         "hip_packets_out": info.packets_out,
     }
+
+
+def _guest(hit: IPv6Address, traffic: Traffic, directory: PeerDirectory) -> MobileClientAnswer:
+    """Somebody behind a client that is a mobile router itself."""
+    info = ClientInfo(
+        hit=hit,
+        place=None,
+        correspondents=traffic.flows,
+        guests=0,
+        tickets=0,
+        begun=0,
+        packets_in=0,
+        packets_out=0,
+    )
+    return {**_client(info, traffic, directory), "guest": True}
 
 
 def place_text(place: Place) -> str:

@@ -239,7 +239,7 @@ class Service:
         stack.callback(loop.remove_reader, dataplane.fileno())
         transport.start(loop, driver.datagram_received, driver.packet_too_big)
         if self._mobile_router is not None:
-            self._mobile_router.start(loop, driver, self._router_moved)
+            self._mobile_router.start(loop, driver, self._router_moved, self._dataplane_stopped)
             self._control.mobile_router_parts = self._mobile_router
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -428,9 +428,12 @@ class Service:
                     extra={"spi": f"{event.spi:#010x}", "remote": str(event.remote)},
                 )
             case Fatal(message=message):
-                _log.critical("the data plane has stopped: %s", message)
-                self._status = 1
-                self._stop.set()
+                self._dataplane_stopped(message)
+
+    def _dataplane_stopped(self, why: str) -> None:
+        _log.critical("the data plane has stopped: %s", why)
+        self._status = 1
+        self._stop.set()
 
     def _call_back(self, event: UnknownSpi) -> None:
         """Call a peer that uses an association which this host does not have (any more).

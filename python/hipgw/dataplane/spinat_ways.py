@@ -28,6 +28,8 @@ WAYS_PER_FLOW = 6
 """To be reckoned with: four or so, twice while keys are renewed."""
 CHUNK = 200
 """Flows that are aimed anew at once."""
+GONE_MAX = 10000
+"""Clients without any ways whose traffic is remembered."""
 RECENT_S = 10.0
 """Flows that were used within this time are aimed anew before others."""
 
@@ -75,6 +77,8 @@ class Traffic:
 
     inward: Counts = Counts(0, 0)
     outward: Counts = Counts(0, 0)
+    flows: int = 0
+    """Correspondents that data can be exchanged with."""
 
 
 class WayTable(Protocol):
@@ -132,7 +136,7 @@ class SpinatWays:
         self._owners: dict[int, Hits] = {}
         """By way."""
         self._gone: dict[IPv6Address, Counter[str]] = {}
-        """What passed by ways that are not there any more, of clients that have others."""
+        """What passed by ways that are not there any more."""
         self.refused = 0
 
     def __len__(self) -> int:
@@ -187,12 +191,14 @@ class SpinatWays:
         sums = {client: Counter(counter) for client, counter in self._gone.items()}
         for (client, _), kept in self._flows.items():
             counter = sums.setdefault(client, Counter())
+            counter["flows"] += 1
             for flow, (way, _) in kept.ways.items():
                 _add(counter, flow, self._table.counts(way))
         return {
             client: Traffic(
                 Counts(counter["packets in"], counter["octets in"]),
                 Counts(counter["packets out"], counter["octets out"]),
+                counter["flows"],
             )
             for client, counter in sums.items()
         }
@@ -227,6 +233,9 @@ class SpinatWays:
 
     def _remove(self, hits: Hits, flow: Flow, way: int) -> None:
         self._owners.pop(way, None)
+        # Guests of a client that is a router itself never say that they are gone.
+        if hits[0] not in self._gone and len(self._gone) >= GONE_MAX:
+            del self._gone[next(iter(self._gone))]
         _add(self._gone.setdefault(hits[0], Counter()), flow, self._table.remove(way))
 
     def _wanted(self, hits: Hits, kept: _Kept) -> dict[Flow, Target]:

@@ -8,12 +8,23 @@ does not listen, they go on as if there were no rules.
 
 import enum
 import errno
+import itertools
 import struct
 from collections.abc import Callable, Sequence
 
 from hipgw.errors import PlatformError
 from hipgw.platform import iptables, nf_tables, sockets
-from hipgw.platform.nf_tables import Compare, Meta, OwnTable, accept, counter, meta, transport
+from hipgw.platform.nf_tables import (
+    Chain,
+    Compare,
+    Hook,
+    Meta,
+    OwnTable,
+    accept,
+    counter,
+    meta,
+    transport,
+)
 
 TABLE = "hipgw-mobile-router"
 """Of nf_tables, family inet."""
@@ -21,6 +32,11 @@ CHAIN = "HIPGW-MR"
 """Of iptables."""
 PRIORITY = -290
 """Between the `raw` rules (-300) and connection tracking (-200)."""
+
+_OUTPUT_PRIORITY = -300
+UNTRACKED_PRIORITY = 0x68690000
+"""SO_PRIORITY of what the router sends for others (`sys/socket.rs`), by which it is told from what
+this host sends: connection tracking, and NAT, are not to see it."""
 
 _ICMP, _UDP, _ESP, _ICMPV6, _HIP = 1, 17, 50, 58, 139
 _ICMP_ERRORS = (3, 11, 12)
@@ -65,6 +81,11 @@ class Diversion:
     def outlasts(self) -> bool:
         """Do the rules stay when this process is killed, and can others remove them?"""
         return self._table is None or not self._table.owned
+
+    @property
+    def takes_time(self) -> bool:
+        """Does `renew` have to wait for other programs?"""
+        return self._table is None
 
     def renew(self) -> bool:
         """Set the rules again if somebody has removed them; True if so. Raises PlatformError.
@@ -112,19 +133,23 @@ class Diversion:
     def _set_table(self) -> PlatformError | None:
         """Why this kernel's nf_tables cannot have the rules; None if it does."""
         refusal: OSError | None = None
-        for queue in (nf_tables.queue(self._queue), nf_tables.queue_target(self._queue)):
-            for reassembles in (True, False):
-                rules = table_rules(queue, self._udp_port, reassembles=reassembles)
-                try:
-                    self._table = OwnTable(TABLE, priority=PRIORITY, rules=rules)
-                except OSError as error:
-                    if error.errno not in _LACKING:
-                        raise _nf_tables_failed(error) from error
-                    refusal = refusal or error
-                else:
-                    self.reassembles = reassembles
-                    self.description = f"nftables table inet {TABLE}"
-                    return None
+        queues = (nf_tables.queue(self._queue), nf_tables.queue_target(self._queue))
+        # All that there may be first.
+        for queue, reassembles, tracks in itertools.product(queues, (True, False), (False, True)):
+            rules = table_rules(queue, self._udp_port, reassembles=reassembles)
+            chains = [Chain(Hook.PREROUTING, PRIORITY, rules)]
+            if not tracks:
+                chains.append(Chain(Hook.OUTPUT, _OUTPUT_PRIORITY, [_untracked()]))
+            try:
+                self._table = OwnTable(TABLE, chains)
+            except OSError as error:
+                if error.errno not in _LACKING:
+                    raise _nf_tables_failed(error) from error
+                refusal = refusal or error
+            else:
+                self.reassembles = reassembles
+                self.description = f"nftables table inet {TABLE}"
+                return None
         return _nf_tables_failed(refusal) if refusal is not None else None
 
     def _set_chains(self) -> PlatformError | None:
@@ -212,6 +237,11 @@ def table_rules(queue: bytes, udp_port: int, *, reassembles: bool) -> list[bytes
     if reassembles:
         rules.append(nf_tables.reassembly())
     return rules
+
+
+def _untracked() -> bytes:
+    priority = struct.pack("=I", UNTRACKED_PRIORITY)
+    return meta(Meta.PRIORITY, priority) + nf_tables.untracked()
 
 
 def chain_rules(

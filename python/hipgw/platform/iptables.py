@@ -149,7 +149,9 @@ def remove(version: int, chain: str) -> None:
     with contextlib.closing(_Lock()) as lock:
         for tool in _tools(version):
             for table in TABLES:
-                _take_out(tool, table, chain, lock)
+                # Such a tool would make the table by looking there.
+                if not tool.endswith("-legacy") or table in _legacy_tables(version):
+                    _take_out(tool, table, chain, lock)
 
 
 def _take_out(tool: str, table: str, chain: str, lock: _Lock) -> None:
@@ -164,6 +166,15 @@ def _take_out(tool: str, table: str, chain: str, lock: _Lock) -> None:
 def _tools(version: int) -> list[str]:
     found = (shutil.which(name, path=PATH) for name in _TOOLS[version])
     return [tool for tool in found if tool is not None]
+
+
+def _legacy_tables(version: int) -> list[str]:
+    """The tables of ip_tables or ip6_tables that there are in this network namespace."""
+    names = Path("/proc/thread-self/net", "ip_tables_names" if version == 4 else "ip6_tables_names")
+    try:
+        return names.read_text().split()
+    except FileNotFoundError:
+        return []  # not in this kernel, or not loaded
 
 
 def _refused(version: int, refusals: Sequence[str]) -> PlatformError:

@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from hipgw.platform.netlink_socket import NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, split
 
@@ -27,7 +28,6 @@ _NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _GETRULE = 0, 1, 2, 3, 6, 
 _NLM_F_DUMP = 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _OWNER = 2
-_PREROUTING = 0
 _ACCEPT = 1
 _REGISTER, _VERDICT = 1, 0
 _NESTED = 0x8000
@@ -37,9 +37,17 @@ _FAMILY = struct.Struct("!BBH")
 _TIMEOUT_S = 10.0
 
 
+class Hook(enum.IntEnum):
+    """Where a chain gets packets (NF_INET_…)."""
+
+    PREROUTING = 0
+    OUTPUT = 3
+
+
 class Meta(enum.IntEnum):
     """What a packet is known by besides its octets (NFT_META_…)."""
 
+    PRIORITY = 2
     IIFNAME = 6
     NFPROTO = 15
     L4PROTO = 16
@@ -102,6 +110,11 @@ def queue_target(number: int) -> bytes:
     return _expression("target", _string(1, "NFQUEUE"), _number(2, 3), _attribute(3, info))
 
 
+def untracked() -> bytes:
+    """Leave the packet out of connection tracking, and so out of NAT. It goes on."""
+    return _expression("notrack")
+
+
 def reassembly() -> bytes:
     """Does nothing, but has the kernel put fragments together before rules look at them.
 
@@ -117,30 +130,45 @@ def reassembly() -> bytes:
 # -- tables ----------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A chain of a table, named by its hook; its packets go on unless a rule says otherwise."""
+
+    hook: Hook
+    priority: int
+    rules: Sequence[bytes]
+    """In the order in which they are asked."""
+
+    @property
+    def name(self) -> str:
+        """As it is shown."""
+        return self.hook.name.lower()
+
+
 class OwnTable:
-    """A table with one chain at PREROUTING. It goes with the object, if this kernel knows how.
+    """A table of chains. It goes with the object, if this kernel knows how.
 
     From Linux 5.12 on it belongs to a netlink socket: nobody else can change or flush it, and
     it goes when the process ends, however that comes about. Raises OSError as the kernel answers.
     """
 
-    def __init__(self, name: str, *, priority: int, rules: Sequence[bytes]) -> None:
-        """Make the table, in place of one of that name; *rules* are in the order they are asked."""
+    def __init__(self, name: str, chains: Sequence[Chain]) -> None:
+        """Make the table, in place of one of that name."""
         self._socket = _open()
         try:
             try:
-                _transaction(self._socket, _whole(name, priority, rules, owned=True))
+                _transaction(self._socket, _whole(name, chains, owned=True))
                 self.owned = True
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                     raise
-                _transaction(self._socket, _whole(name, priority, rules, owned=False))
+                _transaction(self._socket, _whole(name, chains, owned=False))
                 self.owned = False
         except BaseException:
             self._socket.close()
             raise
         self._name = name
-        self._rules = len(rules)
+        self._rules = sum(len(chain.rules) for chain in chains)
 
     def whole(self) -> bool:
         """Is it there still, with all its rules?"""
@@ -176,26 +204,24 @@ def exists(name: str) -> bool:
         kernel.close()
 
 
-def _whole(name: str, priority: int, rules: Iterable[bytes], *, owned: bool) -> list[bytes]:
+def _whole(name: str, chains: Iterable[Chain], *, owned: bool) -> list[bytes]:
     """Messages that make a table anew: it is made if there is none, removed, and made."""
     plain = _string(1, name)
     flagged = plain + (_number(2, _OWNER) if owned else b"")
-    hook = _nested(4, _number(1, _PREROUTING) + _attribute(2, struct.pack("!i", priority)))
-    chain = plain + _string(3, "prerouting") + hook + _string(7, "filter")
-    return [
+    messages = [
         _message(_NEWTABLE, flagged, NLM_F_CREATE),
         _message(_DELTABLE, plain),
         _message(_NEWTABLE, flagged, NLM_F_CREATE),
-        _message(_NEWCHAIN, chain, NLM_F_CREATE),
-        *(
-            _message(
-                _NEWRULE,
-                plain + _string(2, "prerouting") + _nested(4, rule),
-                NLM_F_CREATE | _NLM_F_APPEND,
-            )
-            for rule in rules
-        ),
     ]
+    for chain in chains:
+        hook = _number(1, chain.hook) + _attribute(2, struct.pack("!i", chain.priority))
+        named = plain + _string(3, chain.name)
+        body = named + _nested(4, hook) + _string(7, "filter")
+        messages.append(_message(_NEWCHAIN, body, NLM_F_CREATE))
+        for rule in chain.rules:
+            body = plain + _string(2, chain.name) + _nested(4, rule)
+            messages.append(_message(_NEWRULE, body, NLM_F_CREATE | _NLM_F_APPEND))
+    return messages
 
 
 def _remove(kernel: socket.socket, name: str) -> None:
@@ -204,8 +230,7 @@ def _remove(kernel: socket.socket, name: str) -> None:
 
 
 def _count_rules(kernel: socket.socket, name: str) -> int:
-    body = _string(1, name) + _string(2, "prerouting")
-    return len(_ask(kernel, _message(_GETRULE, body, _NLM_F_DUMP)))
+    return len(_ask(kernel, _message(_GETRULE, _string(1, name), _NLM_F_DUMP)))
 
 
 # -- messages --------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def handed_down() -> Iterator[None]:
     if os.geteuid() == 0:
         yield
         return
-    kept = effective_capabilities()
+    kept = effective_capabilities("thread-self")
     capabilities = [number for number in (CAP_NET_ADMIN, CAP_NET_RAW) if kept >> number & 1]
     _set_capabilities(kept, inheritable=kept)
     try:

@@ -26,7 +26,7 @@ might lead elsewhere."""
 
 _PREFERENCES = {1: 0, 0: 1, 3: 2}
 """High, medium, low (RFC 4191 §2.1)."""
-_UDP, _ESP, _HIP = 17, 50, 139
+_UDP, _ESP, _HIP, _RAW = 17, 50, 139, 255
 
 Entry: TypeAlias = TableRoute | Rule
 
@@ -39,6 +39,9 @@ class SourceRouteSettings:
     """Of `TABLES`; their rules have the same numbers as priorities."""
     udp_port: int = HIP_UDP_PORT
     """The own one."""
+    whole_packets: bool = False
+    """Whether also what is sent with its IP header (raw(7), IPPROTO_RAW), as a mobile router does
+    for its clients."""
 
     @property
     def tables(self) -> range:
@@ -168,6 +171,9 @@ def _rules(address: IPAddress, table: int, settings: SourceRouteSettings) -> Ite
     yield replace(common, ip_protocol=_UDP, source_port=settings.udp_port)
     yield replace(common, ip_protocol=_HIP)
     yield replace(common, ip_protocol=_ESP)
+    if settings.whole_packets:
+        # The kernel does not look for the protocol in the header.
+        yield replace(common, ip_protocol=_RAW)
 
 
 def _is_own(entry: Entry, tables: range) -> bool:

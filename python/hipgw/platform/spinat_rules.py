@@ -1,6 +1,7 @@
 """The rules of a mobile router, from its start to its end."""
 
 import logging
+import threading
 from collections.abc import Sequence
 
 from hipgw.errors import PlatformError
@@ -25,6 +26,7 @@ class SpinatRules:
         *udp_port* the own one. The first of *ways* that can is taken.
         """
         self._journal = journal
+        self._worker: threading.Thread | None = None
         self._diversion: Diversion | None = Diversion(
             queue, udp_port, journal.record_diversion, ways
         )
@@ -34,33 +36,43 @@ class SpinatRules:
         """Are fragments put together before they come to the queue, in any case?"""
         _log.info("packets are diverted to the mobile router", extra={"rules": self.description})
 
-    def renew(self) -> bool:
+    def renew(self) -> None:
         """Set again what others have removed; to be called every few seconds.
 
-        True if that was needed. What fails is logged.
+        What needs other programs (iptables) is done by a thread meanwhile. Both are logged: that it
+        was needed, and what fails.
         """
-        if self._diversion is None:
-            return False
-        try:
-            if not self._diversion.renew():
-                return False
-        except (PlatformError, OSError) as error:
-            _log.warning("the mobile router's rules cannot be set again: %s", error)
-            return False
-        _log.warning(
-            "somebody has removed the mobile router's rules; they are set again",
-            extra={"rules": self.description},
-        )
-        return True
+        diversion = self._diversion
+        if diversion is None or (self._worker is not None and self._worker.is_alive()):
+            return
+        if not diversion.takes_time:
+            self._renew(diversion)
+            return
+        self._worker = threading.Thread(target=self._renew, args=(diversion,), name="rules")
+        self._worker.start()
 
     def close(self) -> None:
         """Remove the rules; what cannot be removed is logged, and left to the next start."""
         diversion, self._diversion = self._diversion, None
         if diversion is None:
             return
+        if self._worker is not None:
+            self._worker.join()
         try:
             diversion.close()
         except (PlatformError, OSError) as error:
             _log.warning("the mobile router's rules cannot be removed: %s", error)
         else:
             self._journal.forget_diversion()
+
+    def _renew(self, diversion: Diversion) -> None:
+        try:
+            needed = diversion.renew()
+        except (PlatformError, OSError) as error:
+            _log.warning("the mobile router's rules cannot be set again: %s", error)
+            return
+        if needed:
+            _log.warning(
+                "somebody has removed the mobile router's rules; they are set again",
+                extra={"rules": self.description},
+            )

@@ -2,7 +2,7 @@
 
 from ipaddress import IPv6Address
 
-from hipgw.errors import IdentityError, LocalProtocolError, WireError
+from hipgw.errors import LocalProtocolError
 from hipgw.protocol import (
     mobility,
     paths,
@@ -23,13 +23,13 @@ from hipgw.protocol.core import UP, Core, Dropped, receiver
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.echoes import answers, echo_request
 from hipgw.protocol.effects import PingReply
-from hipgw.protocol.mobile_router import correspondent
+from hipgw.protocol.mobile_router import correspondent, handed_tickets
 from hipgw.protocol.nat import checking, restart
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.protection import mac_holds, signature_holds
 from hipgw.protocol.responder import confirmed
 from hipgw.protocol.update_tasks import UPDATE_IDS
-from hipgw.wire.packet import HipPacket, parse_parameters
+from hipgw.wire.packet import HipPacket
 from hipgw.wire.parameters import (
     Ack,
     CandidatePriority,
@@ -37,7 +37,6 @@ from hipgw.wire.parameters import (
     EchoRequestUnsigned,
     EchoResponseSigned,
     EchoResponseUnsigned,
-    Encrypted,
     EspInfo,
     LocatorSet,
     MappedAddress,
@@ -106,7 +105,7 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         # Not even acknowledged: nothing of it is in force (RFC 9028 §4.12.1).
         raise Dropped(DropReason.NOT_RELAYED)
     if ticket is not None:
-        _take_ticket(core, association, ticket, now)
+        handed_tickets.take_one(core, association, ticket, now)
         return
     if unnumbered:
         _verify_listed(core, association, session, packet, path, now)
@@ -147,7 +146,7 @@ def _process(
     if core.registrar is not None:
         answer += core.registrar.update(core, association, packet, path, now)
     if core.mobile_router is not None:
-        _take_tickets(core, association, _hidden_tickets(session, packet), now)
+        handed_tickets.take(core, association, session, packet, now)
     info, locator_set = packet.get(EspInfo), packet.get(LocatorSet)
     if locator_set is not None and not core.locators_limit.allow(association.peer_hit, now):
         # Each makes this host write to several addresses, which may be somebody else's.
@@ -209,48 +208,6 @@ def _process(
         session.remember_answer(update_id, reply, path)
         core.send(reply, path, association.peer_hit)
     core.arm(association)
-
-
-def _hidden_tickets(session: Session, packet: HipPacket) -> list[tuple[ProxyTicket, int]]:
-    """Those that a client of this mobile router has put into ENCRYPTED. Raises Dropped."""
-    found: list[tuple[ProxyTicket, int]] = []
-    for container in packet.all(Encrypted):
-        version, key = session.version, session.hip_keys.incoming_encryption
-        try:
-            octets = version.decrypt(session.choice, key, container.data)
-            inner = parse_parameters(octets, version.number)
-        except (IdentityError, WireError):
-            raise Dropped(DropReason.DECRYPTION) from None
-        spi = 0
-        for one in inner:
-            # Each ESP_INFO is about the ticket behind it.
-            if isinstance(one, EspInfo):
-                spi = one.old_spi
-            elif isinstance(one, ProxyTicket):
-                found.append((one, spi))
-    return found
-
-
-def _take_tickets(
-    core: Core, association: Association, tickets: list[tuple[ProxyTicket, int]], now: float
-) -> None:
-    """Take all that can be. Raises Dropped for those that cannot, so that they come again."""
-    refused: Dropped | None = None
-    for ticket, peer_spi in tickets:
-        try:
-            _take_ticket(core, association, ticket, now, peer_spi)
-        except Dropped as dropped:
-            refused = dropped
-    if refused is not None:
-        raise refused
-
-
-def _take_ticket(
-    core: Core, association: Association, ticket: ProxyTicket, now: float, peer_spi: int = 0
-) -> None:
-    if core.mobile_router is None:
-        raise Dropped(DropReason.BAD_TICKET)
-    core.mobile_router.ticket_came(core, association, ticket, now, peer_spi=peer_spi)
 
 
 def _echoes(packet: HipPacket, path: Path) -> list[Parameter]:

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
 from hipgw.dataplane.spinat_ways import SpinatWays
+from hipgw.errors import DataPlaneError
 from hipgw.logs import packet_path_logger
 from hipgw.protocol.effects import Effect, ForwardHip, LendSpi, RegistrationChanged, ReturnSpi
 from hipgw.protocol.mobile_router.transit import Transit
@@ -40,7 +41,11 @@ class MobileRouterRole:
     def handle_event(self, event: Effect) -> None:
         match event:
             case ForwardHip(data=data, transit=transit):
-                self._sending.send(data, transit)
+                try:
+                    self._sending.send(data, transit)
+                except DataPlaneError as error:
+                    # A stranger's I1 from a network that there is no way to is enough for this.
+                    _log.warning("a HIP packet is not passed on: %s", error)
             case LendSpi():
                 self._ways.lend(event)
             case ReturnSpi():

@@ -144,7 +144,9 @@ def translated(
         settings = {**settings, "rvs": rvs_table(conf)}
     if router:
         settings = {**settings, "mobile_router": mobile_router_table(conf)}
-    show_notes(result.notes)
+    taken = {"min_reg_lifetime", "max_reg_lifetime"} if rvs or router else set()
+    taken |= {"outbound_interface"} if router else set()
+    show_notes(note for note in result.notes if note.where not in taken)
     for table, values in settings.items():
         if values:
             result.table.setdefault(table, {}).update(values)

@@ -18,6 +18,7 @@ from hipgw.protocol.registration import ServiceType
 from hipgw.protocol.states import State
 from hipgw.wire import tlv
 from hipgw.wire.parameters import (
+    EchoRequestSigned,
     Encrypted,
     EspInfo,
     Locator,
@@ -35,6 +36,9 @@ TICKET_S = 4 * 3600.0
 """How long a ticket is good for."""
 RENEW_SHARE = 0.6
 _UP = frozenset({State.R2_SENT, State.ESTABLISHED})
+LISTED_MAX = 8
+"""Addresses of a correspondent that a router is told."""
+NONCE_OCTETS = 16
 _UDP = 17
 _FOREVER = 0xFFFFFFFF
 
@@ -116,11 +120,13 @@ def _resume(core: "Core", association: Association, now: float) -> None:
         update_tasks.send_again(core, association, mobility.announcement, path)
     elif not (session.compat.bare_updates or session.compat.moves_with_rekey):
         spi = session.inbound_spi
+        # The echo shows the router where the correspondent is, whatever its IP version.
+        echo = EchoRequestSigned(core.random(NONCE_OCTETS))
         update_tasks.begin(
             core,
             association,
             session,
-            [EspInfo(session.keymat.index, spi, spi)],
+            [EspInfo(session.keymat.index, spi, spi), echo],
             [path],
             now,
             acknowledged=update_tasks.ignore,
@@ -137,6 +143,7 @@ def _announce(core: "Core", association: Association, address: IPAddress, now: f
     parameters: list[Parameter] = [LocatorSet((entry,))]
     if not session.compat.moves_with_rekey:
         parameters.append(EspInfo(session.keymat.index, spi, spi))
+        parameters.append(EchoRequestSigned(core.random(NONCE_OCTETS)))
     update_tasks.begin(
         core,
         association,
@@ -177,7 +184,14 @@ def _give(core: "Core", router: Association, association: Association, now: floa
         return
     # The router may not have seen the base exchange.
     info = EspInfo(0, session.wire_spi or session.outbound_spi, session.inbound_spi)
-    inner = tlv.build((one.type, one.emit()) for one in (info, ticket))
+    # Where the correspondent can be reached in the other IP version, it may not have seen either.
+    where = LocatorSet(
+        tuple(
+            Locator(SpiLocator(info.old_spi, one.address), _FOREVER)
+            for one in association.mobility.locators.usable()[:LISTED_MAX]
+        )
+    )
+    inner = tlv.build((one.type, one.emit()) for one in (info, where, ticket))
     hidden = to.version.encrypt(to.choice, to.hip_keys.outgoing_encryption, inner, core.random)
     update_tasks.begin(
         core,

@@ -16,7 +16,16 @@ from hipgw.protocol.mobile_router.labels import wire_spi
 from hipgw.protocol.path import Path
 from hipgw.wire.coverage import mac_coverage
 from hipgw.wire.packet import HipPacket, PacketType
-from hipgw.wire.parameters import Ack, AuthTicket, EspInfoNoSig, HipMac, LocatorSet, Seq
+from hipgw.wire.parameters import (
+    Ack,
+    AuthTicket,
+    EchoRequestSigned,
+    EchoResponseSigned,
+    EspInfoNoSig,
+    HipMac,
+    LocatorSet,
+    Seq,
+)
 
 
 def met(session: Session, packet: HipPacket) -> None:
@@ -76,11 +85,12 @@ def handle(
         session.proxied = shown.key_index, number
         _take(core, association, session, packet, listed, path, now)
     assert seq is not None
+    echoes = [EchoResponseSigned(echo.data) for echo in packet.all(EchoRequestSigned)[:1]]
     ack = HipPacket(
         PacketType.UPDATE,
         association.local_hit,
         association.peer_hit,
-        (Ack((seq.update_id,)), shown),
+        (Ack((seq.update_id,)), shown, *echoes),
         version=association.local.version,
     )
     core.send(tickets.protect(ack, session.rhash, key), path, association.peer_hit)

@@ -103,6 +103,8 @@ class Flow:
     """Of it."""
     knows: bool = False
     """Whether the correspondent has probably seen what SPI it is lent."""
+    asked: OrderedDict[bytes, Place] = field(default_factory=OrderedDict)
+    """Echoes on their way to where nobody has proven the correspondent to be."""
     outside: Place | None = None
     """Where its packets leave from."""
     told: Place | None = None

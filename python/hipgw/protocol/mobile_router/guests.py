@@ -6,18 +6,26 @@ in the same way as clients do it, by a ticket, which gives no right: the inner o
 """
 
 from collections.abc import Sequence
-from itertools import chain
 
 from hipgw.protocol import update_tasks
 from hipgw.protocol.core import UP, Core
 from hipgw.protocol.mobile_router.flows import Flow
 from hipgw.protocol.registration import ServiceType
 from hipgw.wire import tlv
-from hipgw.wire.parameters import Encrypted, EspInfo, Parameter, ProxyTicket
+from hipgw.wire.parameters import (
+    Encrypted,
+    EspInfo,
+    Locator,
+    LocatorSet,
+    Parameter,
+    ProxyTicket,
+    SpiLocator,
+)
 
 BATCH = 8
 """Flows in one UPDATE."""
 _NO_KEY = bytes(16)
+_FOREVER = 0xFFFFFFFF
 
 
 def show(core: Core, flows: Sequence[Flow], now: float) -> None:
@@ -29,15 +37,16 @@ def show(core: Core, flows: Sequence[Flow], now: float) -> None:
         if not inside or router.state not in UP or session is None or path is None:
             continue
         for at in range(0, len(known), BATCH):
-            pairs = chain.from_iterable(_pair(flow) for flow in known[at : at + BATCH])
-            inner = tlv.build((one.type, one.emit()) for one in pairs)
             key = session.hip_keys.outgoing_encryption
-            hidden = session.version.encrypt(session.choice, key, inner, core.random)
+            told = [
+                Encrypted(session.version.encrypt(session.choice, key, _inner(flow), core.random))
+                for flow in known[at : at + BATCH]
+            ]
             update_tasks.begin(
                 core,
                 router,
                 session,
-                [Encrypted(hidden)],
+                told,
                 [path],
                 now,
                 acknowledged=update_tasks.ignore,
@@ -45,6 +54,14 @@ def show(core: Core, flows: Sequence[Flow], now: float) -> None:
             )
 
 
-def _pair(flow: Flow) -> tuple[Parameter, Parameter]:
-    info = EspInfo(0, flow.proven_spis[-1], flow.lent[-1].public)
-    return info, ProxyTicket(flow.client_hit, flow.peer_hit, _NO_KEY, 0, 0, 0, 0, _NO_KEY)
+def _inner(flow: Flow) -> bytes:
+    spi = flow.proven_spis[-1]
+    addresses = [place.address for place in (*flow.peer.values(), *flow.claimed.values())]
+    parameters: tuple[Parameter, ...] = (
+        EspInfo(0, spi, flow.lent[-1].public),
+        LocatorSet(
+            tuple(Locator(SpiLocator(spi, one), _FOREVER) for one in dict.fromkeys(addresses))
+        ),
+        ProxyTicket(flow.client_hit, flow.peer_hit, _NO_KEY, 0, 0, 0, 0, _NO_KEY),
+    )
+    return tlv.build((one.type, one.emit()) for one in parameters)

@@ -7,7 +7,7 @@ from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import ForwardHip
 from hipgw.protocol.locators import LocatorState
 from hipgw.protocol.mobile_router.transit import Place, Transit
-from hipgw.protocol.path import IPAddress, Transport
+from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Transport
 from hipgw.wire.checksum import PseudoHeader, hip_checksum
 from hipgw.wire.packet import HEADER_LENGTH, HipPacket, set_checksum
 from hipgw.wire.parameters import Locator, PlainLocator, SpiLocator
@@ -21,10 +21,9 @@ def parse(data: bytes, transit: Transit) -> HipPacket:
         raise Dropped(DropReason.MALFORMED)
     if source.transport is Transport.RAW:
         pseudo = PseudoHeader(source.address, destination.address)
-    if len(data) >= HEADER_LENGTH and pseudo is not None:
-        length = 8 * (data[1] + 1)
-        if hip_checksum(data[:length], pseudo):
-            raise Dropped(DropReason.CHECKSUM)
+    whole = len(data) >= HEADER_LENGTH
+    if pseudo is not None and whole and hip_checksum(data[: _length(data)], pseudo):
+        raise Dropped(DropReason.CHECKSUM)
     try:
         return HipPacket.parse(data, strict_order=False, versions=(1, 2))
     except WireError:
@@ -42,6 +41,29 @@ def is_from(association: Association, source: Place) -> bool:
     )
 
 
+def at_home(association: Association, source: Place) -> Place:
+    """Where a client is that somebody calls: of the addresses it has, one of the caller's kind."""
+    path = association.path
+    assert path is not None
+    family = source.address.version
+    if path.remote.version != family:
+        for one in association.mobility.locators.usable():
+            if one.address.version == family and one.state is LocatorState.ACTIVE:
+                return Place(one.address, source.transport, one.port or HIP_UDP_PORT)
+    if source.transport is path.transport is Transport.UDP:
+        return Place(path.remote, Transport.UDP, path.remote_port)
+    return Place(path.remote, source.transport)
+
+
+def _length(data: bytes) -> int:
+    return 8 * (data[1] + 1)
+
+
+def tail(data: bytes) -> bytes:
+    """Octets behind a packet, which its receiver ignores; probes of the MTU have some."""
+    return data[_length(data) :]
+
+
 def bare(raw: bytes) -> bytes:
     """A packet with no checksum."""
     return raw[:4] + b"\0\0" + raw[6:]
@@ -56,5 +78,9 @@ def address_of(entry: Locator) -> IPAddress | None:
 def send(core: Core, data: bytes, source: Place, destination: Place) -> None:
     """Have a HIP packet sent from one place to another."""
     if source.transport is Transport.RAW:
-        data = set_checksum(data, PseudoHeader(source.address, destination.address))
+        end = _length(data)
+        data = (
+            set_checksum(data[:end], PseudoHeader(source.address, destination.address))
+            + (data[end:])
+        )
     core.effects.append(ForwardHip(data, Transit(source, destination)))

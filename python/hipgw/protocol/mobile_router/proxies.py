@@ -28,6 +28,7 @@ from hipgw.wire.packet import HipPacket, PacketType
 from hipgw.wire.parameters import (
     Ack,
     AuthTicket,
+    EchoRequestSigned,
     EspInfoNoSigOptional,
     HipMac,
     Locator,
@@ -50,6 +51,7 @@ BATCH, INTERVAL_S = 20, 0.01
 """So many of the others are told in each such time."""
 RETRIES = 3
 """After which the client is asked."""
+NONCE_OCTETS = 16
 _FOREVER = 0xFFFFFFFF
 _OPENHIP_S = 1800
 """Lifetime of a locator, as OpenHIP's mobile router gives it."""
@@ -82,7 +84,9 @@ class Proxies:
             raise Dropped(DropReason.BAD_TICKET) from None
         flow.ticket = Ticket(ticket.shown, ticket.key, function, numbered=bool(ticket.action))
         place = router.place_for(flow)
-        if place is not None and flow.outside not in (None, place):
+        elsewhere = place is not None and place.address.version not in flow.peer
+        if place is not None and (elsewhere or flow.outside not in (None, place)):
+            # As the answer shows where the correspondent is.
             self._begin(core, flow, place, now)
 
     def moved(
@@ -220,7 +224,8 @@ class Proxies:
     def _send(self, core: Core, flow: Flow, proxy: Proxy) -> None:
         ticket = flow.ticket
         if not proxy.packet and ticket is not None and flow.lent:
-            proxy.packet = _packet(flow, ticket, proxy.shown, proxy.number)
+            nonce = core.random(NONCE_OCTETS)
+            proxy.packet = _packet(flow, ticket, proxy.shown, proxy.number, nonce)
         to = proxy.places[proxy.transmissions % len(proxy.places)]
         proxy.transmissions += 1
         send(core, proxy.packet, Place(proxy.source.address, to.transport), to)
@@ -239,7 +244,7 @@ def _retransmission(core: Core, now: float) -> Retransmission:
     )
 
 
-def _packet(flow: Flow, ticket: Ticket, address: IPAddress, number: int) -> bytes:
+def _packet(flow: Flow, ticket: Ticket, address: IPAddress, number: int, nonce: bytes) -> bytes:
     spi = flow.lent[-1].public
     lifetime = _FOREVER if ticket.numbered else _OPENHIP_S
     parameters: list[Parameter] = [
@@ -247,7 +252,8 @@ def _packet(flow: Flow, ticket: Ticket, address: IPAddress, number: int) -> byte
         ticket.shown,
     ]
     if ticket.numbered:
-        parameters.append(Seq(number))
+        # The echo is for routers on the way: it shows them where the correspondent is.
+        parameters += [Seq(number), EchoRequestSigned(nonce)]
     packet = HipPacket(
         PacketType.UPDATE,
         flow.client_hit,

@@ -19,16 +19,28 @@ from hipgw.protocol.mobile_router.clients import Client, ClientInfo, Hits
 from hipgw.protocol.mobile_router.config import MobileRouterConfig
 from hipgw.protocol.mobile_router.flows import Flow, Offer
 from hipgw.protocol.mobile_router.labels import wire_spi
-from hipgw.protocol.mobile_router.packets import address_of, bare, is_from, parse, send
+from hipgw.protocol.mobile_router.packets import (
+    address_of,
+    at_home,
+    bare,
+    is_from,
+    parse,
+    send,
+    tail,
+)
 from hipgw.protocol.mobile_router.table import Table
 from hipgw.protocol.mobile_router.transit import Place, Transit
-from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Transport
+from hipgw.protocol.path import HIP_UDP_PORT, IPAddress
 from hipgw.protocol.rate_limit import RateLimit, source_key
 from hipgw.protocol.registration import ServiceType
 from hipgw.wire.packet import HipPacket, PacketType
 from hipgw.wire.parameters import (
     Ack,
     AuthTicket,
+    EchoRequestSigned,
+    EchoRequestUnsigned,
+    EchoResponseSigned,
+    EchoResponseUnsigned,
     EspInfo,
     LocatorSet,
     ProxyTicket,
@@ -38,6 +50,8 @@ from hipgw.wire.parameters import (
 
 CLOSED_S = 30.0
 """How long a flow stays after a CLOSE_ACK, which may have to be sent again."""
+ASKED_MAX = 4
+"""Echoes to a correspondent that are waited for."""
 _WITHOUT_FLOW = frozenset({PacketType.I1, PacketType.I2})
 """What strangers may send to a client."""
 _EXCHANGE = frozenset({PacketType.I1, PacketType.R1, PacketType.I2, PacketType.R2})
@@ -83,7 +97,7 @@ class MobileRouter:
                 raise Dropped(DropReason.NO_ASSOCIATION)
             if to is None:
                 raise Dropped(DropReason.NO_ROUTE)
-            self._leave(core, packet.raw, to, None)
+            self._leave(core, packet.raw + tail(data), to, None)
             return
         flow.touched = now
         if (flow.client, flow.shown) != (transit.source, transit.destination):
@@ -106,7 +120,7 @@ class MobileRouter:
                     to = self._proven(core, flow, offer, to)
         self._note_end(flow, kind, now)
         client.packets["out"] += 1
-        self._leave(core, raw, to, flow)
+        _asked(flow, packet, self._leave(core, raw + tail(data), to, flow))
 
     def coming_in(self, core: Core, data: bytes, transit: Transit, now: float) -> None:
         """Pass on a HIP packet that came from outside for a client. Raises Dropped."""
@@ -121,7 +135,7 @@ class MobileRouter:
         dropped = None
         for holder, flow in known or flows:
             try:
-                self._bring_in(core, packet, transit, holder, flow, now)
+                self._bring_in(core, packet, packet.raw + tail(data), transit, holder, flow, now)
             except Dropped as reason:
                 dropped = reason
         if dropped is not None:
@@ -131,6 +145,7 @@ class MobileRouter:
         self,
         core: Core,
         packet: HipPacket,
+        raw: bytes,
         transit: Transit,
         holder: IPv6Address,
         flow: Flow | None,
@@ -158,11 +173,12 @@ class MobileRouter:
             self._note_end(flow, kind, now)
         if kind is PacketType.I2 and (info := packet.get(EspInfo)) is not None:
             _keep(client.called, hits, wire_spi(packet, info.new_spi), self.config.begun_per_client)
-        if flow is None and transit.source.address.version != association.path.remote.version:
+        version = transit.source.address.version
+        if flow is None and at_home(association, transit.source).address.version != version:
             # The client answers to this router, which has to know where the stranger is.
             _keep(client.callers, hits, transit.source, self.config.begun_per_client)
         client.packets["in"] += 1
-        self._enter(core, packet.raw, transit.source, association, flow)
+        self._enter(core, raw, transit.source, association, flow)
 
     # -- inputs besides packets --------------------------------------------------------------
 
@@ -186,20 +202,28 @@ class MobileRouter:
         now: float,
         *,
         peer_spi: int = 0,
+        addresses: Iterable[IPAddress] = (),
     ) -> None:
         """A client gives a ticket for one of its correspondents. Raises Dropped.
 
-        *peer_spi*: what its packets to that one bear, if it says so.
+        *peer_spi*: what its packets to that one bear, if it says so; *addresses*: where that one
+        has told it that it is.
         """
         hit = association.peer_hit
         client = self.table.clients.get(hit)
         hits = ticket.mobile_hit, ticket.peer_hit
-        flow = client.done.get(hits) if client is not None else None
-        if flow is None or self._registered(core, hit) is not association:
+        flow = self.table.flow(client, hits) if client is not None else None
+        if (
+            flow is None
+            or not (flow.done or flow.resumed)
+            or self._registered(core, hit) is not association
+        ):
             # Of somebody else, or for somebody that it has no association with by this router.
             raise Dropped(DropReason.BAD_TICKET)
         if peer_spi:
             self.spis.peer_uses(core, flow, peer_spi)
+        for address in addresses:
+            flow.claimed.setdefault(address.version, Place(address, flow.transport))
         if not self.config.tickets or flow.client_hit != hit:
             return  # for guests, the router that they are behind has the tickets
         self.proxies.ticket_came(self, core, flow, ticket, now)
@@ -279,13 +303,16 @@ class MobileRouter:
         return self._registered(core, flow.holder)
 
     def place_for(self, flow: Flow) -> Place | None:
-        """Where a flow's packets leave from: where they did if that is still there."""
+        """Where a flow's packets leave from: the best place of the IP version that they have now.
+
+        What the correspondent still sends to the one before comes in there all the same.
+        """
         mine = [one for one in self.outside if one.address.version in flow.peer]
         mine = mine or [one for one in self.outside if one.address.version in flow.claimed]
-        same = [Place(one.address, flow.transport) for one in mine]
-        if flow.outside in same:
-            return flow.outside
-        return next(iter(same), None)
+        version = flow.outside.address.version if flow.outside is not None else 0
+        best = next((one for one in mine if one.address.version == version), None)
+        best = best or next(iter(mine), None)
+        return Place(best.address, flow.transport) if best is not None else None
 
     def place_of(self, client_hit: IPv6Address, peer_hit: IPv6Address) -> Place | None:
         """The same by HITs; None also if there is no such flow."""
@@ -411,6 +438,12 @@ class MobileRouter:
         if kind is PacketType.R1 and (via := packet.get(ViaRvs)) is not None:
             for server in via.addresses[-1:]:
                 flow.servers[server.version] = Place(server, flow.transport)
+        for echo in (*packet.all(EchoResponseSigned), *packet.all(EchoResponseUnsigned)):
+            place = flow.asked.get(echo.data)
+            if place is not None and place.address == source.address:
+                # Nobody else knows what was sent there.
+                del flow.asked[echo.data]
+                self._goes_to(core, flow, source)
         answers = kind is PacketType.R2 or (
             flow.resumed and kind is PacketType.UPDATE and packet.get(Ack) is not None
         )
@@ -420,7 +453,8 @@ class MobileRouter:
 
     # -- sending on --------------------------------------------------------------------------
 
-    def _leave(self, core: Core, raw: bytes, to: Place | None, flow: Flow | None) -> None:
+    def _leave(self, core: Core, raw: bytes, to: Place | None, flow: Flow | None) -> Place:
+        """Send a packet out; returns where to. Raises Dropped."""
         source: Place | None = None
         if flow is not None:
             source = self.place_for(flow)
@@ -437,15 +471,14 @@ class MobileRouter:
         if source is None or to is None:
             raise Dropped(DropReason.NO_ROUTE)
         send(core, bare(raw), Place(source.address, to.transport), to)
+        return to
 
     def _enter(
         self, core: Core, raw: bytes, source: Place, association: Association, flow: Flow | None
     ) -> None:
         path = association.path
         assert path is not None
-        inside = flow.client if flow is not None else Place(path.remote, source.transport)
-        if inside.transport is Transport.UDP and flow is None and path.transport is Transport.UDP:
-            inside = Place(path.remote, Transport.UDP, path.remote_port)
+        inside = flow.client if flow is not None else at_home(association, source)
         if inside.address.version != source.address.version:
             # To a client without such an address this host stands for the stranger.
             own = Place(path.local, inside.transport) if path.local is not None else None
@@ -463,6 +496,15 @@ def _resumes(packet: HipPacket) -> bool:
     """Whether an UPDATE tells enough of an association that was made elsewhere."""
     told = packet.get(AuthTicket) is not None and packet.get(LocatorSet) is not None
     return told or packet.get(EspInfo) is not None
+
+
+def _asked(flow: Flow, packet: HipPacket, place: Place) -> None:
+    """Note what shows, when it comes back, that the correspondent is at a place."""
+    if flow.peer.get(place.address.version) != place:
+        for echo in (*packet.all(EchoRequestSigned), *packet.all(EchoRequestUnsigned)):
+            flow.asked[echo.data] = place
+        while len(flow.asked) > ASKED_MAX:
+            flow.asked.popitem(last=False)
 
 
 def _keep(kept: OrderedDict[Hits, _Kept], hits: Hits, what: _Kept, most: int) -> None:

@@ -16,15 +16,19 @@ pub const HIP: u8 = 139;
 const MARKER_LEN: usize = 4;
 /// Octets of the fixed header, and of the longest packet (RFC 7401 §5.1).
 const MIN_LEN: usize = 40;
-pub const MAX_LEN: usize = 256 * 8;
+const MAX_LEN: usize = 256 * 8;
 /// Octets that the length field does not count.
 const UNCOUNTED: usize = 8;
+/// Octets that may follow a packet. A search for the path MTU has some, as lengths of HIP packets
+/// are multiples of 8; they are to be ignored (RFC 8200 §4.7) and go along.
+const MOST_BEHIND: usize = 16;
 const RECEIVER_HIT: usize = 24;
 const HOP_LIMIT: u8 = 64;
 
 /// A HIP packet within an IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hip<'a> {
+    /// With what follows it.
     pub data: &'a [u8],
     /// Ports are 0 without UDP.
     pub source: SocketAddr,
@@ -40,9 +44,9 @@ impl<'a> Hip<'a> {
         let header = Header::parse(packet)?;
         let payload = &packet[header.len..header.total];
         let (source, destination) = header.addresses(packet);
-        let checked = |protocol| {
-            let sum = checksum::pseudo_header(source, destination, protocol, payload.len());
-            checksum::fold(checksum::add(sum, payload)) == 0xffff
+        let checked = |protocol, bytes: &[u8]| {
+            let sum = checksum::pseudo_header(source, destination, protocol, bytes.len());
+            checksum::fold(checksum::add(sum, bytes)) == 0xffff
         };
         let (data, ports) = if header.protocol == protocol::UDP {
             if payload.len() < UDP_HEADER_LEN + MARKER_LEN
@@ -53,21 +57,22 @@ impl<'a> Hip<'a> {
             }
             // IPv6 must have one (RFC 8200 §8.1).
             let none = header.version == Version::V4 && be16(payload, UDP_CHECKSUM) == 0;
-            if !none && !checked(protocol::UDP) {
+            if !none && !checked(protocol::UDP, payload) {
                 return None;
             }
             let ports = (be16(payload, 0), be16(payload, 2));
             (&payload[UDP_HEADER_LEN + MARKER_LEN..], ports)
         } else {
-            if !checked(HIP) {
-                return None;
-            }
             (payload, (0, 0))
         };
-        if data.len() < MIN_LEN || data.len() > MAX_LEN {
+        if data.len() < MIN_LEN {
             return None;
         }
-        if usize::from(data[1]) * 8 + UNCOUNTED != data.len() {
+        let len = usize::from(data[1]) * 8 + UNCOUNTED;
+        if data.len() < len || data.len() > len + MOST_BEHIND {
+            return None;
+        }
+        if header.protocol == HIP && !checked(HIP, &data[..len]) {
             return None;
         }
         let mut receiver = Hit::default();
@@ -95,7 +100,7 @@ pub fn address(octets: &[u8]) -> Option<IpAddr> {
 #[must_use]
 pub fn wrap(data: &[u8], source: SocketAddr, destination: SocketAddr) -> Option<Vec<u8>> {
     let udp = source.port() != 0;
-    if udp != (destination.port() != 0) || data.len() > MAX_LEN {
+    if udp != (destination.port() != 0) || data.len() > MAX_LEN + MOST_BEHIND {
         return None;
     }
     let front = if udp { UDP_HEADER_LEN + MARKER_LEN } else { 0 };
@@ -210,6 +215,20 @@ mod tests {
     }
 
     #[test]
+    fn octets_behind_go_along() {
+        let [source, destination] = ends(["192.0.2.1:1", "192.0.2.2:1"]);
+        for behind in 0..=MOST_BEHIND + 1 {
+            let data = [hip(48), vec![1; behind]].concat();
+            let packet = wrap(&data, source, destination).unwrap();
+            let read = Hip::parse(&packet).map(|hip| hip.data);
+            assert_eq!(read, (behind <= MOST_BEHIND).then_some(&data[..]));
+        }
+        // None is missing either.
+        let packet = wrap(&hip(48)[..47], source, destination).unwrap();
+        assert_eq!(Hip::parse(&packet), None);
+    }
+
+    #[test]
     fn what_does_not_go_together() {
         let data = hip(40);
         for text in [
@@ -220,7 +239,7 @@ mod tests {
             assert_eq!(wrap(&data, source, destination), None);
         }
         let [source, destination] = ends(["192.0.2.1:1", "192.0.2.2:1"]);
-        assert_eq!(wrap(&[0; MAX_LEN + 1], source, destination), None);
+        assert_eq!(wrap(&[0; MAX_LEN + MOST_BEHIND + 1], source, destination), None);
         assert_eq!(
             Hip::parse(&wrap(&data[..39], source, destination).unwrap()),
             None

@@ -1,0 +1,67 @@
+"""Tickets that clients hand to this mobile router."""
+
+from hipgw.errors import IdentityError, WireError
+from hipgw.protocol.association import Association, Session
+from hipgw.protocol.core import Core, Dropped
+from hipgw.protocol.drops import DropReason
+from hipgw.protocol.mobile_router.packets import address_of
+from hipgw.protocol.path import IPAddress
+from hipgw.wire.packet import HipPacket, parse_parameters
+from hipgw.wire.parameters import Encrypted, EspInfo, LocatorSet, Parameter, ProxyTicket
+
+ADDRESSES_MAX = 8
+"""Of a correspondent, that are looked at."""
+
+
+def take(
+    core: Core, association: Association, session: Session, packet: HipPacket, now: float
+) -> None:
+    """Take all that are in an authentic UPDATE; each ENCRYPTED is about one correspondent.
+
+    Raises Dropped for those that cannot be taken, so that they come again.
+    """
+    refused: Dropped | None = None
+    for container in packet.all(Encrypted):
+        inner = _opened(session, container)
+        try:
+            for one in inner:
+                if isinstance(one, ProxyTicket):
+                    spi, addresses = _known(inner)
+                    take_one(core, association, one, now, peer_spi=spi, addresses=addresses)
+        except Dropped as dropped:
+            refused = dropped
+    if refused is not None:
+        raise refused
+
+
+def take_one(
+    core: Core,
+    association: Association,
+    ticket: ProxyTicket,
+    now: float,
+    *,
+    peer_spi: int = 0,
+    addresses: tuple[IPAddress, ...] = (),
+) -> None:
+    """Take a ticket, and what a client knows of its correspondent. Raises Dropped."""
+    router = core.mobile_router
+    if router is None:
+        raise Dropped(DropReason.BAD_TICKET)
+    router.ticket_came(core, association, ticket, now, peer_spi=peer_spi, addresses=addresses)
+
+
+def _opened(session: Session, container: Encrypted) -> tuple[Parameter, ...]:
+    version, key = session.version, session.hip_keys.incoming_encryption
+    try:
+        octets = version.decrypt(session.choice, key, container.data)
+        return parse_parameters(octets, version.number)
+    except (IdentityError, WireError):
+        raise Dropped(DropReason.DECRYPTION) from None
+
+
+def _known(inner: tuple[Parameter, ...]) -> tuple[int, tuple[IPAddress, ...]]:
+    """By what SPI a correspondent takes data, and where it is."""
+    spi = next((one.old_spi for one in inner if isinstance(one, EspInfo)), 0)
+    listed = next((one.locators for one in inner if isinstance(one, LocatorSet)), ())
+    addresses = [address_of(one) for one in listed[:ADDRESSES_MAX]]
+    return spi, tuple(one for one in addresses if one is not None)
