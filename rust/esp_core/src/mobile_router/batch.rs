@@ -98,7 +98,10 @@ impl Batch {
         }
     }
 
+    /// Begin anew.
     pub fn clear(&mut self) {
+        self.outbox.clear();
+        self.workshop.clear();
         for side in &mut self.sides {
             side.packets.clear();
             side.tickets.clear();

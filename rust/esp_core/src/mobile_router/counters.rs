@@ -45,6 +45,8 @@ named! {
         ErrorsSent = "icmp_sent",
         /// Not told, as it would have been too often.
         ErrorsLimited = "icmp_limited",
+        /// Batches that were dropped for a defect of this program, which the log tells of.
+        Defects = "defects",
         /// Calls to the system, for batches.
         ReceiveCalls = "receive_calls",
         SendCalls = "send_calls",

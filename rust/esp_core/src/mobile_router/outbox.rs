@@ -100,6 +100,12 @@ impl Outbox {
         }
     }
 
+    /// Forget what was put in.
+    pub fn clear(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::clear);
+        self.too_long.clear();
+    }
+
     /// Put in a packet of `data`. The route to its destination is chosen for its own source, if the
     /// source is this host's.
     pub fn put(&mut self, data: &[u8], packet: Range<usize>, own_source: bool, tag: usize) {

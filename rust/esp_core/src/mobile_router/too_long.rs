@@ -64,6 +64,11 @@ impl Default for Workshop {
 }
 
 impl Workshop {
+    /// Forget what was not sent.
+    pub fn clear(&mut self) {
+        self.outbox.clear();
+    }
+
     /// Whether an error may be told now; else it is counted.
     pub fn may_tell(&mut self, counters: &Counters) -> bool {
         let may = self.bucket.take();
