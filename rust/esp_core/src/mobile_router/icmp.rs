@@ -36,6 +36,16 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// Names what went wrong, without how far.
+    #[must_use]
+    pub fn kind(self) -> u8 {
+        match self {
+            Self::TooBig(_) => 0,
+            Self::Unreachable(..) => 1,
+            Self::Exceeded(_) => 2,
+        }
+    }
+
     fn read(version: Version, message: &[u8]) -> Option<Self> {
         match (version, message[0], message[1]) {
             (Version::V4, 3, 4) => Some(Self::TooBig(match u32::from(be16(message, 6)) {
