@@ -71,3 +71,28 @@ impl Counters {
         self.0[counter as usize].load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_documented() {
+        let page = include_str!("../../../../docs/mobile-router.md");
+        for counter in Counter::ALL {
+            let name = counter.name();
+            assert!(page.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_counts_for_itself() {
+        let counters = Counters::default();
+        for (count, counter) in Counter::ALL.iter().enumerate() {
+            counters.add(*counter, count);
+        }
+        for (count, counter) in (0..).zip(Counter::ALL) {
+            assert_eq!(counters.read(*counter), count);
+        }
+    }
+}
