@@ -319,3 +319,24 @@ def test_doctor_tries_all_of_it(pair: tuple[Host, Host]) -> None:
     assert "mobile router, eBPF" in found
     assert CHAIN not in "".join(tables(router).values())
     assert not router.call(nf_tables.exists, TABLE)
+
+
+def test_kernels_where_a_table_belongs_to_nobody(
+    pair: tuple[Host, Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Linux 5.12: others can flush it, and it outlasts the process."""
+    _, router = pair
+    monkeypatch.setattr(nf_tables, "_OWNER", 1 << 7)  # a flag that no kernel knows
+    with ruled(router, tmp_path, Way.NFTABLES) as rules:
+        router.run(["nft", "flush", "ruleset"])
+        assert not router.call(nf_tables.exists, TABLE)
+        router.call(rules.renew)
+        assert router.call(nf_tables.exists, TABLE)
+        router.run(["nft", "flush", "chain", "inet", TABLE, "prerouting"])
+        router.call(rules.renew)
+        said = json.loads(router.run(["nft", "-j", "list", "table", "inet", TABLE]).stdout)
+        kept = [entry for entry in said["nftables"] if "rule" in entry]
+        assert len(kept) > 20
+        # As after kill -9: another one finds the record, and the table.
+        assert router.call(Journal(tmp_path).recover) == 1
+        assert not router.call(nf_tables.exists, TABLE)
