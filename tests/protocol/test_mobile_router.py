@@ -459,10 +459,14 @@ def test_the_router_tells_each_side_of_its_own_addresses_alone() -> None:
     assert client.path_to(router).remote == ip_address(ROUTER)
 
 
+@pytest.mark.parametrize("transport", list(Transport))
 @pytest.mark.parametrize("tickets", [True, False])
-def test_a_network_behind_a_nat(tickets: bool) -> None:
-    """What correspondents are told is a private address; they go by where packets come from."""
-    network, router, client, peer = moving(Transport.UDP, tickets=tickets)
+def test_a_network_behind_a_nat(transport: Transport, tickets: bool) -> None:
+    """What correspondents are told is a private address; they go by where packets come from.
+
+    What is plain otherwise goes in UDP there.
+    """
+    network, router, client, peer = moving(transport, tickets=tickets)
     private = "172.16.0.2"
     nat = network.nats[ip_address(private)] = Nat("203.0.113.200")
     network.join(client, peer)
@@ -471,15 +475,22 @@ def test_a_network_behind_a_nat(tickets: bool) -> None:
         network.run(20.0)
         seen = peer.path_to(client)
         assert seen.remote == (nat.outside if place == private else ip_address(place))
+        assert seen.transport is (Transport.UDP if place == private else transport)
         both_ways(network, client, peer)
         network.run(60.0)
         both_ways(network, client, peer)
-    nat.rebind()
-    network.run(40.0)
-    both_ways(network, client, peer)
+    if tickets or transport is Transport.UDP:
+        nat.rebind()
+        network.run(40.0)
+        both_ways(network, client, peer)
     second = network.host("second", "192.0.2.10", 7)
     network.join(client, second)
     both_ways(network, client, second)
+    network.move(router, [HERE])
+    network.run(5.0)
+    for one in (peer, second):
+        assert one.path_to(client).remote == ip_address(HERE)
+        both_ways(network, client, one)
 
 
 # -- what must not work ----------------------------------------------------------------------
@@ -673,6 +684,18 @@ def test_between_address_families() -> None:
     network.run(5.0)
     assert peer.path_to(client).remote == ip_address(THERE)
     both_ways(network, client, peer)
+
+
+@pytest.mark.parametrize("tickets", [True, False])
+def test_a_private_address_need_not_be_behind_a_nat(tickets: bool) -> None:
+    network, router, client, peer = moving(tickets=tickets)
+    network.join(client, peer)
+    for place in ("172.16.0.2", THERE, "10.200.0.1"):
+        network.move(router, [place])
+        network.run(5.0)
+        seen = peer.path_to(client)
+        assert (seen.remote, seen.transport) == (ip_address(place), Transport.RAW)
+        both_ways(network, client, peer)
 
 
 @pytest.mark.parametrize("transport", list(Transport))

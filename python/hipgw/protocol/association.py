@@ -96,6 +96,8 @@ class Session:
     ticket_ends: float = 0.0
     ticket_renew_at: float | None = None
     """None while none is in force."""
+    behind_router: bool = False
+    """Whether a mobile router has been on the peer's side of the path, as it looks."""
     proxied: tuple[int, int] = (0, -1)
     """Greatest ticket of the peer that was used, and the greatest number of its UPDATEs."""
     salt: tuple[bytes, bytes]

@@ -442,7 +442,7 @@ def _port_of(
     if address == source.remote:
         return source.remote_port
     known = association.mobility.locators.at(address)
-    if known is not None:
+    if known is not None and known.port:
         return known.port
     # Without a NAT it sends from the port that it listens at.
     return source.remote_port if source.remote in named else HIP_UDP_PORT

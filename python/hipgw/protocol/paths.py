@@ -38,9 +38,10 @@ def pairs(core: Core, association: Association) -> list[Path]:
 
 
 def towards(path: Path, local: IPAddress, locator: PeerLocator) -> Path:
-    """A path like *path*, but from *local* to *locator*."""
-    port = locator.port if path.transport is Transport.UDP else path.remote_port
-    return replace(path, local=local, remote=locator.address, remote_port=port)
+    """A path like *path*, but from *local* to *locator*, which tells whether it goes by UDP."""
+    transport = Transport.UDP if locator.port else Transport.RAW
+    port = locator.port or path.remote_port
+    return replace(path, local=local, remote=locator.address, transport=transport, remote_port=port)
 
 
 def local_for(

@@ -82,7 +82,11 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     session = association.session if association is not None else None
     if association is None or session is None or association.state not in UP:
         raise Dropped(DropReason.NO_ASSOCIATION)
-    if association.path is None or path.transport is not association.path.transport:
+    known = association.path
+    if known is None or (
+        path.transport is not known.transport
+        and not correspondent.may_change_carrier(session, packet)
+    ):
         # What anybody can make of a packet on its way; the ports of locators would be lost.
         raise Dropped(DropReason.UNEXPECTED)
     if correspondent.is_by_proxy(packet):

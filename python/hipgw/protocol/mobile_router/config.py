@@ -23,7 +23,8 @@ class MobileRouterConfig:
     callers_per_s: int = 50
     """Packets a second of a source outside that are passed on to clients without being known."""
     outside: Transport | None = None
-    """What carries clients' packets outside; None for what carries them inside."""
+    """What carries clients' packets outside; None for what carries them inside, or UDP where
+    nothing else gets through."""
     nested: bool = True
     """Whether a client that is a mobile router may have its own clients' packets passed on."""
     tickets: bool = True

@@ -31,6 +31,7 @@ from hipgw.wire.parameters import (
 def met(session: Session, packet: HipPacket) -> None:
     """An authentic I2 or R2 has come: note what a router on the way has added."""
     session.wire_spi = wire_spi(packet, session.outbound_spi)
+    session.behind_router = packet.get(EspInfoNoSig) is not None
     if session.compat.lends_keymat and packet.get(EspInfoNoSig) is not None:
         session.lent_key = tickets.draw(session)
 
@@ -40,12 +41,22 @@ def updated(core: Core, association: Association, session: Session, packet: HipP
 
     The peer may be behind a router now, behind another one, or behind none any more.
     """
+    session.behind_router = session.behind_router or packet.get(EspInfoNoSig) is not None
     _relabel(core, association, session, wire_spi(packet, session.outbound_spi))
 
 
 def is_by_proxy(packet: HipPacket) -> bool:
     """Whether a router says that it may speak for the sender."""
     return packet.get(AuthTicket) is not None
+
+
+def may_change_carrier(session: Session, packet: HipPacket) -> bool:
+    """Whether an UPDATE may come by UDP where the ones before came by IP alone, or the reverse.
+
+    A router goes by UDP where nothing else gets through (`carriers`). Of other peers' packets only
+    somebody on the way makes such copies.
+    """
+    return session.behind_router or is_by_proxy(packet)
 
 
 def handle(

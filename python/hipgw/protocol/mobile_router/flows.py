@@ -78,8 +78,14 @@ class Flow:
     """Where the client's packets come from."""
     shown: Place
     """Where the client writes to."""
-    transport: Transport
-    """What carries its packets outside."""
+    carried: Transport
+    """What carries its packets inside, as the client began."""
+    fixed: bool = False
+    """Whether nothing else can: the client is OpenHIP, which expects that."""
+    transport: Transport = Transport.UDP
+    """What carries them outside."""
+    settled: bool = True
+    """Whether that is known to get there from where the router is."""
     peer: dict[int, Place] = field(default_factory=dict)
     """Where the correspondent is, by IP version, as the client or the correspondent has proven."""
     claimed: dict[int, Place] = field(default_factory=dict)
@@ -109,6 +115,8 @@ class Flow:
     """Where its packets leave from."""
     told: Place | None = None
     """Where the client is, as a router that this one is inside of has it; None for `outside`."""
+    reminded: float = 0.0
+    """When the correspondent was told last where the client is."""
     ticket: Ticket | None = None
     proxy: Proxy | None = None
 

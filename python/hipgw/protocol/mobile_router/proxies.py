@@ -16,7 +16,7 @@ from hipgw.errors import IdentityError
 from hipgw.protocol import update_tasks
 from hipgw.protocol.core import Core, Dropped
 from hipgw.protocol.drops import DropReason
-from hipgw.protocol.mobile_router import guests, tickets
+from hipgw.protocol.mobile_router import carriers, guests, tickets
 from hipgw.protocol.mobile_router.flows import Flow, Proxy, Ticket
 from hipgw.protocol.mobile_router.packets import send
 from hipgw.protocol.mobile_router.transit import Place
@@ -67,6 +67,8 @@ class Proxies:
         self._waiting: deque[Flow] = deque()
         """Flows that are to be looked at since the router has moved."""
         self._next_at = 0.0
+        self._old: deque[Flow] = deque()
+        """Flows that a NAT is to be reminded of."""
         self._again = False
         self._untold: list[Flow] = []
         """Flows whose clients are to tell the correspondents."""
@@ -85,7 +87,7 @@ class Proxies:
         flow.ticket = Ticket(ticket.shown, ticket.key, function, numbered=bool(ticket.action))
         place = router.place_for(flow)
         elsewhere = place is not None and place.address.version not in flow.peer
-        if place is not None and (elsewhere or flow.outside not in (None, place)):
+        if place is not None and (elsewhere or not _is_at(flow, place)):
             # As the answer shows where the correspondent is.
             self._begin(core, flow, place, now)
 
@@ -113,16 +115,28 @@ class Proxies:
             place = router.place_for(flow)
             if place is None or not flow.lent:
                 continue  # once there is one again, or it is forgotten
-            if place == flow.outside and flow.proxy is None and not self._again:
+            at_home = _is_at(flow, place)
+            if at_home and flow.proxy is None and not self._again:
                 continue
             most -= 1
-            flow.told = flow.told if place == flow.outside else None
+            if not at_home:
+                flow.told = None
+                router.at_new_place(core, flow)
             self.tell(router, core, flow, now)
             if self._again:
                 again.append(flow)
+        while self._old and most:
+            most -= 1
+            self.tell(router, core, self._old.popleft(), now)
         self._next_at = now + INTERVAL_S
         self.ask(router, core, now)
         guests.show(core, again, now)
+
+    def remind(self, flows: Iterable[Flow], now: float) -> None:
+        """See to it that no NAT forgets these."""
+        if not self._old:
+            self._old.extend(flows)
+            self._next_at = max(self._next_at, now)
 
     def tell(self, router: "MobileRouter", core: Core, flow: Flow, now: float) -> None:
         """Tell a correspondent where its client is, or have it told with the next `ask`."""
@@ -177,7 +191,7 @@ class Proxies:
 
     def timer_expired(self, router: "MobileRouter", core: Core, now: float) -> None:
         """Send what is due, again or for the first time."""
-        if self._waiting and self._next_at <= now:
+        if (self._waiting or self._old) and self._next_at <= now:
             self._take(router, core, BATCH, now)
         while self._due and self._due[0][0] <= now:
             _when, _number, flow, proxy = heapq.heappop(self._due)
@@ -195,7 +209,7 @@ class Proxies:
         while self._due and self._due[0][2].proxy is not self._due[0][3]:
             heapq.heappop(self._due)
         due = self._due[0][0] if self._due else None
-        if self._waiting:
+        if self._waiting or self._old:
             due = self._next_at if due is None else min(due, self._next_at)
         return due
 
@@ -203,7 +217,7 @@ class Proxies:
         ticket = flow.ticket
         if ticket is None or not flow.lent:
             return
-        flow.outside = place
+        flow.outside, flow.reminded = place, now
         family = place.address.version
         # The server last: it passes UPDATEs on to where the correspondent has moved meanwhile.
         known = (flow.peer.get(family), flow.claimed.get(family), flow.servers.get(family))
@@ -228,7 +242,11 @@ class Proxies:
             proxy.packet = _packet(flow, ticket, proxy.shown, proxy.number, nonce)
         to = proxy.places[proxy.transmissions % len(proxy.places)]
         proxy.transmissions += 1
-        send(core, proxy.packet, Place(proxy.source.address, to.transport), to)
+        source = proxy.source
+        send(core, proxy.packet, Place(source.address, to.transport, source.port), to)
+        if ticket is not None and ticket.numbered:
+            for other in carriers.others(flow, PacketType.UPDATE, source.address, to):
+                send(core, proxy.packet, Place(source.address, other.transport, source.port), other)
         entry = (proxy.retransmission.when, next(self._number), flow, proxy)
         heapq.heappush(self._due, entry)
 
@@ -263,6 +281,11 @@ def _packet(flow: Flow, ticket: Ticket, address: IPAddress, number: int, nonce: 
     )
     raw = tickets.protect(packet, ticket.rhash, ticket.key)
     return with_parameters(raw, [EspInfoNoSigOptional(0, 0, spi)]) if ticket.numbered else raw
+
+
+def _is_at(flow: Flow, place: Place) -> bool:
+    """Whether a correspondent knows its client at a place, if at any."""
+    return flow.outside is None or flow.outside.address == place.address
 
 
 def _have_told(router: "MobileRouter", core: Core, flows: list[Flow], now: float) -> None:

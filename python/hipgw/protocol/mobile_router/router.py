@@ -14,7 +14,7 @@ from typing import TypeVar
 from hipgw.protocol.association import Association
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
-from hipgw.protocol.mobile_router import proxies
+from hipgw.protocol.mobile_router import carriers, proxies
 from hipgw.protocol.mobile_router.clients import Client, ClientInfo, Hits
 from hipgw.protocol.mobile_router.config import MobileRouterConfig
 from hipgw.protocol.mobile_router.flows import Flow, Offer
@@ -80,16 +80,15 @@ class MobileRouter:
         """Pass on a HIP packet that came from inside. Raises Dropped."""
         packet = parse(data, transit)
         association = self._holder(core, packet.sender_hit, transit.source)
-        holder = association.peer_hit
-        client = self.table.client(holder, now)
+        client = self.table.client(association.peer_hit, now)
         kind = packet.packet_type
         hits = packet.sender_hit, packet.receiver_hit
         flow = self.table.flow(client, hits)
         if kind in {PacketType.I1, PacketType.I2, PacketType.R2}:
-            flow = self.table.begin(core, holder, client, packet, transit)
+            flow = self._begin(core, association, client, packet, transit)
         elif flow is None and kind is PacketType.UPDATE and _resumes(packet):
             # An association that the client had before it came here.
-            flow = self.table.begin(core, holder, client, packet, transit)
+            flow = self._begin(core, association, client, packet, transit)
             flow.resumed = True
         to = self._meant(client, association, hits, transit)
         if flow is None:
@@ -100,7 +99,13 @@ class MobileRouter:
             self._leave(core, packet.raw + tail(data), to, None)
             return
         flow.touched = now
-        if (flow.client, flow.shown) != (transit.source, transit.destination):
+        if kind is PacketType.I1 and not flow.done:
+            self.at_new_place(core, flow)
+        # What a router inside sends in two ways is taken by the first.
+        twice = flow.client.address == transit.source.address and (
+            flow.client.transport is not transit.source.transport
+        )
+        if not twice and (flow.client, flow.shown) != (transit.source, transit.destination):
             flow.client, flow.shown = transit.source, transit.destination
             self.spis.told(core, flow)
         if kind is not PacketType.R1 and to is not None:
@@ -120,7 +125,8 @@ class MobileRouter:
                     to = self._proven(core, flow, offer, to)
         self._note_end(flow, kind, now)
         client.packets["out"] += 1
-        _asked(flow, packet, self._leave(core, raw + tail(data), to, flow))
+        place = self._leave(core, raw + tail(data), to, flow, kind)
+        _asked(flow, packet, place)
 
     def coming_in(self, core: Core, data: bytes, transit: Transit, now: float) -> None:
         """Pass on a HIP packet that came from outside for a client. Raises Dropped."""
@@ -253,7 +259,8 @@ class MobileRouter:
     def timer_expired(self, core: Core, now: float) -> None:
         """Do what is due."""
         self.proxies.timer_expired(self, core, now)
-        self.table.sweep(core, lambda hit: self._registered(core, hit) is not None, now)
+        old = self.table.sweep(core, lambda hit: self._registered(core, hit) is not None, now)
+        self.proxies.remind(old, now)
 
     def next_timer(self) -> float | None:
         """When to call `timer_expired` at the latest."""
@@ -312,7 +319,7 @@ class MobileRouter:
         version = flow.outside.address.version if flow.outside is not None else 0
         best = next((one for one in mine if one.address.version == version), None)
         best = best or next(iter(mine), None)
-        return Place(best.address, flow.transport) if best is not None else None
+        return Place(best.address, flow.transport, best.port) if best is not None else None
 
     def place_of(self, client_hit: IPv6Address, peer_hit: IPv6Address) -> Place | None:
         """The same by HITs; None also if there is no such flow."""
@@ -333,8 +340,20 @@ class MobileRouter:
             return inside
         return tuple(one for one in core.own_addresses if one in outside)
 
+    def at_new_place(self, core: Core, flow: Flow) -> None:
+        """A flow leaves from somewhere else from now on: by what, has to be found out anew."""
+        before = flow.transport
+        carriers.begin(self.config, flow)
+        after, flow.transport = flow.transport, before
+        if carriers.carry(flow, after):
+            self.spis.told(core, flow)
+
     def found(self, core: Core, flow: Flow, place: Place) -> None:
-        """A correspondent has shown where it is."""
+        """A correspondent has shown where it is, and what gets there."""
+        if not flow.settled:
+            flow.settled = True
+            if carriers.carry(flow, place.transport):
+                self.spis.told(core, flow)
         self._goes_to(core, flow, place)
 
     # -- inside ------------------------------------------------------------------------------
@@ -364,6 +383,21 @@ class MobileRouter:
         if self._registered(core, hit) is not None:
             return [hit]
         return [one for one in self.table.guests.get(hit, ()) if one in self.routers]
+
+    def _begin(
+        self,
+        core: Core,
+        association: Association,
+        client: Client,
+        packet: HipPacket,
+        transit: Transit,
+    ) -> Flow:
+        flow = self.table.begin(core, association.peer_hit, client, packet, transit)
+        session = association.session
+        if session is not None and session.compat.lends_keymat and not flow.fixed:
+            flow.fixed = True
+            carriers.begin(self.config, flow)
+        return flow
 
     @staticmethod
     def _meant(
@@ -443,7 +477,10 @@ class MobileRouter:
             if place is not None and place.address == source.address:
                 # Nobody else knows what was sent there.
                 del flow.asked[echo.data]
-                self._goes_to(core, flow, source)
+                self.found(core, flow, source)
+        if kind is PacketType.R1 and not flow.settled and not flow.done:
+            flow.settled = True
+            carriers.carry(flow, source.transport)
         answers = kind is PacketType.R2 or (
             flow.resumed and kind is PacketType.UPDATE and packet.get(Ack) is not None
         )
@@ -453,7 +490,14 @@ class MobileRouter:
 
     # -- sending on --------------------------------------------------------------------------
 
-    def _leave(self, core: Core, raw: bytes, to: Place | None, flow: Flow | None) -> Place:
+    def _leave(
+        self,
+        core: Core,
+        raw: bytes,
+        to: Place | None,
+        flow: Flow | None,
+        kind: PacketType = PacketType.R1,
+    ) -> Place:
         """Send a packet out; returns where to. Raises Dropped."""
         source: Place | None = None
         if flow is not None:
@@ -470,7 +514,10 @@ class MobileRouter:
             source = next((p for p in self.outside if p.address.version == version), None)
         if source is None or to is None:
             raise Dropped(DropReason.NO_ROUTE)
-        send(core, bare(raw), Place(source.address, to.transport), to)
+        send(core, bare(raw), Place(source.address, to.transport, source.port), to)
+        if flow is not None:
+            for other in carriers.others(flow, kind, source.address, to):
+                send(core, bare(raw), Place(source.address, other.transport, source.port), other)
         return to
 
     def _enter(
@@ -500,7 +547,7 @@ def _resumes(packet: HipPacket) -> bool:
 
 def _asked(flow: Flow, packet: HipPacket, place: Place) -> None:
     """Note what shows, when it comes back, that the correspondent is at a place."""
-    if flow.peer.get(place.address.version) != place:
+    if flow.peer.get(place.address.version) != place or not flow.settled:
         for echo in (*packet.all(EchoRequestSigned), *packet.all(EchoRequestUnsigned)):
             flow.asked[echo.data] = place
         while len(flow.asked) > ASKED_MAX:

@@ -5,6 +5,7 @@ from ipaddress import IPv6Address
 
 from hipgw.protocol.core import Core, Dropped
 from hipgw.protocol.drops import DropReason
+from hipgw.protocol.mobile_router import carriers
 from hipgw.protocol.mobile_router.clients import Client, Hits
 from hipgw.protocol.mobile_router.config import MobileRouterConfig
 from hipgw.protocol.mobile_router.flows import Flow
@@ -78,8 +79,9 @@ class Table:
             version=packet.version,
             client=transit.source,
             shown=transit.destination,
-            transport=config.outside or transit.destination.transport,
+            carried=transit.destination.transport,
         )
+        carriers.begin(config, flow)
         client.begun[hits] = flow
         self.count += 1
         return flow
@@ -129,10 +131,13 @@ class Table:
         client.begun[flow.hits] = flow
         return flow
 
-    def sweep(self, core: Core, is_registered: Callable[[IPv6Address], bool], now: float) -> None:
-        """Forget what is over, if it is time."""
+    def sweep(
+        self, core: Core, is_registered: Callable[[IPv6Address], bool], now: float
+    ) -> list[Flow]:
+        """Forget what is over, if it is time; returns those that a NAT is to be reminded of."""
+        reminded: list[Flow] = []
         if self.sweep_at is None or self.sweep_at > now:
-            return
+            return reminded
         config = self._config
         for hit, client in list(self.clients.items()):
             registered = is_registered(hit)
@@ -140,8 +145,11 @@ class Table:
                 limit_s = config.unused_s if flow.done else config.begun_s
                 if not registered or flow.touched + limit_s <= now:
                     self.forget(core, client, flow)
-                else:
-                    self.spis.expire(core, flow, now)
+                    continue
+                self.spis.expire(core, flow, now)
+                if carriers.is_to_be_reminded(flow, now):
+                    reminded.append(flow)
             if not registered:
                 del self.clients[hit]
         self.sweep_at = now + SWEEP_S if self.clients else None
+        return reminded
