@@ -241,6 +241,29 @@ def test_it_has_terms_of_its_own_for_clients() -> None:
     assert known.hit == nodes[0].hit
 
 
+def test_clients_hear_that_there_is_no_network() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    assert peer.machine.is_behind_router(client.hit) or hip_version.get() == 1
+    assert not client.machine.is_behind_router(peer.hit)
+    assert not client.machine.cut_off
+    assert not peer.machine.cut_off
+    network.move(router, [])
+    network.run(client.machine._core.config.router_check_s + 1.0)
+    assert client.machine.cut_off
+    assert not peer.machine.cut_off
+    network.move(router, [THERE])
+    network.run(client.machine._core.config.router_check_s + 1.0)
+    assert not client.machine.cut_off
+    both_ways(network, client, peer)
+    # Who has no router any more is not cut off by it.
+    network.move(router, [])
+    network.run(client.machine._core.config.router_check_s + 1.0)
+    assert client.machine.cut_off
+    network.perform(client, client.machine.close(router.hit, network.now, reason="left"))
+    assert not client.machine.cut_off
+
+
 def test_a_better_place_outside_is_used_as_soon_as_it_is_there() -> None:
     network, router, client, peer = moving()
     network.join(client, peer)
