@@ -24,7 +24,7 @@ def test_status(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) ->
     assert "unknown spi" in text
     assert "refused" not in text
     assert ask_json("mobile-router", "status")["counters"]["rewritten"] == 1234
-    assert "1 clients, outside 192.0.2.1" in ask("status").stdout
+    assert "1 client, outside 192.0.2.1" in ask("status").stdout
 
 
 def test_clients(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) -> None:

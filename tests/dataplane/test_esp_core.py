@@ -224,6 +224,39 @@ def test_an_unverified_path_needs_credit(make: Callable[[int], Node]) -> None:
     assert dropped() == 1
 
 
+def test_an_spi_that_a_mobile_router_lends_is_on_the_wire_and_in_no_icv(
+    make: Callable[[int], Node],
+) -> None:
+    a, b = make(1), make(2)
+    frame = bytes.fromhex("ffffffffffff 020000000001 88b5") + bytes(100)
+    # b plays the router: it puts the SPI of the association back, which the ICV is made with.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as router:
+        router.bind(("127.0.0.1", 0))
+        router.settimeout(5.0)
+        port = router.getsockname()[1]
+        install(b, "in", a, 1001)
+        install(a, "out", b, 1001, remote_port=port, wire_spi=7777)
+        a.tap.send(frame)
+        packet = router.recv(2000)
+        assert int.from_bytes(packet[:4], "big") == 7777
+        router.sendto((1001).to_bytes(4, "big") + packet[4:], ("127.0.0.1", b.port))
+        assert b.tap.recv(2000) == frame
+        # Behind another router it may be another one, or its own.
+        for wire_spi, shown in ((8888, 8888), (0, 1001)):
+            a.dataplane.move_sa(
+                spi=1001,
+                peer_hit=b.hit,
+                local=LOCALHOST,
+                remote=LOCALHOST,
+                udp=True,
+                local_port=a.port,
+                remote_port=port,
+                wire_spi=wire_spi,
+            )
+            a.tap.send(frame)
+            assert int.from_bytes(router.recv(2000)[:4], "big") == shown
+
+
 def test_keys_are_used_once(make: Callable[[int], Node]) -> None:
     a, b = make(1), make(2)
     for _ in range(2):

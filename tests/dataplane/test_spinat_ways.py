@@ -5,7 +5,10 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from dataplane.test_spinat import packet
 from hipgw import _esp_core
 from hipgw.dataplane import spinat_ways
 from hipgw.dataplane.spinat_ways import (
@@ -275,3 +278,85 @@ def test_inside_and_correspondent_of_different_versions(outside: Place | None) -
     # It has moved to where there is IPv6 alone, and so has the router.
     bench.ways.lend(replace(LENT, peer=(PEER6,), shown=PEER4))
     assert bench.table.shown() == {Flow(0x1000): target(PEER4, INSIDE4, 0x1000, 9)}
+
+
+def test_clients_that_have_drawn_the_same_spi_get_their_own_packets() -> None:
+    bench = Bench()
+    second = Place(IPv4Address("10.44.1.2"))
+    other_peer = Place(IPv4Address("192.0.2.8"))
+    bench.ways.lend(LENT)
+    bench.ways.lend(
+        LendSpi(OTHER, OTHER, 0x5000, 0x1000, (0x3000,), second, (other_peer,), other_peer)
+    )
+    for source, spi, client in (
+        (PEER4, 0x1000, INSIDE4),
+        (other_peer, 0x5000, second),
+        # It does not know that another SPI is lent, or disregards it.
+        (other_peer, 0x1000, second),
+        # The first client's correspondent has moved: its SPI alone tells.
+        (Place(IPv4Address("203.0.113.5")), 0x1000, INSIDE4),
+    ):
+        sender = source.address
+        assert isinstance(sender, IPv4Address)
+        batch = _esp_core.SpinatBatch([packet(sender, IPv4Address("198.51.100.1"), spi)])
+        bench.table.spinat.rewrite(batch, inward=True, now_s=1)
+        assert batch.verdicts() == ["rewritten"]
+        (data,) = batch.packets()
+        assert data[16:20] == client.address.packed
+        assert int.from_bytes(data[20:24], "big") == 0x1000
+
+
+_FLOWS = st.integers(1, 3)
+_SPIS = st.integers(0x1000, 0x1003)
+_LENDS = st.builds(
+    lambda flow, public, private, peer_spis, peers: LendSpi(
+        CLIENT, IPv6Address(flow), public, private, peer_spis, INSIDE4, peers, PEER4
+    ),
+    _FLOWS,
+    _SPIS,
+    _SPIS,
+    # Each correspondent draws its own, so that no two flows have one.
+    st.sampled_from([(), (0x2000,), (0x2000, 0x2001)]),
+    st.sampled_from([(PEER4,), (PEER6,), (PEER4, PEER6)]),
+)
+_RETURNS = st.builds(lambda flow, spi: ReturnSpi(CLIENT, IPv6Address(flow), spi), _FLOWS, _SPIS)
+_MOVES = st.sampled_from([WAN4, WAN6, None])
+
+
+@given(st.lists(st.one_of(_LENDS, _RETURNS, _MOVES), max_size=30))
+def test_whatever_came_before_the_ways_are_those_of_what_is_lent(history: list[Any]) -> None:
+    bench = Bench()
+    lent: dict[tuple[IPv6Address, int], LendSpi] = {}
+    owners: dict[int, IPv6Address] = {}
+    for step in history:
+        if isinstance(step, LendSpi):
+            # As the machine does: a public SPI is one flow's.
+            if owners.setdefault(step.public_spi, step.peer_hit) != step.peer_hit:
+                continue
+            one = replace(
+                step, peer_spis=tuple(spi + (int(step.peer_hit) << 8) for spi in step.peer_spis)
+            )
+            lent[one.peer_hit, one.public_spi] = one
+            bench.ways.lend(one)
+        elif isinstance(step, ReturnSpi):
+            if lent.pop((step.peer_hit, step.public_spi), None) is not None:
+                del owners[step.public_spi]
+            bench.ways.give_back(step)
+        else:
+            bench.move(step)
+    assert len(bench.ways) == len({hit for hit, _ in lent})
+    shown = bench.table.shown()
+    public = {flow.spi for flow in shown if flow.correspondent is None}
+    assert public == {spi for _, spi in lent}
+    out = {flow.spi for flow in shown if flow.client is not None}
+    assert out <= {spi for one in lent.values() for spi in one.peer_spis}
+    if bench.outside is not None:
+        version = bench.outside.address.version
+        for one in lent.values():
+            if any(peer.address.version == version for peer in one.peer):
+                assert set(one.peer_spis) <= out
+    assert set(bench.ways._owners) == set(bench.table.ways)
+    for hit, spi in list(lent):
+        bench.ways.give_back(ReturnSpi(CLIENT, hit, spi))
+    assert bench.table.shown() == {}
+    assert not bench.ways._owners

@@ -53,8 +53,8 @@ def test_other_programs_read_the_rules_as_they_are_meant() -> None:
     l4 = ("meta", int(nf_tables.Meta.L4PROTO))
     asked = [matches(rule) for rule in queued]
     assert asked[:4] == [
-        [(*l4, bytes([139]))],
         [(*l4, bytes([50]))],
+        [(*l4, bytes([139]))],
         [(*l4, bytes([17])), ("octet", 2, port)],
         [(*l4, bytes([17])), ("octet", 0, port)],
     ]
@@ -72,9 +72,10 @@ def test_other_programs_read_the_rules_as_they_are_meant() -> None:
 
 def test_what_is_for_this_host_alone_is_passed_over_first() -> None:
     rules = table_rules(nf_tables.queue(0), 10500, reassembles=False)
-    assert matches(rules[0]) == [("meta", int(nf_tables.Meta.IIFNAME), b"lo\0")]
-    assert matches(rules[1]) == [("meta", int(nf_tables.Meta.PKTTYPE), b"\0")]
-    assert [decoded(rule)[-1][0] for rule in rules[:2]] == ["immediate", "immediate"]
+    assert matches(rules[0]) == [("meta", int(nf_tables.Meta.L4PROTO), b"\6")]
+    assert matches(rules[1]) == [("meta", int(nf_tables.Meta.IIFNAME), b"lo\0")]
+    assert matches(rules[2]) == [("meta", int(nf_tables.Meta.PKTTYPE), b"\0")]
+    assert {decoded(rule)[-1][0] for rule in rules[:3]} == {"immediate"}
 
 
 def test_a_kernel_without_the_expression_gets_the_target() -> None:
@@ -85,10 +86,10 @@ def test_a_kernel_without_the_expression_gets_the_target() -> None:
 @pytest.mark.parametrize("version", [4, 6])
 def test_iptables_gets_the_same(version: int) -> None:
     rules = chain_rules(version, 7, 10501, reassembles=True)
-    assert rules[0][:2] == ("-i", "lo")
+    assert rules[1][:2] == ("-i", "lo")
     queued = [rule for rule in rules if "NFQUEUE" in rule]
     assert all(rule[-4:] == ("NFQUEUE", "--queue-num", "7", "--queue-bypass") for rule in queued)
-    assert [rule[1] for rule in queued[:4]] == ["139", "50", "udp", "udp"]
+    assert [rule[1] for rule in queued[:4]] == ["50", "139", "udp", "udp"]
     assert {rule[3] for rule in queued[2:4]} == {"10501"}
     assert len(queued) == 4 + (3 if version == 4 else 4)
 

@@ -223,11 +223,16 @@ def test_every_shape_without_any_queue(net: Net) -> None:
                 assert all(map(is_whole, got))
                 assert all(packed(outside) in one[:40] for one in got)
             assert (net.path.counts(ways[1]) or ())[:2] == (22, 48 + 21 * 409)
-            send_train(net.peer, peer, outside, [esp(shape.public_spi, 401)])
-            got = [at_client.next((UDP,)) or b""]
-            assert got[0][-409:] == esp(shape.client_spi, 401)
-            assert is_whole(got[0])
-    assert net.counted("ebpf_rewritten") == 4 * 2 + 2 * (1 + 20 + 1)
+            for length in (1, 20):
+                parts = [esp(shape.public_spi, 400) + bytes([n]) for n in range(length)]
+                send_train(net.peer, peer, outside, parts)
+                got = [at_client.next((UDP,)) or b"" for _ in parts]
+                assert [one[-409:] for one in got] == [
+                    esp(shape.client_spi, 400) + bytes([n]) for n in range(length)
+                ]
+                assert all(map(is_whole, got))
+            assert (net.path.counts(ways[0]) or ())[:2] == (22, 48 + 21 * 409)
+    assert net.counted("ebpf_rewritten") == 4 * 2 + 2 * 2 * (1 + 20)
     assert net.counted("ebpf_devices") == 2
     assert net.counted("received") == 0
     at_client.close()
@@ -255,11 +260,22 @@ def test_what_the_program_leaves_is_done_by_the_queue(net: Net) -> None:
     wait_until(lambda: net.counted("rewritten") == 1, 5, what="the count")
     assert net.counted("ebpf_left_other_shape") == 1
 
-    # A train whose SPIs are to be changed.
-    parts = [esp(encapsulated.public_spi, 401)] * 20
-    send_train(net.peer, peer, outside, parts)
-    trains = [at_client.next((UDP,)) or b"" for _ in parts]
-    assert [one[-409:] for one in trains] == [esp(encapsulated.client_spi, 401)] * 20
+    # A train of two ways.
+    net.router.call(
+        lambda: net.path.insert(
+            spi=0x78,
+            source=packed(peer),
+            destination=packed(client),
+            source_port=PORT,
+            destination_port=PORT,
+            new_spi=0x79,
+            ifindex=socket.if_nametoindex("in0"),
+        )
+    )
+    send_train(net.peer, peer, outside, [esp(encapsulated.public_spi, 401), esp(0x78, 401)] * 10)
+    trains = [at_client.next((UDP,)) or b"" for _ in range(20)]
+    wanted = [esp(encapsulated.client_spi, 401), esp(0x79, 401)] * 10
+    assert [one[-409:] for one in trains] == wanted
     assert net.counted("ebpf_left_joined") == 1
     wait_until(lambda: net.counted("rewritten") == 21, 5, what="the count")
 

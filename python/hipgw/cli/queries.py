@@ -109,7 +109,8 @@ def _print_status(answer: "StatusAnswer") -> None:
         pairs["MAC addresses"] = counts["macs"]
     if router := answer["mobile_router"]:
         outside = ", ".join(one["address"] for one in router["outside"]) or "no address"
-        pairs["mobile router"] = f"{router['clients']} clients, outside {outside}"
+        clients = "1 client" if router["clients"] == 1 else f"{router['clients']} clients"
+        pairs["mobile router"] = f"{clients}, outside {outside}"
     output.print_pairs(pairs)
     click.echo()
     _print_health(answer["health"])

@@ -79,6 +79,8 @@ class HipDriver:
         self._retries: dict[IPv6Address, asyncio.TimerHandle] = {}
         self._waiting: dict[IPv6Address, Peer] = {}
         """Those that `_retries` is about."""
+        self._wanted: dict[IPv6Address, dict[int, float]] = {}
+        """Lifetimes of the services that are wanted of peers, by type."""
         self._in_each_version: dict[IPv6Address, tuple[IPv6Address, ...]] = {}
         """Peers that are talked to by all these HITs at once, by the preferred one."""
         self._impatient: set[IPv6Address] = set()
@@ -359,11 +361,16 @@ class HipDriver:
         self.perform(self.machine.rekey(hit, time.monotonic(), dh=dh))
 
     def register(self, hit: IPv6Address, reg_types: Sequence[int], lifetime_s: float) -> None:
-        """Want these services of a peer from now on (RFC 8003)."""
-        self.perform(self.machine.register(hit, reg_types, lifetime_s, time.monotonic()))
+        """Want these services of a peer from now on, besides those wanted before (RFC 8003)."""
+        wanted = self._wanted.setdefault(hit, {})
+        wanted.update(dict.fromkeys(reg_types, lifetime_s))
+        # One registration has one lifetime (§4.3 there).
+        longest_s = max(wanted.values())
+        self.perform(self.machine.register(hit, tuple(wanted), longest_s, time.monotonic()))
 
     def unregister(self, hit: IPv6Address) -> None:
         """Want no service of a peer any more."""
+        self._wanted.pop(hit, None)
         self.perform(self.machine.unregister(hit, time.monotonic()))
 
     def transit_received(self, data: bytes, transit: Transit, *, inside: bool) -> None:

@@ -67,6 +67,8 @@ class MobileRouterParts:
         self._own: frozenset[IPAddress] = frozenset()
         self._by_address: dict[IPAddress, int] = {}
         self._names: dict[int, str] = {}
+        self._around: object = None
+        """What the ways were aimed by."""
         self._memory = ClientMemory(config.daemon.state_dir)
         self._recalled: Iterator[tuple[IPv6Address, Place]] = iter(self._memory.places.items())
         self._recall: asyncio.TimerHandle | None = None
@@ -163,7 +165,9 @@ class MobileRouterParts:
                 extra={"interfaces": ", ".join(outside.values()) or "none"},
             )
         self._names = {index: link.name for index, link in snapshot.links.items()}
-        changed = places != self.places or by_address != self._by_address
+        # By which interface clients are reached may have changed with any of these.
+        around = (places, by_address, snapshot.routes)
+        changed, self._around = around != self._around, around
         self._own, self.interfaces = own, outside
         self._by_address, moved = by_address, places != self.places
         self.places = places

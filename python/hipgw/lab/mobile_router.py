@@ -130,6 +130,7 @@ class MovingNetwork:
         versions: Sequence[Literal[1, 2]] = (1, 2),
         inside: Sequence[tuple[Family, ...]] = INSIDE,
         correspondents_ride: bool = False,
+        nested: bool = False,
         nat: NatKind = NatKind.PORT_RESTRICTED,
         delay_s: float = 0.0,
         rvs: bool = False,
@@ -140,9 +141,10 @@ class MovingNetwork:
 
         *inside*: what families they have there, by turns; *versions*: those of the correspondents.
 
-        *correspondents_ride*: in the last router instead of staying outside. *delay_s* is added on
-        their cables outside, each way. With *rvs* there is a rendezvous server, `s`, that everybody
-        registers with and that knows where correspondents are. The tables are added to those of the
+        *correspondents_ride*: in the last router instead of staying outside. *nested*: the first
+        router is inside of the second, and its clients do not know the second. *delay_s* is added
+        on their cables outside, each way. With *rvs* there is a rendezvous server, `s`, that all
+        register with and that knows where correspondents are. The tables are added to those of the
         configurations.
         """
         self.lab = lab
@@ -168,6 +170,10 @@ class MovingNetwork:
                 one.place.go("wan0")
         for router in self.routers:
             router.place.go("dual0")
+        self.nested = nested
+        if nested:
+            self.nest(self.routers[0], self.routers[1])
+            self.routers[0].place.go("outer0")
         self.server = Hip(lab, "s", 1) if rvs else None
         if self.server is not None:
             self._world(self.server, 9)
@@ -299,9 +305,12 @@ class MovingNetwork:
         both = {"versions": ["v2", "v1"], "accept": "any", "v1": {"compat": "none"}}
         for router in self.routers:
             others = [one.known(addresses=True) for one in self.routers if one is not router]
-            tables = _merged({"hip": both, "mobile_router": outside}, router_tables)
-            router.daemon.configure(tables, others)
-        routers = [router.known(addresses=True) for router in self.routers]
+            own: dict[str, Mapping[str, Any]] = {"hip": both, "mobile_router": outside}
+            if self.nested and router is self.routers[0]:
+                own["mobile_node"] = {"routers": [self.routers[1].name]}
+            router.daemon.configure(_merged(own, router_tables), others)
+        near = self.routers[:1] if self.nested else self.routers
+        routers = [router.known(addresses=True) for router in near]
         inside = {"host": {}, "mobile_node": {"routers": [entry["name"] for entry in routers]}}
         servers: list[dict[str, Any]] = []
         if self.server is not None:

@@ -38,7 +38,7 @@ UNTRACKED_PRIORITY = 0x68690000
 """SO_PRIORITY of what the router sends for others (`sys/socket.rs`), by which it is told from what
 this host sends: connection tracking, and NAT, are not to see it."""
 
-_ICMP, _UDP, _ESP, _ICMPV6, _HIP = 1, 17, 50, 58, 139
+_ICMP, _TCP, _UDP, _ESP, _ICMPV6, _HIP = 1, 6, 17, 50, 58, 139
 _ICMP_ERRORS = (3, 11, 12)
 _ICMPV6_ERROR_MAX = 4
 """Destination unreachable, packet too big, time exceeded, parameter problem: 1 to 4."""
@@ -194,14 +194,17 @@ def table_rules(queue: bytes, udp_port: int, *, reassembles: bool) -> list[bytes
     divert = counter() + queue
     port = struct.pack("!H", udp_port)
     rules = [
+        # Most of what there is on most machines is asked no more than this.
+        meta(Meta.L4PROTO, bytes([_TCP])) + accept(),
         meta(Meta.IIFNAME, b"lo\0") + accept(),
         # Broadcasts and multicasts are for this host; so is what the kernel takes for them.
         meta(Meta.PKTTYPE, b"\0", Compare.NEQ) + accept(),
-        *(meta(Meta.L4PROTO, bytes([protocol])) + divert for protocol in (_HIP, _ESP)),
+        *(meta(Meta.L4PROTO, bytes([protocol])) + divert for protocol in (_ESP, _HIP)),
         *(
             meta(Meta.L4PROTO, bytes([_UDP])) + transport(offset, port) + divert
             for offset in (2, 0)  # destination, source
         ),
+        meta(Meta.L4PROTO, bytes([_UDP])) + accept(),
     ]
     about = [
         (
@@ -249,12 +252,12 @@ def chain_rules(
 ) -> list[Sequence[str]]:
     """The rules for iptables or ip6tables. All ICMP errors are diverted: it reads no quotes."""
     divert = ("-j", "NFQUEUE", "--queue-num", str(queue), "--queue-bypass")
-    rules: list[Sequence[str]] = [("-i", "lo", "-j", "RETURN")]
+    rules: list[Sequence[str]] = [("-p", "tcp", "-j", "RETURN"), ("-i", "lo", "-j", "RETURN")]
     if reassembles:
         # Nothing comes here from `lo`; that it is there has the kernel put fragments together.
         rules.append(("-i", "lo", "-p", "udp", "-m", "socket", "-j", "RETURN"))
     rules.append(("-m", "pkttype", "!", "--pkt-type", "unicast", "-j", "RETURN"))
-    rules += [("-p", str(protocol), *divert) for protocol in (_HIP, _ESP)]
+    rules += [("-p", str(protocol), *divert) for protocol in (_ESP, _HIP)]
     rules += [("-p", "udp", side, str(udp_port), *divert) for side in ("--dport", "--sport")]
     if version == 4:
         rules += [("-p", "icmp", "--icmp-type", str(kind), *divert) for kind in _ICMP_ERRORS]

@@ -9,6 +9,9 @@
 #[allow(dead_code)]
 mod node;
 
+#[path = "no_allocation/mobile_router.rs"]
+mod mobile_router;
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     backtrace::Backtrace,
@@ -316,6 +319,27 @@ fn nothing_is_allocated_while_packets_pass() {
     super_packets();
     flooding();
     other_forms();
+    batches_of_a_mobile_router();
+}
+
+fn batches_of_a_mobile_router() {
+    let thread = thread::Builder::new().name("hipgw-data-router".into());
+    let counting = |on: bool| {
+        if on {
+            COUNT.store(0, Ordering::Relaxed);
+        }
+        ARMED.store(on, Ordering::SeqCst);
+    };
+    thread
+        .spawn(move || mobile_router::pass_batches(counting))
+        .unwrap()
+        .join()
+        .unwrap();
+    assert_eq!(
+        COUNT.load(Ordering::Relaxed),
+        0,
+        "a mobile router's batches"
+    );
 }
 
 /// Ciphers of HIPv1, and frames that nobody cuts before they are sealed.

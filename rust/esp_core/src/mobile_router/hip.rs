@@ -23,6 +23,8 @@ const UNCOUNTED: usize = 8;
 /// are multiples of 8; they are to be ignored (RFC 8200 §4.7) and go along.
 const MOST_BEHIND: usize = 16;
 const RECEIVER_HIT: usize = 24;
+/// Type and length of a parameter.
+const TLV_HEADER_LEN: usize = 4;
 const HOP_LIMIT: u8 = 64;
 
 /// A HIP packet within an IP packet.
@@ -95,6 +97,26 @@ pub fn address(octets: &[u8]) -> Option<IpAddr> {
     }
 }
 
+/// Whether a HIP packet tries out the length that it has: hipgw's search for the path MTU pads it
+/// with a parameter of this type (docs/protocol-support.md). It goes out whole or not at all.
+#[must_use]
+pub fn is_probe(data: &[u8]) -> bool {
+    const PADDING: u16 = 33100;
+    let Some(field) = data.get(1) else {
+        return false;
+    };
+    let end = data.len().min(usize::from(*field) * 8 + UNCOUNTED);
+    let mut at = MIN_LEN;
+    while at + TLV_HEADER_LEN <= end {
+        if be16(data, at) == PADDING {
+            return true;
+        }
+        let len = TLV_HEADER_LEN + usize::from(be16(data, at + 2));
+        at += len.next_multiple_of(8);
+    }
+    false
+}
+
 /// An IP packet around a HIP packet, in UDP behind a marker if there are ports; `None` if the ends
 /// are not of one family, or one has a port alone, or there is no end to it.
 #[must_use]
@@ -113,7 +135,7 @@ pub fn wrap(data: &[u8], source: SocketAddr, destination: SocketAddr) -> Option<
                 traffic_class: 0,
                 // The kernel chooses it, as it does for its own.
                 identification: 0,
-                fragment: 0,
+                fragment: if is_probe(data) { V4::DONT_FRAGMENT } else { 0 },
                 hop_limit: HOP_LIMIT,
                 protocol: next,
                 source: source.octets(),
@@ -215,6 +237,24 @@ mod tests {
     }
 
     #[test]
+    fn probes_are_known() {
+        let mut data = hip(40);
+        assert!(!is_probe(&data));
+        // An odd length, padded to the next parameter.
+        data.extend([0, 65, 0, 5, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0]);
+        data[1] = (data.len() / 8 - 1) as u8;
+        assert!(!is_probe(&data));
+        data.extend(33100u16.to_be_bytes());
+        data.extend([0, 4, 9, 9, 9, 9]);
+        assert!(!is_probe(&data), "behind the end");
+        data[1] += 1;
+        assert!(is_probe(&data));
+        let [source, destination] = ends(["192.0.2.1:1", "192.0.2.2:1"]);
+        let packet = wrap(&data, source, destination).unwrap();
+        assert!(Header::parse(&packet).unwrap().dont_fragment);
+    }
+
+    #[test]
     fn octets_behind_go_along() {
         let [source, destination] = ends(["192.0.2.1:1", "192.0.2.2:1"]);
         for behind in 0..=MOST_BEHIND + 1 {
@@ -239,7 +279,10 @@ mod tests {
             assert_eq!(wrap(&data, source, destination), None);
         }
         let [source, destination] = ends(["192.0.2.1:1", "192.0.2.2:1"]);
-        assert_eq!(wrap(&[0; MAX_LEN + MOST_BEHIND + 1], source, destination), None);
+        assert_eq!(
+            wrap(&[0; MAX_LEN + MOST_BEHIND + 1], source, destination),
+            None
+        );
         assert_eq!(
             Hip::parse(&wrap(&data[..39], source, destination).unwrap()),
             None
@@ -250,6 +293,7 @@ mod tests {
         #[test]
         fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
             let _ = Hip::parse(&bytes);
+            let _ = is_probe(&bytes);
         }
     }
 }

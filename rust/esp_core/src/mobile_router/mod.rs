@@ -335,10 +335,11 @@ impl MobileRouter {
         })?;
         let shared = &self.shared;
         let own = shared.places.now().addresses.contains(&source.ip());
-        let sent = self
-            .control()
-            .workshop
-            .send_whole(&packet, own, &self.links, &shared.counters);
+        let may_cut = !hip::is_probe(data);
+        let sent =
+            self.control()
+                .workshop
+                .send_made(&packet, may_cut, own, &self.links, &shared.counters);
         sent.map_err(|error| {
             PathError::System(format!(
                 "cannot send from {} to {}: {error}",

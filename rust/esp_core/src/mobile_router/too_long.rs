@@ -85,22 +85,28 @@ impl Workshop {
         self.outbox.flush(packet, links, counters).packets == 1
     }
 
-    /// Send a packet made elsewhere, in pieces if it has to be.
-    pub fn send_whole(
+    /// Send a packet made elsewhere, in pieces if it has to be and `may_cut`. One that may not and
+    /// is too long is dropped, as any router would.
+    pub fn send_made(
         &mut self,
         packet: &[u8],
+        may_cut: bool,
         own_source: bool,
         links: &Links,
         counters: &Counters,
     ) -> io::Result<()> {
         // Nobody would notice that a router further on tells of a narrower link (RFC 8200 §5).
-        let to_cut = packet.len() > SAFE_MTU && packet[0] >> 4 == 6;
+        let to_cut = may_cut && packet.len() > SAFE_MTU && packet[0] >> 4 == 6;
         if to_cut && self.cut(packet, SAFE_MTU, own_source, links, counters) {
             return Ok(());
         }
         self.outbox.put(packet, 0..packet.len(), own_source, 0);
         let sent = self.outbox.flush(packet, links, counters);
         if sent.packets == 1 {
+            return Ok(());
+        }
+        if !may_cut && !self.outbox.too_long.is_empty() {
+            counters.one(Counter::TooBig);
             return Ok(());
         }
         let mtu = match (ends(packet), self.outbox.too_long.is_empty()) {

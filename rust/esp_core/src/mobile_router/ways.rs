@@ -38,11 +38,20 @@ impl Sent {
     }
 }
 
+/// Whose packets go to a client, in the order in which they are sought.
+type Received = (IpAddr, IpAddr, WayId);
+
+fn received(target: &Target, id: WayId) -> Received {
+    (target.destination.ip(), target.source.ip(), id)
+}
+
 /// The ways of a router.
 pub struct Ways {
     pub spinat: Spinat,
     /// Of ways outward: so that the client can be told of what happened to its packets further on.
     sent: BTreeSet<Sent>,
+    /// Of ways inward: they tell the ports that a client uses, wherever its packets pass.
+    received: BTreeSet<Received>,
 }
 
 impl Ways {
@@ -51,6 +60,7 @@ impl Ways {
         Self {
             spinat: Spinat::new(capacity),
             sent: BTreeSet::new(),
+            received: BTreeSet::new(),
         }
     }
 
@@ -59,6 +69,8 @@ impl Ways {
         let id = self.spinat.insert(flow, target, now_s)?;
         if matches!(flow, Flow::Client { .. }) {
             self.sent.insert(Sent::new(target, id));
+        } else {
+            self.received.insert(received(target, id));
         }
         Ok(id)
     }
@@ -71,6 +83,9 @@ impl Ways {
         self.spinat.aim(id, target)?;
         if self.sent.remove(&Sent::new(&before.target, id)) {
             self.sent.insert(Sent::new(target, id));
+        } else {
+            self.received.remove(&received(&before.target, id));
+            self.received.insert(received(target, id));
         }
         Ok(true)
     }
@@ -79,6 +94,7 @@ impl Ways {
     pub fn remove(&mut self, id: WayId) -> Option<Counts> {
         let before = self.spinat.passage(id)?;
         self.sent.remove(&Sent::new(&before.target, id));
+        self.received.remove(&received(&before.target, id));
         self.spinat.remove(id)
     }
 
@@ -106,9 +122,26 @@ impl Ways {
             let used = self.spinat.counts(sent.id)?;
             (passage.target.source == plain(source)).then_some((used.used_s, passage))
         });
-        candidates
-            .max_by_key(|(used_s, _)| *used_s)
-            .map(|(_, passage)| passage)
+        let (_, mut passage) = candidates.max_by_key(|(used_s, _)| *used_s)?;
+        passage.came_ports = passage.came_ports.or_else(|| self.ports_of(&passage.flow));
+        Some(passage)
+    }
+
+    /// What ports a client uses with a correspondent, by what is sent to it: none if that is plain.
+    fn ports_of(&self, flow: &Flow) -> Option<(u16, u16)> {
+        let Flow::Client {
+            client,
+            correspondent,
+            ..
+        } = *flow
+        else {
+            return None;
+        };
+        let range = (client, correspondent, Sent::FIRST)..=(client, correspondent, Sent::LAST);
+        let (_, _, id) = self.received.range(range).next()?;
+        let target = self.spinat.passage(*id)?.target;
+        let ports = (target.destination.port(), target.source.port());
+        (ports.0 != 0).then_some(ports)
     }
 }
 
@@ -170,6 +203,27 @@ mod tests {
         assert!(ways.remove(id).is_some());
         assert_eq!((found(&ways, &new), ways.sent.len()), (None, 0));
         assert_eq!(ways.aim(id, &old), Ok(false));
+    }
+
+    #[test]
+    fn the_ports_of_a_client_are_known_by_its_other_direction() {
+        let mut ways = Ways::new(10);
+        let out = target("[2001:db8::1]:0", "[2001:db8::7]:0", 7);
+        ways.insert(flow("10.0.0.10", "198.51.100.7"), &out, 1)
+            .unwrap();
+        let ports = |ways: &Ways| {
+            let found = ways.of_sent(out.source, out.destination, out.spi);
+            found.unwrap().came_ports
+        };
+        assert_eq!(ports(&ways), None);
+        let mut inward = target("198.51.100.7:10500", "10.0.0.10:10501", 3);
+        let id = ways.insert(Flow::Public { spi: 9 }, &inward, 1).unwrap();
+        assert_eq!(ports(&ways), Some((10501, 10500)));
+        inward.destination.set_port(10777);
+        ways.aim(id, &inward).unwrap();
+        assert_eq!(ports(&ways), Some((10777, 10500)));
+        ways.remove(id);
+        assert_eq!((ports(&ways), ways.received.len()), (None, 0));
     }
 
     #[test]

@@ -13,7 +13,9 @@ use super::{
     spinat::{flow, id, number},
 };
 use crate::{
-    mobile_router::{ebpf::Ebpf, Exit, FastPath, HipPacket, MobileRouter, PathError, PathOptions, Usage},
+    mobile_router::{
+        ebpf::Ebpf, Exit, FastPath, HipPacket, MobileRouter, PathError, PathOptions, Usage,
+    },
     spinat::Target,
 };
 

@@ -114,6 +114,10 @@ pub fn route_mtu(to: IpAddr) -> io::Result<usize> {
     Ok(usize::try_from(mtu).unwrap_or(0))
 }
 
+/// Marks what is sent for others: the rules take it out of connection tracking by this
+/// (platform/diversion.py). Its low bits say "best effort" to queueing disciplines.
+const UNTRACKED_PRIORITY: libc::c_int = 0x6869_0000;
+
 /// A socket that sends IP packets with whatever header they have, from any address, and takes in
 /// nothing (IPPROTO_RAW). Needs CAP_NET_RAW.
 pub fn raw_sender(v6: bool) -> io::Result<OwnedFd> {
@@ -129,6 +133,12 @@ pub fn raw_sender(v6: bool) -> io::Result<OwnedFd> {
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     // The source of a control message, by which the route is chosen, may be gone at any time.
     set_option(fd.as_fd(), level, name, 1)?;
+    set_option(
+        fd.as_fd(),
+        libc::SOL_SOCKET,
+        libc::SO_PRIORITY,
+        UNTRACKED_PRIORITY,
+    )?;
     enlarge_buffers(fd.as_fd());
     Ok(fd)
 }

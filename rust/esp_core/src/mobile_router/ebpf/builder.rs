@@ -54,6 +54,7 @@ pub(super) enum Is {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Helper {
     MapLookup = 1,
+    SkbStoreBytes = 9,
     L4CsumReplace = 11,
     SkbLoadBytes = 26,
     SkbPullData = 39,

@@ -6,6 +6,7 @@ mod builder;
 mod devices;
 mod maps;
 mod program;
+mod trains;
 
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,7 @@ const SKB_PROTOCOL: i16 = 16;
 const SKB_VLAN_PRESENT: i16 = 20;
 const SKB_DATA: i16 = 76;
 const SKB_DATA_END: i16 = 80;
-const SKB_GSO_SEGS: i16 = 164;
+pub(super) const SKB_GSO_SEGS: i16 = 164;
 const SKB_GSO_SIZE: i16 = 176;
 
 const ETHERNET: i16 = 14;
@@ -36,30 +36,26 @@ const ESP: u8 = 50;
 /// SPI and sequence number (RFC 4303 §2).
 const ESP_MIN: i32 = 8;
 const UDP: i16 = UDP_HEADER_LEN as i16;
-/// Packets that the kernel joins to one, at most (UDP_MAX_SEGMENTS).
-const SEGMENTS: i32 = 128;
 
 // Flags of bpf_l4_csum_replace.
 const MANGLED_0: i32 = 0x20;
 const PSEUDO_HEADER: i32 = 0x10;
 
 // The stack.
-const KEY: i16 = -(size_of::<Key>() as i16);
-const KEY_SPI: i16 = KEY + std::mem::offset_of!(Key, spi) as i16;
+pub(super) const KEY: i16 = -(size_of::<Key>() as i16);
+pub(super) const KEY_SPI: i16 = KEY + std::mem::offset_of!(Key, spi) as i16;
 /// What the sum of the addresses changes by.
 const ADDRESSES: i16 = KEY - 8;
 /// What the sum of ports and SPI changes by.
-const REST: i16 = KEY - 16;
+pub(super) const REST: i16 = KEY - 16;
 /// What the sum of all that no checksum within the packet makes up for changes by.
 const UNBALANCED: i16 = KEY - 24;
 /// The UDP checksum before.
 const CHECKSUM: i16 = KEY - 32;
 /// Packets that this one is.
-const PACKETS: i16 = KEY - 40;
-const AT: i16 = KEY - 48;
-const LEFT: i16 = KEY - 56;
-const SEGMENT: i16 = KEY - 64;
-const COUNT: i16 = KEY - 72;
+pub(super) const PACKETS: i16 = KEY - 40;
+/// Below this, what `joined` needs.
+pub(super) const REST_OF_STACK: i16 = KEY - 40;
 
 macro_rules! field {
     ($name:ident) => {
@@ -67,11 +63,13 @@ macro_rules! field {
     };
 }
 
+pub(super) use field;
+
 /// How an IP header is laid out, in octets.
 #[derive(Clone, Copy)]
-struct Ip {
+pub(super) struct Ip {
     v6: bool,
-    len: i16,
+    pub(super) len: i16,
     /// Of the length field.
     length: i16,
     protocol: i16,
@@ -129,14 +127,14 @@ pub(super) fn program(maps: &Maps, direction: Direction, framing: Framing) -> Ve
     writer.to.finish()
 }
 
-struct Writer<'maps> {
-    to: Builder,
+pub(super) struct Writer<'maps> {
+    pub(super) to: Builder,
     /// Where packets go on.
     pass: Label,
     maps: &'maps Maps,
     direction: Direction,
     /// Octets in front of the IP header.
-    ethernet: i16,
+    pub(super) ethernet: i16,
 }
 
 impl Writer<'_> {
@@ -191,7 +189,7 @@ impl Writer<'_> {
     }
 
     /// Have 7 point to all headers and the SPI behind them.
-    fn headers(&mut self, ip: Ip) {
+    pub(super) fn headers(&mut self, ip: Ip) {
         let there = self.to.label();
         let needed = i32::from(self.ethernet + ip.len + UDP) + 4;
         let pass = self.pass;
@@ -344,59 +342,12 @@ impl Writer<'_> {
         self.leave(Global::TooLong);
         self.to.place(joined);
         if udp {
-            self.one_way(ip, apart);
+            self.joined(ip, apart);
             self.to.jump(fits);
         }
         self.to.place(apart);
         self.leave(Global::Joined);
         self.to.place(fits);
-    }
-
-    /// Whether all that were joined have one SPI, and keep it. 2 has the octets of each.
-    fn one_way(&mut self, ip: Ip, apart: Label) {
-        let done = self.to.label();
-        let to = &mut self.to;
-        // In a train of packets the SPI is that of the first in the header only.
-        to.load(Size::B4, R0, FRAME, KEY_SPI);
-        to.load(Size::B4, R1, R8, field!(spi));
-        to.jump_if(R0, Is::NotEqual, R1, apart);
-        to.load(Size::B4, R0, R6, SKB_GSO_SEGS);
-        let counted = to.label();
-        to.jump_if_number(R0, Is::NotEqual, 0, counted);
-        to.set_number(R0, 1);
-        to.place(counted);
-        to.store(Size::B8, FRAME, PACKETS, R0);
-        to.store(Size::B8, FRAME, SEGMENT, R2);
-        to.set_number(R0, i32::from(self.ethernet + esp_at(ip, true)));
-        to.store(Size::B8, FRAME, AT, R0);
-        to.set(R0, R9);
-        to.alu_number(Alu::Add, R0, (self.ethernet - 4).into());
-        to.store(Size::B8, FRAME, LEFT, R0);
-        // Counted for the verifier, which wants to see an end.
-        to.store_number(Size::B8, FRAME, COUNT, 0);
-        let next = to.label();
-        to.place(next);
-        to.load(Size::B8, R0, FRAME, COUNT);
-        to.jump_if_number(R0, Is::Greater, SEGMENTS, apart);
-        to.alu_number(Alu::Add, R0, 1);
-        to.store(Size::B8, FRAME, COUNT, R0);
-        to.load(Size::B8, R2, FRAME, AT);
-        to.load(Size::B8, R0, FRAME, SEGMENT);
-        to.alu(Alu::Add, R2, R0);
-        to.load(Size::B8, R0, FRAME, LEFT);
-        to.jump_if(R2, Is::Greater, R0, done);
-        to.store(Size::B8, FRAME, AT, R2);
-        to.set(R1, R6);
-        to.set(R3, FRAME);
-        to.alu_number(Alu::Add, R3, REST.into());
-        to.set_number(R4, 4);
-        to.call(Helper::SkbLoadBytes);
-        to.jump_if_number(R0, Is::NotEqual, 0, apart);
-        to.load(Size::B4, R0, FRAME, REST);
-        to.load(Size::B4, R1, FRAME, KEY_SPI);
-        to.jump_if(R0, Is::Equal, R1, next);
-        to.jump(apart);
-        to.place(done);
     }
 
     /// Count in the way's slot.
@@ -569,9 +520,9 @@ impl Writer<'_> {
 }
 
 /// What drops a packet (TCX_DROP).
-const SHOT: i32 = 2;
+pub(super) const SHOT: i32 = 2;
 
-fn esp_at(ip: Ip, udp: bool) -> i16 {
+pub(super) fn esp_at(ip: Ip, udp: bool) -> i16 {
     ip.len + if udp { UDP } else { 0 }
 }
 

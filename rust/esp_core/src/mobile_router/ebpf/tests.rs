@@ -351,9 +351,17 @@ fn joined_packets() {
             let (verdict, out) = both.joined(direction, &apart, (spis.len() as u32, len as u32));
             assert_eq!((verdict, out), (GO_ON, apart));
         }
+        // With a checksum of each, as these have, the SPI of each is not to be changed.
+        let other_spi = Target {
+            spi: 8,
+            ..case.goes
+        };
+        both.fast.aim(id, &other_spi, EXIT);
+        let (verdict, out) = both.joined(direction, &one_way, (9, 120));
+        assert_eq!((verdict, out), (GO_ON, one_way));
         both.fast.remove(id);
         both.spinat.remove(id);
     }
-    assert_eq!(both.statistic("ebpf_left_joined"), 4);
+    assert_eq!(both.statistic("ebpf_left_joined"), 6);
     assert_eq!(both.statistic("ebpf_left_too_long"), 2);
 }
