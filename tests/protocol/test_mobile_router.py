@@ -142,6 +142,9 @@ def test_while_there_is_no_network_everybody_waits() -> None:
     network.move(router, [])
     network.run(60.0)
     assert client.state(peer) is State.ESTABLISHED
+    assert client.machine.may_be_away(peer.hit)
+    assert peer.machine.may_be_away(client.hit)
+    assert not client.machine.may_be_away(router.hit)
     network.move(router, [THERE])
     network.run(2.0)
     both_ways(network, client, peer)

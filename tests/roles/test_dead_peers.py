@@ -4,6 +4,7 @@ from ipaddress import IPv6Address
 
 from hipgw.roles.dead_peers import (
     ASKED_AT_ONCE,
+    AWAY_S,
     DEAD_S,
     LOOK_S,
     SEARCH_S,
@@ -71,3 +72,17 @@ def test_many_are_asked_one_after_another() -> None:
 def test_looking_does_not_take_the_whole_core() -> None:
     assert look_interval(2) == LOOK_S
     assert look_interval(20_000) == 5.0
+
+
+def test_who_may_be_without_a_network_is_given_longer() -> None:
+    detection = DeadPeerDetection()
+    quiet = Traffic(PEER, 0.1, 30.0)
+    now, dead = 0.0, []
+    while now < DEAD_S + 5.0:
+        dead += detection.look([quiet], now, lambda hit: hit == PEER).dead
+        now += 0.5
+    assert not dead
+    while now < AWAY_S + 5.0 and not dead:
+        dead = detection.look([quiet], now, lambda hit: hit == PEER).dead
+        now += 0.5
+    assert dead == [PEER]

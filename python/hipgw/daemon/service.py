@@ -489,7 +489,7 @@ class Service:
                 # Nobody can answer; who is still there, the next address shows.
                 continue
             up = [entry for entry in flowing if self._driver.is_up(entry.peer_hit)]
-            found = self._dead_peers.look(up, time.monotonic())
+            found = self._dead_peers.look(up, time.monotonic(), self._driver.machine.may_be_away)
             for hit in found.search:
                 self._driver.path_silent(hit)
             for hit in found.ask:

@@ -476,6 +476,14 @@ class HipMachine:
             return True
         return any(association.state in UP for association in self._core.with_peer(peer_hit))
 
+    def may_be_away(self, peer_hit: IPv6Address) -> bool:
+        """Whether a peer may be silent because a mobile router at either end has no network."""
+        core = self._core
+        if core.mobile_routers:
+            return peer_hit not in core.mobile_routers
+        sessions = (association.session for association in core.with_peer(peer_hit))
+        return any(session is not None and session.behind_router for session in sessions)
+
     def statistics(self) -> dict[str, dict[str, int]]:
         """Packets by type, sent, received, and relayed by rendezvous, and drops by reason."""
         core = self._core

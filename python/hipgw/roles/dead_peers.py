@@ -5,7 +5,7 @@ call back at. So whoever sends to a peer and hears nothing asks it, by an authen
 that is not answered either, it may be the path that is dead: another one is looked for meanwhile.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import NamedTuple
@@ -23,6 +23,8 @@ SEARCH_AGAIN_S = 3.0
 DEAD_S = 12.0
 """After the first unanswered question, until a peer is given up. It takes a restarted peer's
 neighbours as long to notice; a search for another path needs a few seconds of it."""
+AWAY_S = 120.0
+"""The same for a peer that has a mobile router at either end, which may be without a network."""
 ASKED_AT_ONCE = 200
 """Peers asked each time: each question costs a signature."""
 
@@ -69,8 +71,16 @@ class DeadPeerDetection:
         self._answered: dict[IPv6Address, float] = {}
         """When those that only answer questions did so last."""
 
-    def look(self, traffic: Iterable[Traffic], now: float) -> Findings:
-        """To be called every `look_interval` with what flowed; *now* in seconds of any clock."""
+    def look(
+        self,
+        traffic: Iterable[Traffic],
+        now: float,
+        may_be_away: Callable[[IPv6Address], bool] = lambda _hit: False,
+    ) -> Findings:
+        """To be called every `look_interval` with what flowed; *now* in seconds of any clock.
+
+        *may_be_away*: whether there is a mobile router between this host and a peer.
+        """
         found = Findings([], [], [])
         before, self._silent = self._silent, {}
         self._answered = {
@@ -88,7 +98,7 @@ class DeadPeerDetection:
                     found.ask.append(hit)
                     self._silent[hit] = _Silent(now, now)
                 continue
-            if now >= silent.since + DEAD_S:
+            if now >= silent.since + (AWAY_S if may_be_away(hit) else DEAD_S):
                 found.dead.append(hit)
                 continue
             self._silent[hit] = silent
