@@ -169,8 +169,11 @@ impl Writer<'_> {
         let pass = self.pass;
         self.headers(ip);
         let to = &mut self.to;
-        if !ip.v6 {
-            to.load(Size::B1, R0, R7, 0);
+        to.load(Size::B1, R0, R7, 0);
+        if ip.v6 {
+            to.alu_number(Alu::And, R0, 0xf0);
+            to.jump_if_number(R0, Is::NotEqual, 0x60, pass);
+        } else {
             to.jump_if_number(R0, Is::NotEqual, 0x45, pass);
             // More fragments, or an offset.
             to.load(Size::B2, R0, R7, 6);
