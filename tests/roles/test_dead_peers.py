@@ -3,9 +3,14 @@
 from ipaddress import IPv6Address
 
 from hipgw.roles.dead_peers import (
+    ASK_S,
     ASKED_AT_ONCE,
     DEAD_S,
     LOOK_S,
+    PATIENT_ASK_S,
+    PATIENT_DEAD_S,
+    PATIENT_SEARCH_S,
+    SEARCH_AGAIN_S,
     SEARCH_S,
     SILENCE_S,
     DeadPeerDetection,
@@ -55,6 +60,28 @@ def test_a_peer_that_answers_nothing_is_given_up() -> None:
     assert len(searched) >= 2
     assert detection.look([Traffic(PEER, 9.0, 30.0)], now) == ([], [], [PEER])
     assert detection.look([], now) == ([], [], [])
+
+
+def test_a_peer_that_may_be_in_a_tunnel_is_given_more_time_and_asked_less() -> None:
+    detection, now, asked, searched = DeadPeerDetection(), 0.0, 0, 0
+    while now < PATIENT_DEAD_S:
+        found = detection.look([Traffic(PEER, 0.1, 300.0)], now, lambda hit: hit == PEER)
+        assert found.dead == []
+        asked += len(found.ask)
+        searched += len(found.search)
+        now += LOOK_S
+    assert asked <= DEAD_S / ASK_S + PATIENT_DEAD_S / PATIENT_ASK_S + 2
+    assert searched <= DEAD_S / SEARCH_AGAIN_S + PATIENT_DEAD_S / PATIENT_SEARCH_S + 2
+    found = detection.look([Traffic(PEER, 0.1, 300.0)], now, lambda _hit: True)
+    assert found == ([], [], [PEER])
+
+
+def test_what_nobody_could_answer_does_not_count() -> None:
+    detection = DeadPeerDetection()
+    detection.look([Traffic(PEER, 0.1, 30.0)], 0.0)
+    detection.forget()
+    assert detection.look([Traffic(PEER, 0.1, 30.0)], DEAD_S + 1) == ([PEER], [], [])
+    assert detection.look([Traffic(PEER, 0.1, 30.0)], DEAD_S + 1.5).dead == []
 
 
 def test_many_are_asked_one_after_another() -> None:

@@ -476,6 +476,17 @@ class HipMachine:
             return True
         return any(association.state in UP for association in self._core.with_peer(peer_hit))
 
+    def is_behind_router(self, peer_hit: IPv6Address) -> bool:
+        """Whether a mobile router has shown itself on the way to a peer."""
+        sessions = [one.session for one in self._core.with_peer(peer_hit)]
+        return any(one.behind_router or one.proxied[0] > 0 for one in sessions if one is not None)
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether this host is behind mobile routers, and none of them has a network outside."""
+        routers = self._core.mobile_routers.values()
+        return bool(routers) and all(one.registrations.held.cut_off for one in routers)
+
     def statistics(self) -> dict[str, dict[str, int]]:
         """Packets by type, sent, received, and relayed by rendezvous, and drops by reason."""
         core = self._core
