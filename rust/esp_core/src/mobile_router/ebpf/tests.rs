@@ -40,6 +40,8 @@ impl Both {
                 fast,
             }),
             Err(why) => {
+                let lacking = ["not permitted", "no eBPF", "no tcx"];
+                assert!(lacking.iter().any(|one| why.contains(one)), "{why}");
                 eprintln!("left out: {why}");
                 None
             }
