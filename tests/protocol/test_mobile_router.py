@@ -17,6 +17,7 @@ from hipgw.protocol.states import State
 from hipgw.wire.checksum import PseudoHeader
 from hipgw.wire.packet import HipPacket, PacketType
 from hipgw.wire.parameters import (
+    Ack,
     AuthTicket,
     EspInfo,
     EspInfoNoSig,
@@ -24,6 +25,7 @@ from hipgw.wire.parameters import (
     HipMac,
     Locator,
     LocatorSet,
+    Parameter,
     PlainLocator,
     Seq,
     SpiLocator,
@@ -665,6 +667,120 @@ def test_forged_spis_displace_no_genuine_one() -> None:
         router.machine.transit_received(forged.emit(), transit, network.now, inside=False)
     assert genuine[0] in flow.peer_spis
     assert len(flow.peer_spis) <= 4
+
+
+def forged(peer: Node, client: Node, kind: PacketType, *parameters: Parameter) -> bytes:
+    """What anybody can make who knows the HITs of both, in UDP."""
+    return HipPacket(kind, peer.hit, client.hit, parameters, version=hip_version.get()).emit()
+
+
+def from_outside(network: Moving, router: Node, data: bytes, source: str) -> None:
+    transit = Transit(Place(ip_address(source), Transport.UDP), Place(ip_address(HERE)))
+    transit = replace(transit, destination=Place(ip_address(HERE), Transport.UDP))
+    effects = router.machine.transit_received(data, transit, network.now, inside=False)
+    network.perform(router, effects)
+
+
+@pytest.mark.parametrize("source", [ELSEWHERE, PEER])
+def test_forged_packets_change_nothing(source: str) -> None:
+    """Of each type, with HITs and even the address of the correspondent."""
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    (flow,) = network.spinat(router).flows()
+    spi = peer.sa(Direction.INBOUND).spi
+    lent = {key: one.private_spi for key, one in network.routers["router"].lent.items()}
+    elsewhere = LocatorSet((Locator(SpiLocator(300, ip_address("203.0.113.99")), 60),))
+    for number in range(40):
+        for kind in PacketType:
+            own = (EspInfo(0, 0, 4000 + number), Seq(number), Ack((number,)), elsewhere)
+            data = forged(peer, client, kind, *sorted(own, key=lambda one: one.type))
+            from_outside(network, router, data, source)
+    network.run(5.0)
+    assert spi in flow.peer_spis
+    assert len(flow.peer_spis) <= 4
+    assert {k: one.private_spi for k, one in network.routers["router"].lent.items()} == lent
+    assert flow.peer == {4: Place(peer.address, network.transport)}
+    both_ways(network, client, peer)
+    for node, other in ((client, peer), (peer, client)):
+        network.perform(node, node.machine.rekey(other.hit, network.now))
+        for number in range(40):
+            info = EspInfo(0, spi, 9000 + number)
+            data = forged(peer, client, PacketType.UPDATE, info, Seq(number))
+            from_outside(network, router, data, source)
+            network.run(0.002)
+        network.run(5.0)
+        both_ways(network, client, peer)
+    network.run(100.0)  # a forged CLOSE_ACK would have had it forgotten
+    assert network.spinat(router).flow_count == 1
+    network.move(router, [THERE])
+    network.run(2.0)
+    assert peer.path_to(client).remote == ip_address(THERE)
+    both_ways(network, client, peer)
+
+
+def test_a_forged_answer_does_not_end_a_base_exchange() -> None:
+    network, router, client, peer = moving()
+    network.perform(
+        client,
+        client.machine.connect(
+            peer.hit, [Path(client.address, peer.address, network.transport)], network.now
+        ),
+    )
+    for number in range(100):
+        info = EspInfo(0, 0, 4000 + number)
+        for kind in (PacketType.R1, PacketType.R2):
+            from_outside(network, router, forged(peer, client, kind, info), ELSEWHERE)
+        network.run(0.002)
+    network.run(5.0)
+    assert client.state(peer) is State.ESTABLISHED
+    both_ways(network, client, peer)
+
+
+def test_forged_answers_from_the_correspondents_address_do_not_last() -> None:
+    """They may be believed during a base exchange, until the client says better."""
+    network, router, client, peer = moving()
+    network.perform(
+        client,
+        client.machine.connect(
+            peer.hit, [Path(client.address, peer.address, network.transport)], network.now
+        ),
+    )
+    for number in range(100):
+        info = EspInfo(0, 0, 4000 + number)
+        from_outside(network, router, forged(peer, client, PacketType.R2, info), PEER)
+        network.run(0.002)
+    network.run(5.0)
+    both_ways(network, client, peer)
+
+
+def test_a_forged_update_with_the_number_of_a_genuine_one_moves_nobody() -> None:
+    """Numbers are easy to guess: it comes before or after, from where data is to be led to."""
+    network, router, client, peer = moving()
+    network.where[ip_address("2001:db8::9")] = ""
+    network.readdress(peer, PEER, "2001:db8::9")
+    network.join(client, peer)
+    network.move(router, [HERE, "2001:db8:1::1"])
+    network.run(5.0)
+    (flow,) = network.spinat(router).flows()
+    thief = "2001:db8:bad::1"
+    listed = LocatorSet((Locator(SpiLocator(300, ip_address(thief)), 60, preferred=True),))
+    inside, outside = Place(ip_address(thief), Transport.UDP), ip_address("2001:db8:1::1")
+    for attempt in range(3):
+        for number in range(64):
+            data = forged(peer, client, PacketType.UPDATE, listed, Seq(number))
+            transit = Transit(inside, Place(outside, Transport.UDP))
+            router.machine.transit_received(data, transit, network.now, inside=False)
+        if attempt == 0:
+            network.perform(peer, peer.machine.rekey(client.hit, network.now))
+        if attempt == 1:
+            network.perform(peer, peer.machine.ping(client.hit, network.now)[1])
+        network.run(3.0)
+    places = [*flow.peer.values(), *flow.claimed.values()]
+    assert ip_address(thief) not in {place.address for place in places}
+    network.move(router, ["2001:db8:1::2"])
+    network.run(5.0)
+    assert peer.path_to(client).remote == ip_address("2001:db8:1::2")
+    both_ways(network, client, peer)
 
 
 def test_forged_updates_by_proxy_do_not_use_up_what_is_let_through() -> None:

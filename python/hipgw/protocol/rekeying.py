@@ -16,6 +16,7 @@ from hipgw.protocol.core import SPI_MIN, UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction, Rekeyed, RemoveSA
 from hipgw.protocol.esp_formats import esp_format
+from hipgw.protocol.mobile_router import client
 from hipgw.protocol.mobile_router.labels import wire_spi
 from hipgw.protocol.path import Path
 from hipgw.protocol.update_tasks import UpdateTask
@@ -352,6 +353,7 @@ def _finish(core: Core, association: Association, session: Session, now: float) 
     )
     core.schedule_rekey(association, session, now)
     core.arm(association)
+    client.changed(core, association, now)
 
 
 def _forget(core: Core, association: Association, session: Session, now: float) -> None:

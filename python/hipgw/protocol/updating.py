@@ -23,7 +23,7 @@ from hipgw.protocol.core import UP, Core, Dropped, receiver
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.echoes import answers, echo_request
 from hipgw.protocol.effects import PingReply
-from hipgw.protocol.mobile_router import correspondent, handed_tickets
+from hipgw.protocol.mobile_router import client, correspondent, handed_tickets
 from hipgw.protocol.nat import checking, restart
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.protection import mac_holds, signature_holds
@@ -169,6 +169,7 @@ def _process(
     unverified = []
     if locator_set is not None:
         unverified = mobility.received(core, association, locator_set, update_id, path, now)
+        client.changed(core, association, now)
     elif path.relay_to is None and packet.get(CandidatePriority) is None:
         reachability.source_seen(core, association, path, now)
     elif packet.get(CandidatePriority) is None:

@@ -79,6 +79,20 @@ def met(core: "Core", association: Association, now: float) -> None:
         _give(core, router, association, now)
 
 
+def changed(core: "Core", association: Association, now: float) -> None:
+    """A correspondent is elsewhere, or takes data by another SPI: routers are to know.
+
+    What they see of that they cannot believe before this host has said so.
+    """
+    if core.mobile_routers and association.peer_hit not in core.mobile_routers:
+        session = association.session
+        if session is not None and session.ticket_renew_at is not None:
+            for router in list(core.mobile_routers.values()):
+                known = router.session
+                if known is not None and not known.compat.lends_keymat:
+                    _give(core, router, association, now)
+
+
 def timer_expired(core: "Core", association: Association, now: float) -> None:
     """Renew a ticket in time."""
     session = association.session

@@ -37,7 +37,7 @@ class Client:
     begun: OrderedDict[Hits, Flow] = field(default_factory=OrderedDict)
     """Base exchanges that are not over, the oldest first."""
     done: dict[Hits, Flow] = field(default_factory=dict)
-    called: OrderedDict[Hits, int] = field(default_factory=OrderedDict)
+    called: OrderedDict[Hits, tuple[int, ...]] = field(default_factory=OrderedDict)
     """SPIs in I2 of strangers, whom the client may take; the oldest first."""
     callers: OrderedDict[Hits, Place] = field(default_factory=OrderedDict)
     """Where strangers are who have no address of the client's IP version; the oldest first."""

@@ -10,9 +10,6 @@ from hipgw.protocol.path import IPAddress, Transport
 from hipgw.protocol.retransmission import Retransmission
 from hipgw.wire.parameters import AuthTicket
 
-OFFERED_MAX = 2
-"""SPIs of a correspondent that are let pass before the client has acknowledged them."""
-
 
 @dataclass(slots=True)
 class Ticket:
@@ -49,6 +46,8 @@ class Offer:
 
     source: Place
     """Where it came from."""
+    nonces: tuple[bytes, ...] = ()
+    """Of its echo requests."""
     spi: int = 0
     """By which it takes data from now on; 0 for the same as before."""
     listed: tuple[Place, ...] = ()
@@ -101,8 +100,13 @@ class Flow:
     """The one in use last."""
     proven_spis: list[int] = field(default_factory=list)
     """The correspondent's, as the client takes them for genuine, the newest last."""
-    offers: OrderedDict[int, Offer] = field(default_factory=OrderedDict)
-    """What its UPDATEs say that the client has not acknowledged yet, by Update ID."""
+    seen_spis: list[int] = field(default_factory=list)
+    """What may be further ones: anybody could have said so."""
+    answers_wanted: int = 0
+    """R2 that may yet tell an SPI, as the client has sent an I2."""
+    offers: OrderedDict[int, list[Offer]] = field(default_factory=OrderedDict)
+    """What its UPDATEs say that the client has not acknowledged yet, by Update ID; several if
+    somebody else has forged one."""
     i2: bytes = b""
     """Names the I2 that was seen last."""
     copies: int = 0
@@ -111,6 +115,8 @@ class Flow:
     """Whether the correspondent has probably seen what SPI it is lent."""
     asked: OrderedDict[bytes, Place] = field(default_factory=OrderedDict)
     """Echoes on their way to where nobody has proven the correspondent to be."""
+    closing: bool = False
+    """Whether the client has said CLOSE."""
     outside: Place | None = None
     """Where its packets leave from."""
     told: Place | None = None
@@ -128,5 +134,4 @@ class Flow:
     @property
     def peer_spis(self) -> tuple[int, ...]:
         """What the client's packets may bear."""
-        offered = [one.spi for one in self.offers.values() if one.spi]
-        return tuple(dict.fromkeys((*self.proven_spis, *offered[-OFFERED_MAX:])))
+        return tuple(dict.fromkeys((*self.proven_spis, *self.seen_spis)))

@@ -50,6 +50,8 @@ from hipgw.wire.parameters import (
 
 CLOSED_S = 30.0
 """How long a flow stays after a CLOSE_ACK, which may have to be sent again."""
+ANSWERS_MAX = 4
+"""SPIs that strangers may have named in R2 or I2."""
 ASKED_MAX = 4
 """Echoes to a correspondent that are waited for."""
 _WITHOUT_FLOW = frozenset({PacketType.I1, PacketType.I2})
@@ -90,7 +92,7 @@ class MobileRouter:
             # An association that the client had before it came here.
             flow = self._begin(core, association, client, packet, transit)
             flow.resumed = True
-        to = self._meant(client, association, hits, transit)
+        to = self._meant(client, association, packet, transit)
         if flow is None:
             if kind is not PacketType.R1:
                 raise Dropped(DropReason.NO_ASSOCIATION)
@@ -115,15 +117,22 @@ class MobileRouter:
             raw = self.spis.with_spi(core, flow, packet, now)
         if kind is PacketType.R2:
             # The client has found the I2 to be genuine.
-            if (spi := client.called.pop(hits, 0)) != 0:
-                self.spis.peer_uses(core, flow, spi)
+            called = client.called.pop(hits, ())
+            for spi in called:
+                self.spis.seen(core, flow, spi)
+            if len(called) == 1:
+                self.spis.peer_uses(core, flow, called[0])
             if not flow.done:
                 self.table.finish(client, flow)
         if (ack := packet.get(Ack)) is not None:
             for update_id in ack.update_ids:
-                if (offer := flow.offers.pop(update_id, None)) is not None:
-                    to = self._proven(core, flow, offer, to)
-        self._note_end(flow, kind, now)
+                if (offers := flow.offers.pop(update_id, None)) is not None:
+                    to = self._answered(core, flow, offers, packet, to)
+        if kind is PacketType.I2:
+            flow.answers_wanted = ANSWERS_MAX
+        flow.closing = kind is PacketType.CLOSE
+        if kind is PacketType.CLOSE_ACK:
+            self._note_end(flow, now)
         client.packets["out"] += 1
         place = self._leave(core, raw + tail(data), to, flow, kind)
         _asked(flow, packet, place)
@@ -176,11 +185,15 @@ class MobileRouter:
             if self.proxies.answered(self, core, flow, packet, transit.source):
                 return
             self._learn(core, client, flow, packet, transit.source, now)
-            self._note_end(flow, kind, now)
+            if kind is PacketType.CLOSE_ACK and flow.closing:
+                self._note_end(flow, now)
         if kind is PacketType.I2 and (info := packet.get(EspInfo)) is not None:
-            _keep(client.called, hits, wire_spi(packet, info.new_spi), self.config.begun_per_client)
+            spis = dict.fromkeys((*client.called.get(hits, ()), wire_spi(packet, info.new_spi)))
+            some = tuple(spis)[-ANSWERS_MAX:]
+            _keep(client.called, hits, some, self.config.begun_per_client)
         version = transit.source.address.version
-        if flow is None and at_home(association, transit.source).address.version != version:
+        home = flow.client if flow is not None else at_home(association, transit.source)
+        if kind in _WITHOUT_FLOW and home.address.version != version:
             # The client answers to this router, which has to know where the stranger is.
             _keep(client.callers, hits, transit.source, self.config.begun_per_client)
         client.packets["in"] += 1
@@ -228,8 +241,11 @@ class MobileRouter:
             raise Dropped(DropReason.BAD_TICKET)
         if peer_spi:
             self.spis.peer_uses(core, flow, peer_spi)
+        path = association.path
         for address in addresses:
-            flow.claimed.setdefault(address.version, Place(address, flow.transport))
+            # This host's own one stands for a correspondent that has none of that IP version.
+            if path is None or address != path.local:
+                flow.claimed[address.version] = Place(address, flow.transport)
         if not self.config.tickets or flow.client_hit != hit:
             return  # for guests, the router that they are behind has the tickets
         self.proxies.ticket_came(self, core, flow, ticket, now)
@@ -401,17 +417,18 @@ class MobileRouter:
 
     @staticmethod
     def _meant(
-        client: Client, association: Association, hits: Hits, transit: Transit
+        client: Client, association: Association, packet: HipPacket, transit: Transit
     ) -> Place | None:
         """Where a packet of a client is to go; None for where its flow leads.
 
-        It writes to this host where the correspondent has no address of its IP version. Raises
-        Dropped.
+        It writes to this host where the correspondent has no address of its IP version.
         """
         path, to = association.path, transit.destination
         if path is None or to.address != path.local:
             return to
-        return client.callers.get(hits)
+        if packet.packet_type not in {PacketType.R1, PacketType.R2}:
+            return None
+        return client.callers.get((packet.sender_hit, packet.receiver_hit))
 
     def _goes_to(self, core: Core, flow: Flow, place: Place) -> None:
         if place.transport is not flow.transport:
@@ -422,13 +439,22 @@ class MobileRouter:
         flow.peer[family] = place
         self.spis.told(core, flow)
 
-    def _proven(self, core: Core, flow: Flow, offer: Offer, to: Place | None) -> Place | None:
+    def _answered(
+        self, core: Core, flow: Flow, offers: list[Offer], packet: HipPacket, to: Place | None
+    ) -> Place | None:
         """A client has acknowledged an UPDATE, so what that says is true; where the answer goes.
 
+        If there are several of that number, it is the one whose echo the client has sent back.
         Where the correspondent is, the client itself shows by where it writes to, unless it has no
         address of that IP version. Then it is where the UPDATE came from, if it says so too: it
         might be a copy that somebody has made.
         """
+        echoes = {one.data for one in packet.all(EchoResponseSigned)}
+        echoes |= {one.data for one in packet.all(EchoResponseUnsigned)}
+        genuine = [one for one in offers if echoes & set(one.nonces)]
+        if len(genuine if genuine else offers) != 1:
+            return to if to is not None else offers[0].source
+        (offer,) = genuine or offers
         if offer.spi:
             self.spis.peer_uses(core, flow, offer.spi)
         for place in offer.listed:
@@ -442,9 +468,8 @@ class MobileRouter:
             self._goes_to(core, flow, source)
         return source
 
-    def _note_end(self, flow: Flow, kind: PacketType, now: float) -> None:
-        if kind is PacketType.CLOSE_ACK:
-            flow.touched = now - self.config.unused_s + CLOSED_S
+    def _note_end(self, flow: Flow, now: float) -> None:
+        flow.touched = now - self.config.unused_s + CLOSED_S
 
     # -- what correspondents' packets tell ---------------------------------------------------
 
@@ -459,15 +484,25 @@ class MobileRouter:
     ) -> None:
         kind = packet.packet_type
         info = packet.get(EspInfo)
-        if info is not None and kind is PacketType.R2:
-            self.spis.peer_uses(core, flow, wire_spi(packet, info.new_spi))
+        expected = False
+        if info is not None and kind is PacketType.R2 and flow.answers_wanted:
+            # Only what comes from where the I2 went; whoever forges that is one of a few.
+            there = (*flow.peer.values(), *flow.claimed.values())
+            expected = any(place.address == source.address for place in there)
+            first = flow.answers_wanted == ANSWERS_MAX
+            if expected:
+                flow.answers_wanted -= 1
+                note = self.spis.peer_uses if first else self.spis.seen
+                note(core, flow, wire_spi(packet, info.new_spi))
         seq = packet.get(Seq)
         if kind is PacketType.UPDATE and seq is not None:
             spi = wire_spi(packet, info.new_spi) if info is not None else 0
             listed = packet.get(LocatorSet)
             addresses = [address_of(one) for one in listed.locators[:8]] if listed else []
             places = {one.version: Place(one, flow.transport) for one in addresses if one}
-            offer = Offer(source, spi, tuple(places.values()))
+            echoes = (*packet.all(EchoRequestSigned), *packet.all(EchoRequestUnsigned))
+            nonces = tuple(echo.data for echo in echoes[:2])
+            offer = Offer(source, nonces, spi, tuple(places.values()))
             self.spis.offered(core, flow, seq.update_id, offer)
         if kind is PacketType.R1 and (via := packet.get(ViaRvs)) is not None:
             for server in via.addresses[-1:]:
@@ -481,7 +516,7 @@ class MobileRouter:
         if kind is PacketType.R1 and not flow.settled and not flow.done:
             flow.settled = True
             carriers.carry(flow, source.transport)
-        answers = kind is PacketType.R2 or (
+        answers = expected or (
             flow.resumed and kind is PacketType.UPDATE and packet.get(Ack) is not None
         )
         if answers and flow.lent and not flow.done:

@@ -29,11 +29,13 @@ from hipgw.wire.parameters import (
     SpiLocator,
 )
 
-PROVEN_MAX = 2
-"""SPIs of a correspondent that are let pass."""
+PROVEN_MAX, SEEN_MAX = 2, 2
+"""SPIs of a correspondent that are let pass: they lead to it, whoever has named them."""
 OFFERS_MAX = 16
 """UPDATEs of a correspondent that may wait for the client's answer, which takes milliseconds. With
 fewer, forged ones would displace genuine ones."""
+SAME_MAX = 4
+"""Of those, different ones with one Update ID."""
 LENT_MAX = 4
 """SPIs of a flow, with those that were replaced."""
 _SPI_MIN = 256
@@ -52,16 +54,27 @@ class Spis:
             return
         flow.proven_spis.append(spi)
         del flow.proven_spis[:-PROVEN_MAX]
+        if spi in flow.seen_spis:
+            flow.seen_spis.remove(spi)
+        self.told(core, flow)
+
+    def seen(self, core: Core, flow: Flow, spi: int) -> None:
+        """A correspondent may take data by an SPI: that displaces nothing that the client knows."""
+        if spi < _SPI_MIN or spi in flow.peer_spis:
+            return
+        flow.seen_spis.append(spi)
+        del flow.seen_spis[:-SEEN_MAX]
         self.told(core, flow)
 
     def offered(self, core: Core, flow: Flow, update_id: int, offer: Offer) -> None:
         """A correspondent says so in an UPDATE, which the client has not acknowledged."""
-        before = flow.peer_spis
-        flow.offers[update_id] = offer
+        some = flow.offers.setdefault(update_id, [])
+        if offer not in some and len(some) < SAME_MAX:
+            some.append(offer)
         while len(flow.offers) > OFFERS_MAX:
             flow.offers.popitem(last=False)
-        if flow.peer_spis != before:
-            self.told(core, flow)
+        if offer.spi:
+            self.seen(core, flow, offer.spi)
 
     def told(self, core: Core, flow: Flow) -> None:
         """Something else than its SPIs has changed of a flow: tell of all of them."""

@@ -8,7 +8,7 @@ from hipgw.protocol.association import Association, InitiatorExchange
 from hipgw.protocol.core import Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.locators import PeerLocator
-from hipgw.protocol.path import IPAddress, Path
+from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Path, Transport
 from hipgw.wire.packet import HipPacket
 from hipgw.wire.parameters import ViaRvs
 
@@ -63,10 +63,11 @@ def known(core: Core, association: Association) -> list[Path]:
     places = [(way.remote, way.locator_port) for way in association.mobility.rendezvous]
     places += core.config.rendezvous_of(association.peer_hit)
     found = []
+    udp = current.transport is Transport.UDP
     for address, port in list(dict.fromkeys(places))[:WAYS_MAX]:
         local = paths.local_for(core, association, address)
         if local is not None and address not in core.own_addresses:
-            locator = PeerLocator(address=address, port=port)
+            locator = PeerLocator(address=address, port=(port or HIP_UDP_PORT) if udp else 0)
             way = paths.towards(current, local, locator)
             found.append(replace(way, by_rendezvous=True, via=None))
     return found
