@@ -538,6 +538,7 @@ class ControlService:
             has_address=bool(self._watch.addresses),
             registrations=self._driver.machine.held_registrations(),
             failures=self._failures,
+            cut_off=self._driver.machine.cut_off,
         )
         if self.mobile_router_parts is not None:
             warnings = warnings + mobile_router_warnings(self.mobile_router_parts)
