@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 256
 """Correspondents that are told at once, those heard last first."""
+CHUNK = 32
+"""Of these, without anything else coming between."""
 BATCH, INTERVAL_S = 20, 0.01
 """So many of the others are told in each such time."""
 RETRIES = 3
@@ -70,6 +72,8 @@ class Proxies:
         self._old: deque[Flow] = deque()
         """Flows that a NAT is to be reminded of."""
         self._again = False
+        self._urgent = 0
+        """How many of these are to be told at once."""
         self._untold: list[Flow] = []
         """Flows whose clients are to tell the correspondents."""
 
@@ -106,9 +110,12 @@ class Proxies:
         """
         self._waiting = deque(flows)
         self._again = again
-        self._take(router, core, AT_ONCE, now)
+        self._urgent = AT_ONCE
+        self._take(router, core, now)
 
-    def _take(self, router: "MobileRouter", core: Core, most: int, now: float) -> None:
+    def _take(self, router: "MobileRouter", core: Core, now: float) -> None:
+        most = min(self._urgent, CHUNK) or BATCH
+        self._urgent -= min(self._urgent, most)
         again: list[Flow] = []
         while self._waiting and most:
             flow = self._waiting.popleft()
@@ -128,7 +135,7 @@ class Proxies:
         while self._old and most:
             most -= 1
             self.tell(router, core, self._old.popleft(), now)
-        self._next_at = now + INTERVAL_S
+        self._next_at = now if self._urgent else now + INTERVAL_S
         self.ask(router, core, now)
         guests.show(core, again, now)
 
@@ -192,7 +199,7 @@ class Proxies:
     def timer_expired(self, router: "MobileRouter", core: Core, now: float) -> None:
         """Send what is due, again or for the first time."""
         if (self._waiting or self._old) and self._next_at <= now:
-            self._take(router, core, BATCH, now)
+            self._take(router, core, now)
         while self._due and self._due[0][0] <= now:
             _when, _number, flow, proxy = heapq.heappop(self._due)
             if flow.proxy is not proxy:
