@@ -1,5 +1,6 @@
 """Which packets a mobile router gets: the rules as they are written down, without any kernel."""
 
+import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -171,3 +172,12 @@ def test_a_table_of_somebody_else_is_no_reason_to_try_another_way(
         Diversion(7, 10500, tried.append, tuple(Way))
     assert "one mobile router" in caught.value.hint
     assert tried == [Way.NFTABLES]
+
+
+def test_only_root_may_use_the_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(iptables, "LOCK", Path("/nowhere/xtables.lock"))
+    monkeypatch.setattr(iptables, "_tools", lambda version: ["/sbin/iptables"])
+    with pytest.raises(PlatformError, match="root only") as caught:
+        Diversion(7, 10500, lambda way: None, [Way.IPTABLES])
+    assert "root" in caught.value.hint

@@ -9,6 +9,7 @@ import pytest
 from hipgw.protocol.effects import Direction, ForwardHip, PathMtuChanged, SendDatagram
 from hipgw.protocol.mobile_router import proxies
 from hipgw.protocol.mobile_router.transit import Place, Transit
+from hipgw.protocol.nat.config import Terms
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.registration import ServiceType
 from hipgw.protocol.rendezvous.clients import may_rest
@@ -143,9 +144,6 @@ def test_while_there_is_no_network_everybody_waits() -> None:
     network.move(router, [])
     network.run(60.0)
     assert client.state(peer) is State.ESTABLISHED
-    assert client.machine.may_be_away(peer.hit)
-    assert peer.machine.may_be_away(client.hit)
-    assert not client.machine.may_be_away(router.hit)
     network.move(router, [THERE])
     network.run(2.0)
     both_ways(network, client, peer)
@@ -221,6 +219,52 @@ def test_new_keys_pass() -> None:
     network.move(router, [THERE])
     network.run(2.0)
     both_ways(network, client, peer)
+
+
+def test_it_has_terms_of_its_own_for_clients() -> None:
+    network = Moving()
+    config = router_config()
+    assert config.registrar is not None
+    allowed: set[IPv6Address] = set()
+    terms = Terms(allow=lambda hit: hit in allowed, max_lifetime_s=100.0, clients_max=1)
+    registrar = replace(config.registrar, allow=lambda _hit: False, mobile_router_terms=terms)
+    config = replace(config, registrar=registrar)
+    router = network.router("router", ROUTER, [HERE], 1, config=config)
+    nodes = [network.host(f"client-{n}", f"10.1.0.{n}", n, "router") for n in (2, 3, 4)]
+    allowed |= {nodes[0].hit, nodes[1].hit}
+    network.register(nodes[0], router)
+    (held,) = nodes[0].machine.held_registrations()
+    assert held.lifetime_s <= 100.0
+    # There is room for one alone, and the other one is not to be a client at all.
+    for node in nodes[1:]:
+        with pytest.raises(AssertionError):
+            network.register(node, router)
+        assert not list(node.machine.held_registrations())
+    (known,) = router.machine.mobile_router_clients()
+    assert known.hit == nodes[0].hit
+
+
+def test_clients_hear_that_there_is_no_network() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    assert peer.machine.is_behind_router(client.hit) or hip_version.get() == 1
+    assert not client.machine.is_behind_router(peer.hit)
+    assert not client.machine.cut_off
+    assert not peer.machine.cut_off
+    network.move(router, [])
+    network.run(client.machine._core.config.router_check_s + 1.0)
+    assert client.machine.cut_off
+    assert not peer.machine.cut_off
+    network.move(router, [THERE])
+    network.run(client.machine._core.config.router_check_s + 1.0)
+    assert not client.machine.cut_off
+    both_ways(network, client, peer)
+    # Who has no router any more is not cut off by it.
+    network.move(router, [])
+    network.run(client.machine._core.config.router_check_s + 1.0)
+    assert client.machine.cut_off
+    network.perform(client, client.machine.close(router.hit, network.now, reason="left"))
+    assert not client.machine.cut_off
 
 
 def test_a_better_place_outside_is_used_as_soon_as_it_is_there() -> None:

@@ -3,10 +3,14 @@
 from ipaddress import IPv6Address
 
 from hipgw.roles.dead_peers import (
+    ASK_S,
     ASKED_AT_ONCE,
-    AWAY_S,
     DEAD_S,
     LOOK_S,
+    PATIENT_ASK_S,
+    PATIENT_DEAD_S,
+    PATIENT_SEARCH_S,
+    SEARCH_AGAIN_S,
     SEARCH_S,
     SILENCE_S,
     DeadPeerDetection,
@@ -58,6 +62,28 @@ def test_a_peer_that_answers_nothing_is_given_up() -> None:
     assert detection.look([], now) == ([], [], [])
 
 
+def test_a_peer_that_may_be_in_a_tunnel_is_given_more_time_and_asked_less() -> None:
+    detection, now, asked, searched = DeadPeerDetection(), 0.0, 0, 0
+    while now < PATIENT_DEAD_S:
+        found = detection.look([Traffic(PEER, 0.1, 300.0)], now, lambda hit: hit == PEER)
+        assert found.dead == []
+        asked += len(found.ask)
+        searched += len(found.search)
+        now += LOOK_S
+    assert asked <= DEAD_S / ASK_S + PATIENT_DEAD_S / PATIENT_ASK_S + 2
+    assert searched <= DEAD_S / SEARCH_AGAIN_S + PATIENT_DEAD_S / PATIENT_SEARCH_S + 2
+    found = detection.look([Traffic(PEER, 0.1, 300.0)], now, lambda _hit: True)
+    assert found == ([], [], [PEER])
+
+
+def test_what_nobody_could_answer_does_not_count() -> None:
+    detection = DeadPeerDetection()
+    detection.look([Traffic(PEER, 0.1, 30.0)], 0.0)
+    detection.forget()
+    assert detection.look([Traffic(PEER, 0.1, 30.0)], DEAD_S + 1) == ([PEER], [], [])
+    assert detection.look([Traffic(PEER, 0.1, 30.0)], DEAD_S + 1.5).dead == []
+
+
 def test_many_are_asked_one_after_another() -> None:
     detection = DeadPeerDetection()
     peers = [IPv6Address((0x2001002 << 100) + number) for number in range(3 * ASKED_AT_ONCE)]
@@ -72,17 +98,3 @@ def test_many_are_asked_one_after_another() -> None:
 def test_looking_does_not_take_the_whole_core() -> None:
     assert look_interval(2) == LOOK_S
     assert look_interval(20_000) == 5.0
-
-
-def test_who_may_be_without_a_network_is_given_longer() -> None:
-    detection = DeadPeerDetection()
-    quiet = Traffic(PEER, 0.1, 30.0)
-    now, dead = 0.0, []
-    while now < DEAD_S + 5.0:
-        dead += detection.look([quiet], now, lambda hit: hit == PEER).dead
-        now += 0.5
-    assert not dead
-    while now < AWAY_S + 5.0 and not dead:
-        dead = detection.look([quiet], now, lambda hit: hit == PEER).dead
-        now += 0.5
-    assert dead == [PEER]

@@ -21,6 +21,7 @@ QUEUE = 10500
 PORT = 10500
 ESP, HIP, UDP, ICMP, ICMPV6, FRAGMENT = 50, 139, 17, 1, 58, 44
 DONT_FRAGMENT = 0x4000
+PADDING = 33100
 SPI, PUBLIC_SPI, PEER_SPI = 0x3030, 0x1212, 0x4545
 OWN_HIT, OTHER_HIT = bytes.fromhex("200100210000000000000000000000aa"), bytes(15) + b"\7"
 CLIENT = {4: "10.0.0.10", 6: "fd00:1::10"}
@@ -459,3 +460,20 @@ def test_an_error_from_outside_reaches_the_client(
     assert ends.peer.ping(OUTSIDE[outside])
     at_client.close()
     at_peer.close()
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_probes_of_the_path_mtu_are_whole_or_lost(ends: Ends, version: int) -> None:
+    """What passes in pieces would prove nothing of the path."""
+    client, peer = CLIENT[version], PEER[version]
+    tap = Tap(ends.client, "eth0")
+    data = hip(length=1432)
+    data = data[:40] + struct.pack("!HH", PADDING, 1388) + data[44:] + bytes(9)
+    ends.path.send_hip(data, packed(peer), PORT, packed(client), PORT)
+    got = tap.next((UDP,))
+    assert got is not None and got.endswith(data)
+    ends.router.mtu("in0", 1400)
+    ends.path.send_hip(data, packed(peer), PORT, packed(client), PORT)
+    assert tap.next((UDP, FRAGMENT), 0.2) is None
+    assert ends.path.statistics()["too_big"] == 1
+    tap.close()

@@ -15,6 +15,7 @@ import pytest
 
 from hipgw.errors import PlatformError
 from hipgw.lab import Host, Lab, wait_until
+from hipgw.lab.daemon import HipgwDaemon
 from hipgw.lab.nfqueue import PacketQueue
 from hipgw.platform import nf_tables
 from hipgw.platform.diversion import CHAIN, TABLE, UNTRACKED_PRIORITY, Way
@@ -304,3 +305,38 @@ def test_what_is_sent_for_others_passes_no_nat(pair: tuple[Host, Host], tmp_path
             with router.call(raw, priority) as sender:
                 sender.sendto(packet, ("192.0.2.2", 0))
             assert sock.recvfrom(2000)[1][0] == source
+
+
+def test_doctor_tries_all_of_it(pair: tuple[Host, Host]) -> None:
+    _, router = pair
+    daemon = HipgwDaemon(router)
+    daemon.configure({"mobile_router": {"external_interfaces": ["eth*"]}})
+    command = [sys.executable, "-m", "hipgw.cli.main", "doctor", "--json"]
+    done = router.run([*command, "--config", daemon.config_file], check=False)
+    found = {entry["name"]: entry["verdict"] for entry in json.loads(done.stdout)}
+    for name in ("outside", "rules", "queue"):
+        assert found[f"mobile router, {name}"] == "good"
+    assert "mobile router, eBPF" in found
+    assert CHAIN not in "".join(tables(router).values())
+    assert not router.call(nf_tables.exists, TABLE)
+
+
+def test_kernels_where_a_table_belongs_to_nobody(
+    pair: tuple[Host, Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Linux 5.12: others can flush it, and it outlasts the process."""
+    _, router = pair
+    monkeypatch.setattr(nf_tables, "_OWNER", 1 << 7)  # a flag that no kernel knows
+    with ruled(router, tmp_path, Way.NFTABLES) as rules:
+        router.run(["nft", "flush", "ruleset"])
+        assert not router.call(nf_tables.exists, TABLE)
+        router.call(rules.renew)
+        assert router.call(nf_tables.exists, TABLE)
+        router.run(["nft", "flush", "chain", "inet", TABLE, "prerouting"])
+        router.call(rules.renew)
+        said = json.loads(router.run(["nft", "-j", "list", "table", "inet", TABLE]).stdout)
+        kept = [entry for entry in said["nftables"] if "rule" in entry]
+        assert len(kept) > 20
+        # As after kill -9: another one finds the record, and the table.
+        assert router.call(Journal(tmp_path).recover) == 1
+        assert not router.call(nf_tables.exists, TABLE)

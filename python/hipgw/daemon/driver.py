@@ -332,9 +332,12 @@ class HipDriver:
         self._associations.pin()
         self.perform(self.machine.addresses_changed(addresses, time.monotonic()))
         if addresses:
-            # Whoever could not be reached may be reachable from here.
-            for waiting in list(self._waiting.values()):
-                self.call_later(0.0, waiting)
+            self.retry()
+
+    def retry(self) -> None:
+        """Whoever could not be reached may be reachable by now: call everybody at once."""
+        for waiting in list(self._waiting.values()):
+            self.call_later(0.0, waiting)
 
     def reflexive_address(self, seen: Reflexive, lifetime_s: float) -> None:
         """A STUN server has told how it sees an own address."""

@@ -461,7 +461,7 @@ class Service:
             self._server.publish(answer)
 
     async def _look_at_traffic(self) -> None:
-        interval_s = LOOK_S
+        interval_s, cut_off = LOOK_S, False
         while True:
             await asyncio.sleep(interval_s)
             # The multicast group is no peer that could be silent, or be asked for new keys.
@@ -485,11 +485,16 @@ class Service:
             for role in self._roles:
                 used.update(role.kept())
             self._driver.traffic_seen(used)
-            if self._config.mobility.enabled and not self._watch.addresses:
-                # Nobody can answer; who is still there, the next address shows.
+            machine = self._driver.machine
+            was_cut_off, cut_off = cut_off, machine.cut_off
+            if cut_off or (self._config.mobility.enabled and not self._watch.addresses):
+                # Nobody can answer; who is still there, the next address or network shows.
+                self._dead_peers.forget()
                 continue
+            if was_cut_off:
+                self._driver.retry()
             up = [entry for entry in flowing if self._driver.is_up(entry.peer_hit)]
-            found = self._dead_peers.look(up, time.monotonic(), self._driver.machine.may_be_away)
+            found = self._dead_peers.look(up, time.monotonic(), machine.is_behind_router)
             for hit in found.search:
                 self._driver.path_silent(hit)
             for hit in found.ask:

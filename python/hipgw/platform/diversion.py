@@ -157,11 +157,13 @@ class Diversion:
         for version in (4, 6) if sockets.ipv6_there() else (4,):
             try:
                 self._chains.append(self._chain(version))
-            except PlatformError as error:
+            except (PlatformError, OSError) as error:
                 for chain in self._chains:
                     chain.close()
                 self._chains.clear()
-                return error
+                if isinstance(error, PlatformError):
+                    return error
+                return PlatformError(f"iptables: {error}.", hint="Start hipgw as root.")
         self.description = ", ".join(f"{chain.place} {CHAIN}" for chain in self._chains)
         return None
 

@@ -104,7 +104,9 @@ class Journal:
 
     def record_diversion(self, way: Way) -> None:
         """Before packets are diverted to a mobile router: undo removes what does so."""
-        self._record({"kind": _DIVERSION, "way": way})
+        change = {"kind": _DIVERSION, "way": way}
+        if change not in self._changes:  # each time that somebody has removed it
+            self._record(change)
 
     def forget_diversion(self) -> None:
         """It has been removed. What cannot be written down is undone once more."""

@@ -130,6 +130,54 @@ def reassembly() -> bytes:
 # -- tables ----------------------------------------------------------------------------------------
 
 
+class _Kernel:
+    """A netlink socket of nf_tables, in the network namespace of the calling thread."""
+
+    def __init__(self) -> None:
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        self._socket = socket.socket(socket.AF_NETLINK, kind, _NETLINK_NETFILTER)
+        self._socket.settimeout(_TIMEOUT_S)
+        self._socket.bind((0, 0))
+        self._sequence = 0
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def transaction(self, messages: Sequence[bytes]) -> None:
+        """All or none. Raises OSError as the kernel answered to the first that it refused."""
+        # The answer to the last one says that all is done.
+        self.ask(
+            _header(_BATCH_BEGIN, b"", 0, resource=_SUBSYSTEM),
+            *messages[:-1],
+            _acknowledged(messages[-1]),
+            _header(_BATCH_END, b"", 0, resource=_SUBSYSTEM),
+            last=len(messages),
+        )
+
+    def ask(self, *messages: bytes, last: int = 0) -> list[bytes]:
+        """Answers until that to the message of this index."""
+        first = self._sequence
+        self._sequence += len(messages)
+        self._socket.send(
+            b"".join(_numbered(message, first + n) for n, message in enumerate(messages))
+        )
+        answers: list[bytes] = []
+        while True:
+            for sequence, kind, answer in split(self._socket.recv(1 << 18)):
+                if sequence < first:
+                    continue  # more that was refused before
+                if kind == _NLMSG_ERROR:
+                    code = -struct.unpack_from("=i", answer, _HEADER.size)[0]
+                    if code:
+                        raise OSError(code, os.strerror(code))
+                    if sequence == first + last:
+                        return answers
+                elif kind == _NLMSG_DONE:
+                    return answers
+                else:
+                    answers.append(answer)
+
+
 @dataclass(frozen=True, slots=True)
 class Chain:
     """A chain of a table, named by its hook; its packets go on unless a rule says otherwise."""
@@ -154,37 +202,37 @@ class OwnTable:
 
     def __init__(self, name: str, chains: Sequence[Chain]) -> None:
         """Make the table, in place of one of that name."""
-        self._socket = _open()
+        self._kernel = _Kernel()
         try:
             try:
-                _transaction(self._socket, _whole(name, chains, owned=True))
+                self._kernel.transaction(_whole(name, chains, owned=True))
                 self.owned = True
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                     raise
-                _transaction(self._socket, _whole(name, chains, owned=False))
+                self._kernel.transaction(_whole(name, chains, owned=False))
                 self.owned = False
         except BaseException:
-            self._socket.close()
+            self._kernel.close()
             raise
         self._name = name
         self._rules = sum(len(chain.rules) for chain in chains)
 
     def whole(self) -> bool:
         """Is it there still, with all its rules?"""
-        return _count_rules(self._socket, self._name) == self._rules
+        return _count_rules(self._kernel, self._name) == self._rules
 
     def close(self) -> None:
         """Remove it. What is gone already is no error."""
         try:
-            _remove(self._socket, self._name)
+            _remove(self._kernel, self._name)
         finally:
-            self._socket.close()
+            self._kernel.close()
 
 
 def remove(name: str) -> None:
     """Remove a table that nobody owns; without one nothing is done. Raises OSError."""
-    kernel = _open()
+    kernel = _Kernel()
     try:
         _remove(kernel, name)
     finally:
@@ -193,10 +241,10 @@ def remove(name: str) -> None:
 
 def exists(name: str) -> bool:
     """Is there a table of that name, whoever made it? Raises OSError, also without nf_tables."""
-    kernel = _open()
+    kernel = _Kernel()
     try:
         try:
-            _ask(kernel, _message(_GETTABLE, _string(1, name), NLM_F_ACK))
+            kernel.ask(_message(_GETTABLE, _string(1, name), NLM_F_ACK))
         except FileNotFoundError:
             return False
         return True
@@ -224,60 +272,16 @@ def _whole(name: str, chains: Iterable[Chain], *, owned: bool) -> list[bytes]:
     return messages
 
 
-def _remove(kernel: socket.socket, name: str) -> None:
+def _remove(kernel: _Kernel, name: str) -> None:
     with contextlib.suppress(FileNotFoundError):
-        _transaction(kernel, [_message(_DELTABLE, _string(1, name))])
+        kernel.transaction([_message(_DELTABLE, _string(1, name))])
 
 
-def _count_rules(kernel: socket.socket, name: str) -> int:
-    return len(_ask(kernel, _message(_GETRULE, _string(1, name), _NLM_F_DUMP)))
+def _count_rules(kernel: _Kernel, name: str) -> int:
+    return len(kernel.ask(_message(_GETRULE, _string(1, name), _NLM_F_DUMP)))
 
 
 # -- messages --------------------------------------------------------------------------------------
-
-
-def _open() -> socket.socket:
-    kernel = socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
-    )
-    kernel.settimeout(_TIMEOUT_S)
-    kernel.bind((0, 0))
-    return kernel
-
-
-def _transaction(kernel: socket.socket, messages: Sequence[bytes]) -> None:
-    """All messages or none. Raises OSError as the kernel answered to the first that it refused."""
-    framed = [
-        _header(_BATCH_BEGIN, b"", 0, resource=_SUBSYSTEM),
-        *messages[:-1],
-        # The answer to the last one says that all is done.
-        _acknowledged(messages[-1]),
-        _header(_BATCH_END, b"", 0, resource=_SUBSYSTEM),
-    ]
-    _ask(kernel, b"".join(framed), last=len(framed) - 2)
-
-
-def _ask(kernel: socket.socket, data: bytes, *, last: int = 0) -> list[bytes]:
-    numbered = bytearray(data)
-    offset = number = 0
-    while offset < len(numbered):
-        struct.pack_into("=I", numbered, offset + 8, number)
-        offset += struct.unpack_from("=I", numbered, offset)[0]
-        number += 1
-    kernel.send(numbered)
-    answers: list[bytes] = []
-    while True:
-        for sequence, kind, answer in split(kernel.recv(1 << 18)):
-            if kind == _NLMSG_ERROR:
-                code = -struct.unpack_from("=i", answer, _HEADER.size)[0]
-                if code:
-                    raise OSError(code, os.strerror(code))
-                if sequence == last:
-                    return answers
-            elif kind == _NLMSG_DONE:
-                return answers
-            else:
-                answers.append(answer)
 
 
 def _message(command: int, body: bytes, flags: int = 0) -> bytes:
@@ -292,6 +296,11 @@ def _header(kind: int, body: bytes, flags: int, *, family: int = 0, resource: in
 def _acknowledged(message: bytes) -> bytes:
     length, kind, flags, sequence, port = _HEADER.unpack_from(message)
     return _HEADER.pack(length, kind, flags | NLM_F_ACK, sequence, port) + message[_HEADER.size :]
+
+
+def _numbered(message: bytes, sequence: int) -> bytes:
+    length, kind, flags, _, port = _HEADER.unpack_from(message)
+    return _HEADER.pack(length, kind, flags, sequence, port) + message[_HEADER.size :]
 
 
 def _expression(name: str, *attributes: bytes) -> bytes:

@@ -476,13 +476,16 @@ class HipMachine:
             return True
         return any(association.state in UP for association in self._core.with_peer(peer_hit))
 
-    def may_be_away(self, peer_hit: IPv6Address) -> bool:
-        """Whether a peer may be silent because a mobile router at either end has no network."""
-        core = self._core
-        if core.mobile_routers:
-            return peer_hit not in core.mobile_routers
-        sessions = (association.session for association in core.with_peer(peer_hit))
-        return any(session is not None and session.behind_router for session in sessions)
+    def is_behind_router(self, peer_hit: IPv6Address) -> bool:
+        """Whether a mobile router has shown itself on the way to a peer."""
+        sessions = [one.session for one in self._core.with_peer(peer_hit)]
+        return any(one.behind_router or one.proxied[0] > 0 for one in sessions if one is not None)
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether this host is behind mobile routers, and none of them has a network outside."""
+        routers = self._core.mobile_routers.values()
+        return bool(routers) and all(one.registrations.held.cut_off for one in routers)
 
     def statistics(self) -> dict[str, dict[str, int]]:
         """Packets by type, sent, received, and relayed by rendezvous, and drops by reason."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 TYPES_MAX = 16
 """Registration types of one packet that are looked at."""
 _UDP = 17
+_NOWHERE = IPv6Address(0)
 _EXCLUSIVE = frozenset({ServiceType.RENDEZVOUS, ServiceType.RELAY_UDP_HIP})
 _TELL_WHERE_FROM = frozenset(
     {
@@ -122,7 +123,11 @@ class Registrar:
         concerned = {*asked, *granted.grants}
         if not compat.rendezvous_ports:
             concerned.discard(ServiceType.RENDEZVOUS)
-        if path.transport is Transport.UDP and _TELL_WHERE_FROM & concerned:
+        router = core.mobile_router
+        if router is not None and not router.outside and _MOBILE & granted.grants.keys():
+            # Of the clients' packets none is passed on for now.
+            answer += [] if compat.lends_keymat else [RegFrom(_NOWHERE, 0, _UDP)]
+        elif path.transport is Transport.UDP and _TELL_WHERE_FROM & concerned:
             answer.append(RegFrom(path.remote, path.remote_port, _UDP))
         core.arm(association)
         return answer

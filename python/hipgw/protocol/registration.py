@@ -146,6 +146,8 @@ class Held:
     renew_at: float | None = None
     check_at: float | None = None
     """When to ask a mobile router whether it is there."""
+    cut_off: bool = False
+    """Whether the mobile router has said that it has no network outside."""
     unanswered: bool = False
     """The registrar did not answer a request: the association is worth nothing any more."""
 

@@ -22,6 +22,7 @@ from hipgw.protocol.states import State
 from hipgw.protocol.update_tasks import UpdateTask
 from hipgw.wire.packet import HipPacket
 from hipgw.wire.parameters import (
+    Ack,
     EchoRequestSigned,
     Parameter,
     RegFailed,
@@ -91,7 +92,13 @@ def request(core: "Core", association: "Association", offer: RegInfo | None) -> 
 def answered(core: "Core", association: "Association", packet: HipPacket, now: float) -> None:
     """Take what an authentic R2 or UPDATE says of registrations."""
     held, compat = association.registrations.held, _compat(core, association)
-    if (where := packet.get(RegFrom)) is not None:
+    where = packet.get(RegFrom)
+    if where is not None and where.address.is_unspecified:
+        held.cut_off = True
+        where = None
+    elif packet.get(Ack) is not None:
+        held.cut_off = False
+    if where is not None:
         if (peers := packet.get(UntoldPeers)) is not None:
             client.untold(core, association, where, peers.hits, now)
         else:
@@ -164,6 +171,7 @@ def drop(core: "Core", association: "Association", reason: str) -> None:
     held = association.registrations.held
     _end(core, association, list(held.grants), reason)
     held.offer, held.mapped, held.renew_at = None, None, None
+    held.cut_off = False
     held.asked = frozenset()
     held.relayed.clear()
 

@@ -23,8 +23,10 @@ SEARCH_AGAIN_S = 3.0
 DEAD_S = 12.0
 """After the first unanswered question, until a peer is given up. It takes a restarted peer's
 neighbours as long to notice; a search for another path needs a few seconds of it."""
-AWAY_S = 120.0
-"""The same for a peer that has a mobile router at either end, which may be without a network."""
+PATIENT_DEAD_S = 180.0
+"""The same of a peer behind a mobile router, which may be in a tunnel: longer than these are."""
+PATIENT_ASK_S, PATIENT_SEARCH_S = 5.0, 30.0
+"""Between questions and between searches once others would have been given up."""
 ASKED_AT_ONCE = 200
 """Peers asked each time: each question costs a signature."""
 
@@ -75,11 +77,11 @@ class DeadPeerDetection:
         self,
         traffic: Iterable[Traffic],
         now: float,
-        may_be_away: Callable[[IPv6Address], bool] = lambda _hit: False,
+        is_patient: Callable[[IPv6Address], bool] = lambda _hit: False,
     ) -> Findings:
         """To be called every `look_interval` with what flowed; *now* in seconds of any clock.
 
-        *may_be_away*: whether there is a mobile router between this host and a peer.
+        *is_patient* tells of a silent peer whether it may be without a network for a while.
         """
         found = Findings([], [], [])
         before, self._silent = self._silent, {}
@@ -98,18 +100,25 @@ class DeadPeerDetection:
                     found.ask.append(hit)
                     self._silent[hit] = _Silent(now, now)
                 continue
-            if now >= silent.since + (AWAY_S if may_be_away(hit) else DEAD_S):
-                found.dead.append(hit)
-                continue
+            ask_s, search_s = ASK_S, SEARCH_AGAIN_S
+            if now >= silent.since + DEAD_S:
+                if now >= silent.since + PATIENT_DEAD_S or not is_patient(hit):
+                    found.dead.append(hit)
+                    continue
+                ask_s, search_s = PATIENT_ASK_S, PATIENT_SEARCH_S
             self._silent[hit] = silent
-            if now >= silent.asked + ASK_S and len(found.ask) < ASKED_AT_ONCE:
+            if now >= silent.asked + ask_s and len(found.ask) < ASKED_AT_ONCE:
                 found.ask.append(hit)
                 silent.asked = now
             last = silent.searched
-            if now >= (silent.since + SEARCH_S if last is None else last + SEARCH_AGAIN_S):
+            if now >= (silent.since + SEARCH_S if last is None else last + search_s):
                 found.search.append(hit)
                 silent.searched = now
         return found
+
+    def forget(self) -> None:
+        """Nobody could be heard up to now, whoever is there."""
+        self._silent.clear()
 
     def answered(self, hit: IPv6Address, now: float) -> None:
         """A peer is there, whatever its silence means."""

@@ -124,7 +124,6 @@ def _take(
     now: float,
 ) -> None:
     one = LocatorSet(tuple(replace(entry, preferred=True) for entry in listed.locators[:1]))
-    session.behind_router = True
     place = association.mobility
     before = place.applied_update_id
     # In the client's own numbers this counts as no UPDATE at all.

@@ -25,6 +25,9 @@ use crate::{
     spinat::{Direction, Packet, Spinat, Verdict},
 };
 
+#[cfg(test)]
+mod tests;
+
 const ESP: u8 = 50;
 
 /// Octets of a packet's beginning that are kept as they came: what an error quotes.
@@ -95,7 +98,10 @@ impl Batch {
         }
     }
 
+    /// Begin anew.
     pub fn clear(&mut self) {
+        self.outbox.clear();
+        self.workshop.clear();
         for side in &mut self.sides {
             side.packets.clear();
             side.tickets.clear();
@@ -201,13 +207,17 @@ fn translate(packet: &[u8], workshop: &mut Workshop, context: &Context<'_>) -> b
         let ways = context.ways.lock().unwrap_or_else(PoisonError::into_inner);
         ways.of_sent(report.source, report.destination, report.spi)
     };
-    let Some(error) = passage.and_then(|passage| report.translated(&passage)) else {
+    let Some(passage) = passage else {
+        return false;
+    };
+    let Some(error) = report.translated(&passage) else {
         return false;
     };
     let Context {
         links, counters, ..
     } = context;
-    if workshop.may_tell(counters) && workshop.send(&error, false, links, counters) {
+    let flow = (passage.flow, report.trouble.kind());
+    if workshop.may_tell(flow, counters) && workshop.send(&error, false, links, counters) {
         counters.one(Counter::ErrorsTranslated);
     }
     true
@@ -276,7 +286,7 @@ fn control(packet: &[u8], inside: bool, ticket: &Ticket, context: &Context<'_>) 
     }
     let full = Decision::Drop(Counter::ControlQueueFull);
     // The copy is made only if it will be taken.
-    if !context.events.has_room(inside) {
+    if !context.events.has_room(inside, hip.source.ip()) {
         return full;
     }
     let event = HipPacket {

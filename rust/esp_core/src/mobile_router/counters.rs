@@ -45,6 +45,8 @@ named! {
         ErrorsSent = "icmp_sent",
         /// Not told, as it would have been too often.
         ErrorsLimited = "icmp_limited",
+        /// Batches that were dropped for a defect of this program, which the log tells of.
+        Defects = "defects",
         /// Calls to the system, for batches.
         ReceiveCalls = "receive_calls",
         SendCalls = "send_calls",
@@ -67,5 +69,30 @@ impl Counters {
     #[must_use]
     pub fn read(&self, counter: Counter) -> u64 {
         self.0[counter as usize].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_documented() {
+        let page = include_str!("../../../../docs/mobile-router.md");
+        for counter in Counter::ALL {
+            let name = counter.name();
+            assert!(page.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_counts_for_itself() {
+        let counters = Counters::default();
+        for (count, counter) in Counter::ALL.iter().enumerate() {
+            counters.add(*counter, count);
+        }
+        for (count, counter) in (0..).zip(Counter::ALL) {
+            assert_eq!(counters.read(*counter), count);
+        }
     }
 }

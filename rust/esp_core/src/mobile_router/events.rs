@@ -1,9 +1,10 @@
 //! HIP packets on their way to the control plane: a bounded queue beside an eventfd.
 
 use std::{
-    collections::VecDeque,
+    collections::{hash_map::RandomState, VecDeque},
+    hash::BuildHasher,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::{AsFd, AsRawFd, RawFd},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -12,6 +13,10 @@ use crate::sys::fd::Signal;
 
 /// Packets of each side that are kept: a flood from outside leaves room for the clients'.
 const ROOM: usize = 512;
+/// Of these, those of one source: a flood of one sender leaves room for others'.
+const SHARE: u16 = 64;
+/// Sources are counted in so many places; which one a source has nobody can foresee.
+const PLACES: usize = 1024;
 
 /// A HIP packet for somebody else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +30,12 @@ pub struct HipPacket {
     pub interface: u32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     packets: VecDeque<HipPacket>,
     inside: usize,
+    shares: Box<[u16]>,
+    secret: RandomState,
     /// Why the thread has ended, if it has by itself.
     fatal: Option<String>,
 }
@@ -43,23 +50,30 @@ pub struct Events {
 impl Events {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue {
+                packets: VecDeque::new(),
+                inside: 0,
+                shares: vec![0; PLACES].into_boxed_slice(),
+                secret: RandomState::new(),
+                fatal: None,
+            }),
             signal: Signal::new()?,
         })
     }
 
-    /// Whether a packet of that side would find room.
+    /// Whether a packet of that side and source would find room.
     #[must_use]
-    pub fn has_room(&self, inside: bool) -> bool {
-        self.lock().has_room(inside)
+    pub fn has_room(&self, inside: bool, source: IpAddr) -> bool {
+        self.lock().place_for(inside, source).is_some()
     }
 
     /// Add a packet; false if there was no room and it is lost.
     pub fn push(&self, packet: HipPacket) -> bool {
         let mut queue = self.lock();
-        if !queue.has_room(packet.inside) {
+        let Some(place) = queue.place_for(packet.inside, packet.source.ip()) else {
             return false;
-        }
+        };
+        queue.shares[place] += 1;
         queue.inside += usize::from(packet.inside);
         queue.packets.push_back(packet);
         if queue.packets.len() == 1 {
@@ -79,6 +93,7 @@ impl Events {
         let mut queue = self.lock();
         self.signal.clear();
         queue.inside = 0;
+        queue.shares.fill(0);
         match queue.fatal.take() {
             Some(message) => Err(message),
             None => Ok(std::mem::take(&mut queue.packets)),
@@ -97,13 +112,15 @@ impl Events {
 }
 
 impl Queue {
-    fn has_room(&self, inside: bool) -> bool {
+    /// Where a packet is counted, if there is room for it.
+    fn place_for(&self, inside: bool, source: IpAddr) -> Option<usize> {
         let waiting = if inside {
             self.inside
         } else {
             self.packets.len() - self.inside
         };
-        waiting < ROOM
+        let place = self.secret.hash_one(source) as usize % PLACES;
+        (waiting < ROOM && self.shares[place] < SHARE).then_some(place)
     }
 }
 
@@ -111,10 +128,10 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn packet(inside: bool) -> HipPacket {
+    fn packet(inside: bool, source: u32) -> HipPacket {
         HipPacket {
             data: Box::new([1]),
-            source: "192.0.2.1:0".parse().unwrap(),
+            source: (IpAddr::V4(source.into()), 0).into(),
             destination: "192.0.2.2:0".parse().unwrap(),
             inside,
             interface: 3,
@@ -124,12 +141,25 @@ mod tests {
     #[test]
     fn a_flood_of_one_side_leaves_room_for_the_other() {
         let events = Events::new().unwrap();
-        while events.push(packet(false)) {}
-        assert!(!events.has_room(false));
-        assert!(events.push(packet(true)));
+        let kept = (0..10_000).filter(|source| events.push(packet(false, *source)));
+        assert_eq!(kept.count(), ROOM);
+        assert!(!events.has_room(false, "192.0.2.1".parse().unwrap()));
+        assert!(events.push(packet(true, 1)));
         let drained = events.drain().unwrap();
         assert_eq!(drained.len(), ROOM + 1);
-        assert!(events.has_room(false));
+        assert!(events.push(packet(false, 1)));
+    }
+
+    #[test]
+    fn a_flood_of_one_source_leaves_room_for_others() {
+        let events = Events::new().unwrap();
+        let kept = (0..1000).filter(|_| events.push(packet(false, 7)));
+        assert_eq!(kept.count(), usize::from(SHARE));
+        let others = (100..150).filter(|source| events.push(packet(false, *source)));
+        // One or two may share its place.
+        assert!(others.count() > 40);
+        events.drain().unwrap();
+        assert!(events.push(packet(false, 7)));
     }
 
     #[test]

@@ -36,6 +36,16 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// Names what went wrong, without how far.
+    #[must_use]
+    pub fn kind(self) -> u8 {
+        match self {
+            Self::TooBig(_) => 0,
+            Self::Unreachable(..) => 1,
+            Self::Exceeded(_) => 2,
+        }
+    }
+
     fn read(version: Version, message: &[u8]) -> Option<Self> {
         match (version, message[0], message[1]) {
             (Version::V4, 3, 4) => Some(Self::TooBig(match u32::from(be16(message, 6)) {
@@ -140,7 +150,7 @@ impl Report {
                 let target = &passage.target;
                 let before = overhead(client, source_port);
                 let after = overhead(target.source.ip(), target.source.port());
-                Trouble::TooBig((mtu + before).saturating_sub(after))
+                Trouble::TooBig(mtu.saturating_add(before).saturating_sub(after))
             }
             other => other,
         };
@@ -444,6 +454,30 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_length_is_told(
+            mtu in prop_oneof![any::<u32>(), Just(u32::MAX), 0u32..2000],
+            v6_inside in any::<bool>(),
+            v6_outside in any::<bool>(),
+        ) {
+            let out = if v6_outside {
+                quoted("[2001:db8::1]:10500", "[2001:db8::7]:10500")
+            } else {
+                quoted("192.0.2.1:10500", "198.51.100.7:10500")
+            };
+            let (client, correspondent) = if v6_inside {
+                ("fd00::10", "2001:db8::7")
+            } else {
+                ("10.0.0.10", "198.51.100.7")
+            };
+            let from = if v6_outside { "2001:db8:f::1" } else { "203.0.113.1" };
+            let report = Report::parse(&told(Trouble::TooBig(mtu), from, &out)).unwrap();
+            let way = passage(client, correspondent, &out, None);
+            let seen = Report::parse(&report.translated(&way).unwrap()).unwrap();
+            let least = if v6_inside { V6_LEAST } else { V4_LEAST };
+            prop_assert!(matches!(seen.trouble, Trouble::TooBig(mtu) if mtu >= least));
+        }
+
         #[test]
         fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
             let _ = Report::parse(&bytes);

@@ -19,25 +19,28 @@ use crate::{
     },
 };
 
-/// The sockets, of both families. A system may have no IPv6.
+/// The sockets, of both families. A system may have no IPv6, and a test neither: nothing is sent
+/// then.
+#[derive(Debug, Default)]
 pub struct Links {
-    v4: OwnedFd,
+    v4: Option<OwnedFd>,
     v6: Option<OwnedFd>,
 }
 
 impl Links {
     pub fn open() -> io::Result<Self> {
         Ok(Self {
-            v4: raw_sender(false)?,
+            v4: Some(raw_sender(false)?),
             v6: raw_sender(true).ok(),
         })
     }
 
     fn of(&self, version: Version) -> Option<BorrowedFd<'_>> {
-        match version {
-            Version::V4 => Some(self.v4.as_fd()),
-            Version::V6 => self.v6.as_ref().map(AsFd::as_fd),
-        }
+        let link = match version {
+            Version::V4 => &self.v4,
+            Version::V6 => &self.v6,
+        };
+        link.as_ref().map(AsFd::as_fd)
     }
 }
 
@@ -95,6 +98,12 @@ impl Outbox {
             sender: Sender::new(),
             too_long: Vec::with_capacity(room),
         }
+    }
+
+    /// Forget what was put in.
+    pub fn clear(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::clear);
+        self.too_long.clear();
     }
 
     /// Put in a packet of `data`. The route to its destination is chosen for its own source, if the

@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    panic::{self, AssertUnwindSafe},
     sync::Arc,
 };
 
@@ -64,6 +65,8 @@ pub(super) struct Thread {
     received: ReceiveBatch,
     batch: Batch,
     requests: Requests,
+    /// The last packet of those that have no verdict yet.
+    waiting: Option<u32>,
 }
 
 impl Thread {
@@ -76,6 +79,7 @@ impl Thread {
             received: ReceiveBatch::new(batch, SLOT_LEN),
             batch: Batch::new(batch),
             requests: Requests::with_room(batch + 1),
+            waiting: None,
         }
     }
 
@@ -92,12 +96,28 @@ impl Thread {
                 self.shared.signal.clear();
             }
             for _ in 0..TURN {
-                if !self.turn()? {
+                if !self.guarded_turn()? {
                     break;
                 }
             }
         }
         Ok(())
+    }
+
+    /// A turn whose panic costs one batch: packets come from anybody, and a router that ends for one
+    /// of them takes all clients with it.
+    fn guarded_turn(&mut self) -> Result<bool, String> {
+        match panic::catch_unwind(AssertUnwindSafe(|| self.turn())) {
+            Ok(result) => result,
+            Err(_) => {
+                self.shared.counters.one(Counter::Defects);
+                self.batch.clear();
+                if let Some(last) = self.waiting {
+                    self.give_verdicts(last)?;
+                }
+                Ok(true)
+            }
+        }
     }
 
     /// Deal with what waits; whether there may be more.
@@ -140,6 +160,7 @@ impl Thread {
             }
         }
         counters.add(Counter::Received, packets);
+        self.waiting = (packets > 0).then_some(last);
         let data = self.received.data_mut();
         self.batch
             .rewrite(data, &mut shared.ways().spinat, monotonic_s());
@@ -153,13 +174,14 @@ impl Thread {
         };
         self.batch.sort(data, &context);
         self.batch.send(data, &context);
-        if packets > 0 {
+        if let Some(last) = self.waiting {
             self.give_verdicts(last)?;
         }
         Ok(count == slots)
     }
 
     fn give_verdicts(&mut self, last: u32) -> Result<(), String> {
+        self.waiting = None;
         let number = self.queue.number;
         self.requests.clear();
         for id in &self.batch.accepted {

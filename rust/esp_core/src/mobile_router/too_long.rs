@@ -4,7 +4,13 @@
 //! been put together before the packet came here, and its sender would not know why it is to send
 //! shorter ones. All but the former are told about to the sender as well.
 
-use std::{io, net::IpAddr, time::Instant};
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher, Hash},
+    io,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use super::{
     counters::{Counter, Counters},
@@ -16,6 +22,11 @@ use crate::{packet::ip::Version, sys::socket::route_mtu};
 
 /// Errors that are told in a second, and at once.
 const RATE: u32 = 1000;
+/// The same sender is told of the same flow no sooner than this, whatever it sends meanwhile: others
+/// are to be told as well.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Flows that are remembered for it.
+const REMEMBERED: usize = 1024;
 /// What every link of IPv6 takes (RFC 8200 §5), and nearly every one of IPv4.
 const SAFE_MTU: usize = 1280;
 /// Packets that are sent from here together.
@@ -41,12 +52,41 @@ impl Bucket {
     }
 }
 
+/// When flows were told about last; of two in one place the later one is remembered.
+struct Told {
+    secret: RandomState,
+    places: Box<[(u64, Option<Instant>)]>,
+}
+
+impl Told {
+    fn new() -> Self {
+        Self {
+            secret: RandomState::new(),
+            places: vec![(0, None); REMEMBERED].into_boxed_slice(),
+        }
+    }
+
+    /// Whether it is time to tell of a flow again.
+    fn is_due(&mut self, flow: impl Hash) -> bool {
+        let hash = self.secret.hash_one(flow);
+        let place = &mut self.places[hash as usize % REMEMBERED];
+        let now = Instant::now();
+        let recent =
+            place.0 == hash && place.1.is_some_and(|told| now.duration_since(told) < PAUSE);
+        if !recent {
+            *place = (hash, Some(now));
+        }
+        !recent
+    }
+}
+
 /// Makes packets of its own and sends them: pieces, and errors. Belongs to one thread.
 pub struct Workshop {
     cutter: Cutter,
     outbox: Outbox,
     made: Vec<u8>,
     bucket: Bucket,
+    told: Told,
 }
 
 impl Default for Workshop {
@@ -59,14 +99,20 @@ impl Default for Workshop {
                 left: RATE,
                 filled: Instant::now(),
             },
+            told: Told::new(),
         }
     }
 }
 
 impl Workshop {
-    /// Whether an error may be told now; else it is counted.
-    pub fn may_tell(&mut self, counters: &Counters) -> bool {
-        let may = self.bucket.take();
+    /// Forget what was not sent.
+    pub fn clear(&mut self) {
+        self.outbox.clear();
+    }
+
+    /// Whether an error about a flow may be told now; else it is counted.
+    pub fn may_tell(&mut self, flow: impl Hash, counters: &Counters) -> bool {
+        let may = self.told.is_due(flow) && self.bucket.take();
         if !may {
             counters.one(Counter::ErrorsLimited);
         }
@@ -129,11 +175,12 @@ impl Workshop {
         links: &Links,
         counters: &Counters,
     ) {
-        let (Some((_, _, destination)), Some(before)) = (ends(packet), Before::read(front)) else {
+        let (Some((_, source, destination)), Some(before)) = (ends(packet), Before::read(front))
+        else {
             return;
         };
         let mtu = mtu_for(packet, destination);
-        if !before.silent && self.may_tell(counters) {
+        if !before.silent && self.may_tell((before.sender, source, destination), counters) {
             // The header grows or shrinks by as much as the whole packet does.
             let theirs = (mtu + before.total).saturating_sub(packet.len());
             let error = answer(Trouble::TooBig(theirs as u32), front);
@@ -184,6 +231,8 @@ fn mtu_for(packet: &[u8], destination: IpAddr) -> usize {
 
 /// What a packet was when it came.
 struct Before {
+    /// Its source, in the first octets.
+    sender: [u8; 16],
     total: usize,
     may_cut: bool,
     /// The sender has not asked to be told.
@@ -194,18 +243,24 @@ impl Before {
     fn read(front: &[u8]) -> Option<Self> {
         // The rest of the packet is not there, which `Header::parse` would miss.
         let version = front.first()? >> 4;
+        let mut sender = [0; 16];
         let (total, dont_fragment) = match version {
-            4 if front.len() >= Version::V4.header_len() => (
-                usize::from(u16::from_be_bytes([front[2], front[3]])),
-                front[6] & 0x40 != 0,
-            ),
+            4 if front.len() >= Version::V4.header_len() => {
+                sender[..4].copy_from_slice(&front[12..16]);
+                (
+                    usize::from(u16::from_be_bytes([front[2], front[3]])),
+                    front[6] & 0x40 != 0,
+                )
+            }
             6 if front.len() >= Version::V6.header_len() => {
+                sender.copy_from_slice(&front[8..24]);
                 let payload = usize::from(u16::from_be_bytes([front[4], front[5]]));
                 (Version::V6.header_len() + payload, true)
             }
             _ => return None,
         };
         Some(Self {
+            sender,
             total,
             may_cut: version == 6 || !dont_fragment,
             silent: !dont_fragment,
@@ -222,13 +277,25 @@ mod tests {
         let counters = Counters::default();
         let mut workshop = Workshop::default();
         let told = (0..3 * RATE)
-            .filter(|_| workshop.may_tell(&counters))
+            .filter(|flow| workshop.may_tell(flow, &counters))
             .count();
         assert!(told >= RATE as usize);
         assert_eq!(
             counters.read(Counter::ErrorsLimited),
             u64::from(3 * RATE) - told as u64
         );
+    }
+
+    #[test]
+    fn one_flow_does_not_take_what_others_need() {
+        let counters = Counters::default();
+        let mut workshop = Workshop::default();
+        let began = Instant::now();
+        let told = (0..1000)
+            .filter(|_| workshop.may_tell("one", &counters))
+            .count() as u128;
+        assert!(told >= 1 && told <= 1 + began.elapsed().as_millis() / PAUSE.as_millis());
+        assert!(workshop.may_tell("other", &counters));
     }
 
     #[test]

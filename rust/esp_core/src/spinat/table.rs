@@ -24,7 +24,7 @@ pub enum Direction {
 }
 
 /// What tells the packets of a way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flow {
     /// From a correspondent that uses the public SPI, wherever it is now.
     Public { spi: u32 },

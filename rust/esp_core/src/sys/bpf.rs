@@ -198,7 +198,7 @@ pub fn load(name: &CStr, licence: &CStr, program: &[Instruction]) -> io::Result<
     }
     let said = CStr::from_bytes_until_nul(&log).unwrap_or_default();
     let said = said.to_string_lossy();
-    let end: Vec<&str> = said.lines().rev().take(12).collect();
+    let end: Vec<&str> = said.lines().rev().take(3).collect();
     let end: Vec<&str> = end.into_iter().rev().collect();
     Err(io::Error::new(
         error.kind(),

@@ -173,8 +173,27 @@ pub(super) fn reason(what: &str, error: &io::Error) -> String {
         }
         (_, Some(libc::ENOSYS)) => "this kernel has no eBPF (CONFIG_BPF_SYSCALL)".to_owned(),
         ("attach", Some(libc::EINVAL)) => {
-            "this kernel has no tcx links: they came with Linux 6.6".to_owned()
+            "this kernel has no tcx links, which came with Linux 6.6 (CONFIG_NET_XGRESS)".to_owned()
         }
         _ => format!("cannot {what} eBPF: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_said_in_a_sentence() {
+        for (what, code, said) in [
+            ("load", libc::EPERM, "CAP_BPF"),
+            ("make maps for", libc::ENOSYS, "CONFIG_BPF_SYSCALL"),
+            ("attach", libc::EINVAL, "Linux 6.6"),
+            ("make maps for", libc::ENOMEM, "cannot make maps for eBPF"),
+        ] {
+            let text = reason(what, &io::Error::from_raw_os_error(code));
+            assert!(text.contains(said), "{text}");
+            assert!(!text.contains('\n'));
+        }
     }
 }

@@ -458,7 +458,14 @@ impl Writer<'_> {
             to.jump_if_number(R0, Is::Equal, 0, without);
             // The kernel tells one that the device is still to complete (CHECKSUM_PARTIAL): it has
             // the addresses in it, and nothing else.
+            let same = to.label();
             for (difference, flags) in [(ADDRESSES, MANGLED_0 | PSEUDO_HEADER), (REST, MANGLED_0)] {
+                if difference == REST {
+                    // All bits are a difference of nothing: ports and SPI are what they were.
+                    to.load(Size::B8, R0, FRAME, REST);
+                    to.alu32_number(Alu::Add, R0, 1);
+                    to.jump_if_number(R0, Is::Equal, 0, same);
+                }
                 to.set(R1, R6);
                 to.set_number(R2, at);
                 to.set_number(R3, 0);
@@ -466,6 +473,7 @@ impl Writer<'_> {
                 to.set_number(R5, flags);
                 to.call(Helper::L4CsumReplace);
             }
+            to.place(same);
             if ip.v6 {
                 // It has taken the addresses' part for made up for by a checksum of the header.
                 to.load(Size::B8, R2, FRAME, UNBALANCED);
