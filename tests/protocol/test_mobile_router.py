@@ -494,6 +494,24 @@ def test_a_router_was_restarted_where_clients_have_no_address(tickets: bool, mov
     both_ways(network, client, peer)
 
 
+@pytest.mark.parametrize("tickets", [True, False])
+def test_a_router_that_has_moved_while_it_was_down(tickets: bool) -> None:
+    network, router, client, peer = moving(tickets=tickets)
+    network.join(client, peer)
+    network.move(router, [ELSEWHERE])
+    network.run(5.0)
+    (known,) = router.machine.mobile_router_clients()
+    network.move(router, [])
+    network.routers.pop(router.name)
+    router = network.router("router", ROUTER, [THERE], 1, config=router_config(tickets=tickets))
+    assert known.place is not None
+    path = Path(router.address, known.place.address, known.place.transport)
+    network.perform(router, router.machine.recall(known.hit, [path], network.now))
+    network.run(5.0)
+    assert peer.path_to(client).remote == ip_address(THERE)
+    both_ways(network, client, peer)
+
+
 def test_a_client_finds_that_its_router_was_restarted() -> None:
     network, router, client, peer = moving()
     network.join(client, peer)

@@ -88,11 +88,13 @@ class Proxies:
             function = tickets.hash_of(ticket, flow.version)
         except IdentityError:
             raise Dropped(DropReason.BAD_TICKET) from None
+        first = known is None and flow.resumed
         flow.ticket = Ticket(ticket.shown, ticket.key, function, numbered=bool(ticket.action))
         place = router.place_for(flow)
         elsewhere = place is not None and place.address.version not in flow.peer
-        if place is not None and (elsewhere or not _is_at(flow, place)):
-            # As the answer shows where the correspondent is.
+        if place is not None and (elsewhere or first or not _is_at(flow, place)):
+            # As the answer shows where the correspondent is; and where the router was when there
+            # was another process, or another router, it does not know.
             self._begin(core, flow, place, now)
 
     def moved(

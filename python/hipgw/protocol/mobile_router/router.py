@@ -523,6 +523,9 @@ class MobileRouter:
         if answers and flow.lent and not flow.done:
             flow.touched = now
             self.table.finish(client, flow)
+            if flow.resumed and not self.config.tickets:
+                self.proxies.tell(self, core, flow, now)
+                self.proxies.ask(self, core, now)
 
     # -- sending on --------------------------------------------------------------------------
 
