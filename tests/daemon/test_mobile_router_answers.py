@@ -43,7 +43,8 @@ def parts(**changes: Any) -> MobileRouterParts:
         "places": (OUTSIDE,),
         "interfaces": {3: "wwan0", 2: "wlan0"},
         "interface_name": lambda _address: "wwan0",
-        "dataplane": SimpleNamespace(without_ebpf=None, statistics=lambda: {"rewritten": 5}),
+        "dataplane": SimpleNamespace(without_ebpf=None),
+        "statistics": lambda: {"rewritten": 5},
         "rules": SimpleNamespace(description="nftables"),
         "lacks_ebpf": None,
         "ways": Ways(),
@@ -81,7 +82,7 @@ def test_where_it_is_and_how_packets_pass() -> None:
     assert (answer["path"], answer["path_reason"]) == ("ebpf", None)
     assert (answer["clients"], answer["correspondents"], answer["flows"]) == (1, 3, 9)
     assert (answer["refused"], answer["counters"]) == (1, {"rewritten": 5})
-    slow = SimpleNamespace(without_ebpf="no tcx", statistics=dict)
+    slow = SimpleNamespace(without_ebpf="no tcx")
     answer = mobile_router_answer(parts(dataplane=slow), driver())
     assert (answer["path"], answer["path_reason"]) == ("nfqueue", "no tcx")
 

@@ -32,7 +32,7 @@ def mobile_router_answer(parts: MobileRouterParts, driver: HipDriver) -> MobileR
         "correspondents": sum(client.correspondents for client in clients),
         "flows": len(parts.ways),
         "refused": parts.ways.refused,
-        "counters": parts.dataplane.statistics(),
+        "counters": parts.statistics(),
     }
 
 
