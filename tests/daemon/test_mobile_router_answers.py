@@ -47,6 +47,7 @@ def parts(**changes: Any) -> MobileRouterParts:
         "statistics": lambda: {"rewritten": 5},
         "rules": SimpleNamespace(description="nftables"),
         "lacks_ebpf": None,
+        "warnings": [],
         "ways": Ways(),
     }
     return cast(MobileRouterParts, SimpleNamespace(**(known | changes)))
@@ -102,6 +103,8 @@ def test_what_ails_it() -> None:
     assert (outside["code"], outside["severity"]) == ("no_address_outside", "warning")
     assert (ebpf["code"], ebpf["severity"]) == ("no_ebpf", "notice")
     assert "no tcx" in ebpf["message"]
+    (nobody,) = mobile_router_warnings(parts(warnings=["nobody can be a client"]))
+    assert (nobody["code"], nobody["severity"]) == ("no_clients_allowed", "warning")
 
 
 def test_places_as_text() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from ipaddress import IPv6Address
 
+from hipgw.config.mobile_router_consistency import mobile_router_warnings
 from hipgw.config.names import RouterPath
 from hipgw.config.schema import Config, MobileRouterConfig
 from hipgw.daemon.client_memory import ClientMemory
@@ -59,6 +60,8 @@ class MobileRouterParts:
     ) -> None:
         """Open the data plane and set the rules, as root. Raises DataPlaneError, PlatformError."""
         self._config = router
+        self.warnings = mobile_router_warnings(config)
+        """What its configuration keeps it from."""
         self._patterns = router.external_interfaces or config.mobility.preferred_interfaces
         self._hits = tuple(hits)
         self.dataplane = SpinatDataPlane(

@@ -51,7 +51,10 @@ def mobile_client_answers(
 
 def mobile_router_warnings(parts: MobileRouterParts) -> list[HealthWarning]:
     """What keeps it from working as it should."""
-    found: list[HealthWarning] = []
+    found: list[HealthWarning] = [
+        {"code": "no_clients_allowed", "severity": "warning", "message": message, "hint": ""}
+        for message in parts.warnings
+    ]
     if not parts.places:
         found.append(
             {
