@@ -244,6 +244,22 @@ def test_it_has_terms_of_its_own_for_clients() -> None:
     assert known.hit == nodes[0].hit
 
 
+def test_who_comes_from_outside_is_no_client() -> None:
+    network, router, client, peer = moving()
+    stranger = network.host("stranger", "192.0.2.77", 8)
+    effects = stranger.machine.register(router.hit, [ServiceType.MOBILE_ROUTER], 300.0, network.now)
+    network.perform(stranger, effects)
+    path = Path(stranger.address, ip_address(HERE), network.transport)
+    network.perform(stranger, stranger.machine.connect(router.hit, [path], network.now))
+    network.run(2.0)
+    assert stranger.state(router) is State.ESTABLISHED
+    assert not list(stranger.machine.held_registrations())
+    (known,) = router.machine.mobile_router_clients()
+    assert known.hit == client.hit
+    network.join(client, peer)
+    both_ways(network, client, peer)
+
+
 def test_clients_hear_that_there_is_no_network() -> None:
     network, router, client, peer = moving()
     network.join(client, peer)

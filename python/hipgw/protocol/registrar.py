@@ -177,6 +177,9 @@ class Registrar:
         )
         if not offered or (reg_type in _UDP_ONLY and path.transport is not Transport.UDP):
             return FailureType.UNAVAILABLE
+        if reg_type in _MOBILE and reg_type not in granted.grants and _is_outside(core, path):
+            # It is no client, and would only take the place of one.
+            return FailureType.UNAVAILABLE
         if not _terms(config, reg_type).allow(association.peer_hit):
             return FailureType.CREDENTIALS_REQUIRED
         if reg_type in _EXCLUSIVE and not _may_join(granted, reg_type, asked):
@@ -288,6 +291,12 @@ def _terms(config: RegistrarConfig, reg_type: int) -> RegistrarConfig | Rendezvo
     if reg_type == ServiceType.RENDEZVOUS and config.rendezvous is not None:
         return config.rendezvous
     return config
+
+
+def _is_outside(core: "Core", path: Path) -> bool:
+    """Whether a packet has come to an address that a mobile router has outside."""
+    router = core.mobile_router
+    return router is not None and any(place.address == path.local for place in router.outside)
 
 
 def _least_code(seconds: float) -> int:
