@@ -839,6 +839,25 @@ def test_a_client_begins_anew_with_a_correspondent() -> None:
     assert router.drops().get("bad_ticket", 0) == 0
 
 
+@pytest.mark.parametrize("transport", list(Transport))
+def test_a_client_begins_anew_with_another_carrier(transport: Transport) -> None:
+    network, router, client, peer = moving(transport)
+    network.join(client, peer)
+    for node, other in ((client, peer), (peer, client)):
+        network.perform(node, node.machine.close(other.hit, network.now))
+    network.run(3.0)
+    network.transport = next(one for one in Transport if one is not transport)
+    network.join(client, peer)
+    assert peer.path_to(client).transport is network.transport
+    both_ways(network, client, peer)
+    (flow,) = network.spinat(router).flows()
+    assert flow.transport is network.transport
+    network.move(router, [THERE])
+    network.run(3.0)
+    assert peer.path_to(client).transport is network.transport
+    both_ways(network, client, peer)
+
+
 def test_a_forged_answer_does_not_end_a_base_exchange() -> None:
     network, router, client, peer = moving()
     network.perform(

@@ -149,7 +149,8 @@ class MobileRouter:
         if kind is PacketType.CLOSE_ACK:
             self._note_end(flow, now)
         client.packets["out"] += 1
-        place = self._leave(core, raw + tail(data), to, flow, kind)
+        anew = _begins_anew(flow, kind, transit) and self.config.outside is None
+        place = self._leave(core, raw + tail(data), to, None if anew else flow, kind)
         _asked(flow, packet, place)
 
     def coming_in(self, core: Core, data: bytes, transit: Transit, now: float) -> None:
@@ -212,7 +213,13 @@ class MobileRouter:
             # The client answers to this router, which has to know where the stranger is.
             _keep(client.callers, hits, transit.source, self.config.begun_per_client)
         client.packets["in"] += 1
-        self._enter(core, raw, transit.source, association, flow)
+        inside = flow.client if flow is not None else at_home(association, transit.source)
+        if flow is not None and flow.done and flow.holder == flow.client_hit:
+            anew = kind in {PacketType.R1, PacketType.R2} and self.config.outside is None
+            if anew and transit.source.transport is not flow.transport:
+                # The answer to a client that begins anew by something else than before.
+                inside = Place(inside.address, transit.source.transport)
+        self._enter(core, raw, transit.source, association, inside, flow)
 
     # -- inputs besides packets --------------------------------------------------------------
 
@@ -503,6 +510,10 @@ class MobileRouter:
         if (flow.client, flow.shown) != (change.client, change.shown):
             flow.client, flow.shown = change.client, change.shown
             self.spis.told(core, flow)
+        if update_id == -1 and change.shown.transport is not flow.carried:
+            flow.carried = change.shown.transport
+            self.at_new_place(core, flow)
+            flow.settled = True
         if change.to.address.version == change.client.address.version:
             self._goes_to(core, flow, change.to)
         if change.spi:
@@ -603,11 +614,16 @@ class MobileRouter:
         return to
 
     def _enter(
-        self, core: Core, raw: bytes, source: Place, association: Association, flow: Flow | None
+        self,
+        core: Core,
+        raw: bytes,
+        source: Place,
+        association: Association,
+        inside: Place,
+        flow: Flow | None,
     ) -> None:
         path = association.path
         assert path is not None
-        inside = flow.client if flow is not None else at_home(association, source)
         if inside.address.version != source.address.version:
             # To a client without such an address this host stands for the stranger.
             own = Place(path.local, inside.transport) if path.local is not None else None
@@ -646,6 +662,20 @@ def _remember(flow: Flow, packet: HipPacket, client: Place, shown: Place, to: Pl
         some.append(change)
     while len(flow.changes) > CHANGES_MAX:
         flow.changes.popitem(last=False)
+
+
+def _begins_anew(flow: Flow, kind: PacketType, transit: Transit) -> bool:
+    """Whether a client calls a correspondent by something else than before, as its operator wants.
+
+    Then it goes by that outside too, and so does the flow once the correspondent has answered.
+    """
+    return (
+        flow.done
+        and flow.holder == flow.client_hit
+        and kind in {PacketType.I1, PacketType.I2}
+        and transit.destination.transport is not flow.carried
+        and transit.destination.address.version in flow.peer
+    )
 
 
 def _number(packet: HipPacket, update_id: int) -> int:
