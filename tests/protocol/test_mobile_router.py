@@ -799,6 +799,81 @@ def test_forged_packets_change_nothing(source: str) -> None:
     both_ways(network, client, peer)
 
 
+def test_a_neighbour_cannot_cut_a_client_off() -> None:
+    """Somebody else inside can use the client's address, and knows the HITs."""
+    network, router, client, peer = moving(Transport.UDP)
+    network.join(client, peer)
+    (flow,) = network.spinat(router).flows()
+    spi = flow.lent[-1].private
+    for number in range(20):
+        info = EspInfo(0, spi, 7000 + number)
+        for kind in (PacketType.I2, PacketType.R2, PacketType.UPDATE, PacketType.NOTIFY):
+            data = forged(client, peer, kind, info, Seq(number))
+            for port, to in ((10500, PEER), (4444, PEER), (10500, "198.51.100.66")):
+                transit = Transit(
+                    Place(client.address, Transport.UDP, port),
+                    Place(ip_address(to), Transport.UDP),
+                )
+                effects = router.machine.transit_received(data, transit, network.now, inside=True)
+                network.perform(router, effects)
+    both_ways(network, client, peer)
+    network.run(3.0)
+    both_ways(network, client, peer)
+    assert len(network.routers["router"].lent) <= 4
+    assert flow.client == Place(client.address, Transport.UDP)
+    assert flow.peer == {4: Place(peer.address, Transport.UDP)}
+    network.run(90.0)
+    both_ways(network, client, peer)
+    assert len(network.routers["router"].lent) == 1
+    for node, other in ((client, peer), (peer, client)):
+        network.perform(node, node.machine.rekey(other.hit, network.now))
+        network.run(5.0)
+        both_ways(network, client, peer)
+    network.run(90.0)
+    both_ways(network, client, peer)
+    network.move(router, [THERE])
+    network.run(3.0)
+    both_ways(network, client, peer)
+
+
+def test_a_client_begins_anew_with_a_correspondent() -> None:
+    """The flow is there already, and so is what it has used."""
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    for caller in (client, peer):
+        for node, other in ((client, peer), (peer, client)):
+            network.perform(node, node.machine.close(other.hit, network.now))
+        network.run(3.0)
+        if caller is client:
+            network.join(client, peer)
+        else:
+            network.join(peer, client, HERE)
+        both_ways(network, client, peer)
+        network.run(90.0)
+        both_ways(network, client, peer)
+    assert len(network.routers["router"].lent) == 1
+    assert router.drops().get("bad_ticket", 0) == 0
+
+
+@pytest.mark.parametrize("transport", list(Transport))
+def test_a_client_begins_anew_with_another_carrier(transport: Transport) -> None:
+    network, router, client, peer = moving(transport)
+    network.join(client, peer)
+    for node, other in ((client, peer), (peer, client)):
+        network.perform(node, node.machine.close(other.hit, network.now))
+    network.run(3.0)
+    network.transport = next(one for one in Transport if one is not transport)
+    network.join(client, peer)
+    assert peer.path_to(client).transport is network.transport
+    both_ways(network, client, peer)
+    (flow,) = network.spinat(router).flows()
+    assert flow.transport is network.transport
+    network.move(router, [THERE])
+    network.run(3.0)
+    assert peer.path_to(client).transport is network.transport
+    both_ways(network, client, peer)
+
+
 def test_a_forged_answer_does_not_end_a_base_exchange() -> None:
     network, router, client, peer = moving()
     network.perform(

@@ -54,6 +54,21 @@ class Offer:
     """Where it can be reached."""
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an UPDATE or I2 of a client changes, once the correspondent has answered it.
+
+    Who is inside as well can forge one.
+    """
+
+    client: Place
+    shown: Place
+    to: Place
+    """Where it went."""
+    spi: int = 0
+    """By which the client takes data from then on; 0 for the same as before."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Lent:
     """An SPI of a client, and what it is outside."""
@@ -62,6 +77,8 @@ class Lent:
     public: int
     until: float | None = None
     """When it goes; None for the one in use."""
+    proven: bool = False
+    """Whether the correspondent, or the client by its association, has shown that it is genuine."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -107,6 +124,8 @@ class Flow:
     offers: OrderedDict[int, list[Offer]] = field(default_factory=OrderedDict)
     """What its UPDATEs say that the client has not acknowledged yet, by Update ID; several if
     somebody else has forged one."""
+    changes: OrderedDict[int, list[Change]] = field(default_factory=OrderedDict)
+    """By Update ID, -1 for an I2: what no correspondent has answered yet."""
     i2: bytes = b""
     """Names the I2 that was seen last."""
     copies: int = 0
@@ -127,6 +146,11 @@ class Flow:
     """When the correspondent was told last where the client is."""
     ticket: Ticket | None = None
     proxy: Proxy | None = None
+
+    @property
+    def current(self) -> Lent:
+        """The SPI in use, of those in `lent`."""
+        return next((one for one in reversed(self.lent) if one.proven), self.lent[-1])
 
     @property
     def hits(self) -> tuple[IPv6Address, IPv6Address]:

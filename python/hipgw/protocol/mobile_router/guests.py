@@ -58,7 +58,7 @@ def _inner(flow: Flow) -> bytes:
     spi = flow.proven_spis[-1]
     addresses = [place.address for place in (*flow.peer.values(), *flow.claimed.values())]
     parameters: tuple[Parameter, ...] = (
-        EspInfo(0, spi, flow.lent[-1].public),
+        EspInfo(0, spi, flow.current.public),
         LocatorSet(
             tuple(Locator(SpiLocator(spi, one), _FOREVER) for one in dict.fromkeys(addresses))
         ),

@@ -1,5 +1,7 @@
 """Tickets that clients hand to this mobile router."""
 
+from typing import NamedTuple
+
 from hipgw.errors import IdentityError, WireError
 from hipgw.protocol.association import Association, Session
 from hipgw.protocol.core import Core, Dropped
@@ -11,6 +13,17 @@ from hipgw.wire.parameters import Encrypted, EspInfo, LocatorSet, Parameter, Pro
 
 ADDRESSES_MAX = 8
 """Of a correspondent, that are looked at."""
+
+
+class Known(NamedTuple):
+    """What a client says of itself and a correspondent."""
+
+    peer_spi: int
+    """By which the correspondent takes data."""
+    own_spi: int
+    """By which the client does."""
+    addresses: tuple[IPAddress, ...]
+    """Of the correspondent."""
 
 
 def take(
@@ -26,8 +39,8 @@ def take(
         try:
             for one in inner:
                 if isinstance(one, ProxyTicket):
-                    spi, addresses = _known(inner)
-                    take_one(core, association, one, now, peer_spi=spi, addresses=addresses)
+                    known = _known(inner)
+                    take_one(core, association, one, now, known)
         except Dropped as dropped:
             refused = dropped
     if refused is not None:
@@ -39,15 +52,16 @@ def take_one(
     association: Association,
     ticket: ProxyTicket,
     now: float,
-    *,
-    peer_spi: int = 0,
-    addresses: tuple[IPAddress, ...] = (),
+    known: Known | None = None,
 ) -> None:
     """Take a ticket, and what a client knows of its correspondent. Raises Dropped."""
     router = core.mobile_router
     if router is None:
         raise Dropped(DropReason.BAD_TICKET)
-    router.ticket_came(core, association, ticket, now, peer_spi=peer_spi, addresses=addresses)
+    peer, own, addresses = known or Known(0, 0, ())
+    router.ticket_came(
+        core, association, ticket, now, peer_spi=peer, own_spi=own, addresses=addresses
+    )
 
 
 def _opened(session: Session, container: Encrypted) -> tuple[Parameter, ...]:
@@ -59,9 +73,9 @@ def _opened(session: Session, container: Encrypted) -> tuple[Parameter, ...]:
         raise Dropped(DropReason.DECRYPTION) from None
 
 
-def _known(inner: tuple[Parameter, ...]) -> tuple[int, tuple[IPAddress, ...]]:
-    """By what SPI a correspondent takes data, and where it is."""
-    spi = next((one.old_spi for one in inner if isinstance(one, EspInfo)), 0)
+def _known(inner: tuple[Parameter, ...]) -> Known:
+    info = next((one for one in inner if isinstance(one, EspInfo)), EspInfo(0, 0, 0))
     listed = next((one.locators for one in inner if isinstance(one, LocatorSet)), ())
     addresses = [address_of(one) for one in listed[:ADDRESSES_MAX]]
-    return spi, tuple(one for one in addresses if one is not None)
+    known = tuple(one for one in addresses if one is not None)
+    return Known(info.old_spi, info.new_spi, known)

@@ -272,7 +272,7 @@ def _retransmission(core: Core, now: float) -> Retransmission:
 
 
 def _packet(flow: Flow, ticket: Ticket, address: IPAddress, number: int, nonce: bytes) -> bytes:
-    spi = flow.lent[-1].public
+    spi = flow.current.public
     lifetime = _FOREVER if ticket.numbered else _OPENHIP_S
     parameters: list[Parameter] = [
         LocatorSet((Locator(SpiLocator(spi, address), lifetime, preferred=True),)),

@@ -12,13 +12,14 @@ from ipaddress import IPv6Address
 from operator import attrgetter
 from typing import TypeVar
 
+from hipgw.protocol import update_tasks
 from hipgw.protocol.association import Association
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.mobile_router import carriers, proxies
 from hipgw.protocol.mobile_router.clients import Client, ClientInfo, Hits
 from hipgw.protocol.mobile_router.config import MobileRouterConfig
-from hipgw.protocol.mobile_router.flows import Flow, Offer
+from hipgw.protocol.mobile_router.flows import Change, Flow, Offer
 from hipgw.protocol.mobile_router.labels import wire_spi
 from hipgw.protocol.mobile_router.packets import (
     address_of,
@@ -53,6 +54,8 @@ CLOSED_S = 30.0
 """How long a flow stays after a CLOSE_ACK, which may have to be sent again."""
 ANSWERS_MAX = 4
 """SPIs that strangers may have named in R2 or I2."""
+CHANGES_MAX = 16
+"""Packets of a client that a correspondent may yet answer."""
 ASKED_MAX = 4
 """Echoes to a correspondent that are waited for."""
 _WITHOUT_FLOW = frozenset({PacketType.I1, PacketType.I2})
@@ -108,11 +111,19 @@ class MobileRouter:
         twice = flow.client.address == transit.source.address and (
             flow.client.transport is not transit.source.transport
         )
-        if not twice and (flow.client, flow.shown) != (transit.source, transit.destination):
-            flow.client, flow.shown = transit.source, transit.destination
-            self.spis.told(core, flow)
-        if kind is not PacketType.R1 and to is not None:
-            self._goes_to(core, flow, to)
+        place = flow.client if twice else transit.source
+        if flow.done:
+            if place.address != flow.client.address:
+                # It has moved inside, as its association shows.
+                flow.client = place
+                self.spis.told(core, flow)
+            _remember(flow, packet, place, transit.destination, to)
+        else:
+            if (flow.client, flow.shown) != (place, transit.destination):
+                flow.client, flow.shown = place, transit.destination
+                self.spis.told(core, flow)
+            if kind is not PacketType.R1 and to is not None:
+                self._goes_to(core, flow, to)
         raw = packet.raw
         if kind in {PacketType.I2, PacketType.R2, PacketType.UPDATE}:
             raw = self.spis.with_spi(core, flow, packet, now)
@@ -123,6 +134,9 @@ class MobileRouter:
                 self.spis.seen(core, flow, spi)
             if len(called) == 1:
                 self.spis.peer_uses(core, flow, called[0])
+            info = packet.get(EspInfo)
+            if called and info is not None:
+                self.spis.prove(core, flow, wire_spi(packet, info.new_spi), now)
             if not flow.done:
                 self.table.finish(client, flow)
         if (ack := packet.get(Ack)) is not None:
@@ -135,7 +149,8 @@ class MobileRouter:
         if kind is PacketType.CLOSE_ACK:
             self._note_end(flow, now)
         client.packets["out"] += 1
-        place = self._leave(core, raw + tail(data), to, flow, kind)
+        anew = _begins_anew(flow, kind, transit) and self.config.outside is None
+        place = self._leave(core, raw + tail(data), to, None if anew else flow, kind)
         _asked(flow, packet, place)
 
     def coming_in(self, core: Core, data: bytes, transit: Transit, now: float) -> None:
@@ -198,7 +213,13 @@ class MobileRouter:
             # The client answers to this router, which has to know where the stranger is.
             _keep(client.callers, hits, transit.source, self.config.begun_per_client)
         client.packets["in"] += 1
-        self._enter(core, raw, transit.source, association, flow)
+        inside = flow.client if flow is not None else at_home(association, transit.source)
+        if flow is not None and flow.done and flow.holder == flow.client_hit:
+            anew = kind in {PacketType.R1, PacketType.R2} and self.config.outside is None
+            if anew and transit.source.transport is not flow.transport:
+                # The answer to a client that begins anew by something else than before.
+                inside = Place(inside.address, transit.source.transport)
+        self._enter(core, raw, transit.source, association, inside, flow)
 
     # -- inputs besides packets --------------------------------------------------------------
 
@@ -222,11 +243,13 @@ class MobileRouter:
         now: float,
         *,
         peer_spi: int = 0,
+        own_spi: int = 0,
         addresses: Iterable[IPAddress] = (),
     ) -> None:
         """A client gives a ticket for one of its correspondents. Raises Dropped.
 
-        *peer_spi*: what its packets to that one bear, if it says so; *addresses*: where that one
+        *peer_spi*: what its packets to that one bear, if it says so; *own_spi*: by which it takes
+        data itself; *addresses*: where that one
         has told it that it is.
         """
         hit = association.peer_hit
@@ -242,6 +265,7 @@ class MobileRouter:
             raise Dropped(DropReason.BAD_TICKET)
         if peer_spi:
             self.spis.peer_uses(core, flow, peer_spi)
+        self.spis.prove(core, flow, own_spi, now)
         path = association.path
         for address in addresses:
             # This host's own one stands for a correspondent that has none of that IP version.
@@ -469,6 +493,32 @@ class MobileRouter:
             self._goes_to(core, flow, source)
         return source
 
+    def _commit(self, core: Core, flow: Flow, update_id: int, source: Place, now: float) -> None:
+        """A correspondent has answered a client's packet, so what that says is true."""
+        changes = flow.changes.get(update_id, [])
+        known = (*flow.peer.values(), *flow.claimed.values())
+        there = any(one.address == source.address for one in known)
+        # Without a way of its own the answer may come from another of its addresses.
+        genuine = [one for one in changes if there or one.to.address == source.address]
+        if len(genuine) != 1:
+            return
+        (change,) = genuine
+        # An answer that comes late is not to undo what came after.
+        while next(iter(flow.changes)) != update_id:
+            flow.changes.popitem(last=False)
+        del flow.changes[update_id]
+        if (flow.client, flow.shown) != (change.client, change.shown):
+            flow.client, flow.shown = change.client, change.shown
+            self.spis.told(core, flow)
+        if update_id == -1 and change.shown.transport is not flow.carried:
+            flow.carried = change.shown.transport
+            self.at_new_place(core, flow)
+            flow.settled = True
+        if change.to.address.version == change.client.address.version:
+            self._goes_to(core, flow, change.to)
+        if change.spi:
+            self.spis.prove(core, flow, change.spi, now)
+
     def _note_end(self, flow: Flow, now: float) -> None:
         flow.touched = now - self.config.unused_s + CLOSED_S
 
@@ -495,6 +545,7 @@ class MobileRouter:
                 flow.answers_wanted -= 1
                 note = self.spis.peer_uses if first else self.spis.seen
                 note(core, flow, wire_spi(packet, info.new_spi))
+                self._commit(core, flow, -1, source, now)
         seq = packet.get(Seq)
         if kind is PacketType.UPDATE and seq is not None:
             spi = wire_spi(packet, info.new_spi) if info is not None else 0
@@ -505,6 +556,9 @@ class MobileRouter:
             nonces = tuple(echo.data for echo in echoes[:2])
             offer = Offer(source, nonces, spi, tuple(places.values()))
             self.spis.offered(core, flow, seq.update_id, offer)
+        if kind is PacketType.UPDATE and (ack := packet.get(Ack)) is not None:
+            for update_id in ack.update_ids[:ANSWERS_MAX]:
+                self._commit(core, flow, _number(packet, update_id), source, now)
         if kind is PacketType.R1 and (via := packet.get(ViaRvs)) is not None:
             for server in via.addresses[-1:]:
                 flow.servers[server.version] = Place(server, flow.transport)
@@ -560,11 +614,16 @@ class MobileRouter:
         return to
 
     def _enter(
-        self, core: Core, raw: bytes, source: Place, association: Association, flow: Flow | None
+        self,
+        core: Core,
+        raw: bytes,
+        source: Place,
+        association: Association,
+        inside: Place,
+        flow: Flow | None,
     ) -> None:
         path = association.path
         assert path is not None
-        inside = flow.client if flow is not None else at_home(association, source)
         if inside.address.version != source.address.version:
             # To a client without such an address this host stands for the stranger.
             own = Place(path.local, inside.transport) if path.local is not None else None
@@ -582,6 +641,46 @@ def _resumes(packet: HipPacket) -> bool:
     """Whether an UPDATE tells enough of an association that was made elsewhere."""
     told = packet.get(AuthTicket) is not None and packet.get(LocatorSet) is not None
     return told or packet.get(EspInfo) is not None
+
+
+def _remember(flow: Flow, packet: HipPacket, client: Place, shown: Place, to: Place | None) -> None:
+    """Note what a packet of a client will have changed when the correspondent answers."""
+    seq, info = packet.get(Seq), packet.get(EspInfo)
+    if packet.packet_type is PacketType.I2:
+        number = -1
+    elif packet.packet_type is PacketType.UPDATE and seq is not None:
+        number = _number(packet, seq.update_id)
+    else:
+        return
+    spi = wire_spi(packet, info.new_spi) if info is not None else 0
+    change = Change(client, shown, to or shown, spi)
+    some = flow.changes.setdefault(number, [])
+    # What a router inside sends in two ways is one thing.
+    guest = flow.holder != flow.client_hit
+    twice = guest and any(one.client.address == client.address for one in some)
+    if change not in some and not twice and len(some) < ANSWERS_MAX:
+        some.append(change)
+    while len(flow.changes) > CHANGES_MAX:
+        flow.changes.popitem(last=False)
+
+
+def _begins_anew(flow: Flow, kind: PacketType, transit: Transit) -> bool:
+    """Whether a client calls a correspondent by something else than before, as its operator wants.
+
+    Then it goes by that outside too, and so does the flow once the correspondent has answered.
+    """
+    return (
+        flow.done
+        and flow.holder == flow.client_hit
+        and kind in {PacketType.I1, PacketType.I2}
+        and transit.destination.transport is not flow.carried
+        and transit.destination.address.version in flow.peer
+    )
+
+
+def _number(packet: HipPacket, update_id: int) -> int:
+    """Names an UPDATE of a client: those in its name have numbers of their own."""
+    return update_id if packet.get(AuthTicket) is None else update_id + update_tasks.UPDATE_IDS
 
 
 def _asked(flow: Flow, packet: HipPacket, place: Place) -> None:

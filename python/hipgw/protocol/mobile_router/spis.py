@@ -105,7 +105,8 @@ class Spis:
             self._lend(core, flow, packet, wire_spi(packet, spi), now)
         if not flow.lent:
             return packet.raw
-        lent = flow.lent[-1]
+        spi = wire_spi(packet, info.new_spi) if info is not None else 0
+        lent = next((one for one in flow.lent if one.private == spi), flow.current)
         if packet.packet_type is PacketType.I2:
             solution = packet.get(Solution)
             name = solution.i + solution.j if solution is not None else b""
@@ -141,27 +142,41 @@ class Spis:
         return bool(mine & {place.address for place in other.peer.values()})
 
     def _lend(self, core: Core, flow: Flow, packet: HipPacket, spi: int, now: float) -> None:
-        current = flow.lent[-1] if flow.lent else None
-        if current is not None and current.private == spi:
+        if any(one.private == spi for one in flow.lent):
             return
         if spi < _SPI_MIN:
             raise Dropped(DropReason.BAD_SPI)
         public = spi
         while public in self.by_public or public in core.by_inbound_spi or public < _SPI_MIN:
             public = int.from_bytes(core.random(4), "big")
-        if current is not None:
-            if packet.packet_type is PacketType.UPDATE:
-                current.until = now + self._config.retired_s
-            else:
+        until = now + self._config.retired_s if flow.done and flow.lent else None
+        for old in list(flow.lent):
+            if until is None and packet.packet_type is not PacketType.UPDATE:
                 # A base exchange that was not finished.
-                flow.lent.remove(current)
-                self._return(core, flow, current)
+                flow.lent.remove(old)
+                self._return(core, flow, old)
         while len(flow.lent) >= LENT_MAX:
-            self._return(core, flow, flow.lent.pop(0))
-        lent = Lent(private=spi, public=public)
+            # What is in use stays; the others anybody inside could have named.
+            victim = next(one for one in flow.lent if one is not flow.current)
+            flow.lent.remove(victim)
+            self._return(core, flow, victim)
+        lent = Lent(private=spi, public=public, until=until)
         flow.lent.append(lent)
         self.by_public[public] = flow
         self._tell(core, flow, lent)
+
+    def prove(self, core: Core, flow: Flow, spi: int, now: float) -> None:
+        """A client takes data by an SPI, as the correspondent or the client itself has shown."""
+        found = next((one for one in flow.lent if one.private == spi), None)
+        if found is None or (found.proven and found is flow.current):
+            return
+        for old in flow.lent:
+            if old.until is None:
+                old.until = now + self._config.retired_s
+        found.until, found.proven = None, True
+        flow.lent.remove(found)
+        flow.lent.append(found)
+        self._tell(core, flow, found)
 
     def _return(self, core: Core, flow: Flow, lent: Lent) -> None:
         if self.by_public.get(lent.public) is flow:

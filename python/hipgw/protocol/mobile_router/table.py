@@ -104,6 +104,8 @@ class Table:
     def finish(client: Client, flow: Flow) -> None:
         """The base exchange of a flow is over."""
         flow.done = True
+        if flow.lent:
+            flow.lent[-1].proven = True
         client.begun.pop(flow.hits, None)
         client.done[flow.hits] = flow
 
