@@ -156,6 +156,19 @@ def test_good_config_is_summed_up(run: Run, config_file: Path) -> None:
     assert answer["good"] is True
 
 
+def test_a_mobile_router_that_nobody_can_register_with(run: Run, config_file: Path) -> None:
+    text = '[identity]\nkey_file = "host.pem"\n[daemon]\nuser = "root"\n[mobile_router]\n'
+    config_file.write_text(text)
+    result = run("check-config", config_file)
+    assert result.exit_code == 0
+    assert "outside by interfaces with a default route" in result.stdout
+    assert "nobody can be a client" in result.stderr
+    assert json.loads(run("check-config", config_file, "--json").stdout)["warnings"]
+    config_file.write_text(text + '[hip]\naccept = "any"\n')
+    assert run("check-config", config_file).stderr == ""
+    assert "warnings" not in json.loads(run("check-config", config_file, "--json").stdout)
+
+
 @pytest.mark.parametrize("command", [("check-config",), ("run", "--config"), ("id", "--config")])
 @pytest.mark.parametrize(
     ("text", "part"),

@@ -184,6 +184,33 @@ MISTAKES = [
         "less than min_lifetime_s (60)",
         "60 or more",
     ),
+    (
+        '[mobile_router]\nexternal_interfaces = ["wwan0", "**"]\n',
+        "mobile_router.external_interfaces[1]",
+        "could not be behind any other",
+        "wwan*",
+    ),
+    (
+        '[mobile_router]\nexternal_interfaces = ["lo"]\n',
+        "mobile_router.external_interfaces[0]",
+        "leads nowhere",
+        "wwan*",
+    ),
+    *(
+        (
+            f'[mobile_router]\nexternal_interfaces = ["{pattern}"]\n',
+            "mobile_router.external_interfaces[0]",
+            "cannot match any network interface",
+            "wwan*",
+        )
+        for pattern in ("wan[", "wan]0[", "averyveryverylonginterfacename0", "a b")
+    ),
+    (
+        '[mobile_router]\nexternal_interfaces = ["wan*"]\n[mobility]\ninterfaces = ["lan*"]\n',
+        "mobility.interfaces",
+        "matches none of the interfaces outside",
+        "'wan*'",
+    ),
     ("[mobile_router]\n[hip]\nport = 10501\n", "hip.port", "by 10500", "leave it out"),
     (
         "[mobile_router]\n[mobility]\nenabled = false\n",

@@ -73,6 +73,11 @@ def test_a_machine_without_addresses_is_not_well() -> None:
     assert client_of(health(host={}, mobility={"enabled": False}), has_address=False) == []
 
 
+def test_behind_a_router_without_a_network() -> None:
+    (warning,) = client_of(health(host={}), cut_off=True)
+    assert warning["code"] == "router_without_network"
+
+
 def test_endbox_peers_have_to_be_there() -> None:
     (warning,) = client_of(health(endbox={}), up=[HUB], failures={SITE: "no answer to I1"})
     assert (warning["code"], warning["hint"]) == ("peer_down", "no answer to I1")

@@ -43,9 +43,11 @@ def parts(**changes: Any) -> MobileRouterParts:
         "places": (OUTSIDE,),
         "interfaces": {3: "wwan0", 2: "wlan0"},
         "interface_name": lambda _address: "wwan0",
-        "dataplane": SimpleNamespace(without_ebpf=None, statistics=lambda: {"rewritten": 5}),
+        "dataplane": SimpleNamespace(without_ebpf=None),
+        "statistics": lambda: {"rewritten": 5},
         "rules": SimpleNamespace(description="nftables"),
         "lacks_ebpf": None,
+        "warnings": [],
         "ways": Ways(),
     }
     return cast(MobileRouterParts, SimpleNamespace(**(known | changes)))
@@ -81,7 +83,7 @@ def test_where_it_is_and_how_packets_pass() -> None:
     assert (answer["path"], answer["path_reason"]) == ("ebpf", None)
     assert (answer["clients"], answer["correspondents"], answer["flows"]) == (1, 3, 9)
     assert (answer["refused"], answer["counters"]) == (1, {"rewritten": 5})
-    slow = SimpleNamespace(without_ebpf="no tcx", statistics=dict)
+    slow = SimpleNamespace(without_ebpf="no tcx")
     answer = mobile_router_answer(parts(dataplane=slow), driver())
     assert (answer["path"], answer["path_reason"]) == ("nfqueue", "no tcx")
 
@@ -101,6 +103,8 @@ def test_what_ails_it() -> None:
     assert (outside["code"], outside["severity"]) == ("no_address_outside", "warning")
     assert (ebpf["code"], ebpf["severity"]) == ("no_ebpf", "notice")
     assert "no tcx" in ebpf["message"]
+    (nobody,) = mobile_router_warnings(parts(warnings=["nobody can be a client"]))
+    assert (nobody["code"], nobody["severity"]) == ("no_clients_allowed", "warning")
 
 
 def test_places_as_text() -> None:

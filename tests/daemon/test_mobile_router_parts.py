@@ -11,7 +11,12 @@ import pytest
 from hipgw.config.schema import Config
 from hipgw.daemon import mobile_router
 from hipgw.daemon.driver import HipDriver
-from hipgw.daemon.mobile_router import MobileRouterParts, outside_interfaces
+from hipgw.daemon.mobile_router import (
+    STRANGERS_AT_ONCE,
+    MobileRouterParts,
+    outside_interfaces,
+)
+from hipgw.dataplane.backend import ControlReceived, FirstData
 from hipgw.dataplane.spinat import TransitReceived
 from hipgw.errors import DataPlaneError
 from hipgw.platform.journal import Journal
@@ -90,6 +95,9 @@ class DataPlane:
     def used(self, _since_s: float) -> list[int]:
         self.notes.note("used")
         return []
+
+    def statistics(self) -> dict[str, int]:
+        return {}
 
     def events(self) -> list[TransitReceived]:
         if self.notes.refuses:
@@ -220,6 +228,38 @@ def test_packets_go_to_the_machine_until_the_data_plane_ends(tmp_path: Path, not
     notes.refuses = True
     loop.readable()
     assert notes.take() == [("reads no more",), ("failed", "the thread has ended")]
+
+
+def test_in_a_flood_clients_and_their_correspondents_come_first(
+    tmp_path: Path, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = make(tmp_path)
+    loop = start(parts, notes)
+    clock = iter(range(1000))
+    monkeypatch.setattr("hipgw.daemon.mobile_router.time.monotonic", lambda: next(clock) / 250)
+    monkeypatch.setattr(parts.ways, "knows", lambda address: address == WWAN)
+    strangers = [
+        TransitReceived(b"%d" % n, Transit(Place(WAN), Place(LAN)), False, 2) for n in range(9)
+    ]
+    known = TransitReceived(b"known", Transit(Place(WWAN), Place(LAN)), False, 2)
+    own = TransitReceived(b"own", Transit(Place(LAN), Place(WAN)), True, 4)
+    notes.events_now = [*strangers, known, own]
+    loop.readable()
+    assert [call[1] for call in notes.take()] == [b"own", b"known", b"0", b"1", b"2"]
+    assert parts.statistics()["shed"] == 6
+
+
+def test_of_packets_for_the_router_itself_those_from_inside_come_first(
+    tmp_path: Path, notes: Notes
+) -> None:
+    parts = make(tmp_path, external_interfaces=["w*"])
+    parts.looked(snapshot(2), Underlay((WAN, LAN)))
+    far = [ControlReceived(b"far", WAN, WWAN, 10500, 10500)] * (STRANGERS_AT_ONCE + 5)
+    near, data = ControlReceived(b"near", LAN, WWAN, 10500, 10500), FirstData(7)
+    shown = parts.in_order([*far, near, data])
+    assert shown[:2] == [near, data]
+    assert shown[2:] == far[:STRANGERS_AT_ONCE]
+    assert parts.shed == 5
 
 
 @pytest.mark.parametrize(("path", "lacks"), [("auto", "no tcx"), ("nfqueue", None)])

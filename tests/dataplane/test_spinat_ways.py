@@ -216,6 +216,21 @@ def test_a_client_with_several_addresses_keeps_its_ways() -> None:
     assert len(bench.table.shown()) <= 2 + PAIRS_MAX
 
 
+def test_where_correspondents_are_known_to_be() -> None:
+    bench = Bench()
+    bench.ways.lend(replace(LENT, peer=(PEER4, PEER6)))
+    bench.ways.lend(replace(LENT, peer_hit=OTHER, public_spi=0x1001, private_spi=0x1001))
+    assert bench.ways.knows(PEER4.address)
+    assert bench.ways.knows(PEER6.address)
+    assert not bench.ways.knows(WAN4.address)
+    bench.ways.lend(LENT)
+    assert not bench.ways.knows(PEER6.address)
+    bench.ways.give_back(ReturnSpi(CLIENT, PEER, 0x1000))
+    assert bench.ways.knows(PEER4.address)
+    bench.ways.give_back(ReturnSpi(CLIENT, OTHER, 0x1001))
+    assert not bench.ways.knows(PEER4.address)
+
+
 def test_what_somebody_else_has_is_refused_and_tried_again() -> None:
     bench = Bench()
     bench.ways.lend(LENT)

@@ -37,6 +37,7 @@ from protocol.rvs_clients import server_config
 
 ROUTER, CLIENT, CLIENT_2, PEER = "10.1.0.1", "10.1.0.10", "10.1.0.11", "192.0.2.9"
 HERE, THERE, ELSEWHERE = "198.51.100.1", "203.0.113.1", "203.0.113.77"
+ELSEWHERE_2 = "203.0.113.78"
 
 pytestmark = pytest.mark.both_versions
 
@@ -349,6 +350,52 @@ def test_a_client_that_leaves_the_router_goes_on() -> None:
     both_ways(network, client, peer)
 
 
+def test_a_client_that_has_left_is_not_spoken_for() -> None:
+    """The router does not know, as its address inside cannot be reached from there."""
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    network.move(router, [ELSEWHERE_2])
+    network.run(3.0)
+    leave(network, client)
+    network.run(3.0)
+    network.move(router, [THERE])
+    for _ in range(10):
+        network.run(1.0)
+        assert peer.path_to(client).remote == ip_address(ELSEWHERE)
+        both_ways(network, client, peer)
+    assert peer.drops()["bad_ticket"]
+    # It comes back, and has forgotten the router meanwhile, which did not answer.
+    network.run(60.0)
+    network.where.pop(client.address)
+    network.where[ip_address(CLIENT_2)] = "router"
+    network.readdress(client, CLIENT_2)
+    network.connect(client, router)
+    network.run(15.0)
+    assert peer.path_to(client).remote == ip_address(THERE)
+    both_ways(network, client, peer)
+    before = peer.drops()["bad_ticket"]
+    network.move(router, [HERE])
+    network.run(2.0)
+    assert peer.path_to(client).remote == ip_address(HERE)
+    assert peer.drops()["bad_ticket"] == before
+    both_ways(network, client, peer)
+
+
+def test_flows_of_a_client_that_is_seen_elsewhere_are_forgotten() -> None:
+    network, router, client, peer = moving()
+    network.join(client, peer)
+    (flow,) = network.spinat(router).flows()
+    association = router.machine._core.with_peer(client.hit)[0]
+    assert association.path is not None
+    association.path = replace(association.path, remote=ip_address("10.1.0.99"))
+    association.mobility.locators.begin(ip_address("10.1.0.99"), 0)
+    network.filter = lambda sender, _data: [] if sender == "client" else [0.01]
+    network.run(12.0)
+    assert network.spinat(router).flow_count == 0
+    assert not network.routers["router"].lent
+    assert flow.ticket is None
+
+
 def test_a_client_goes_over_to_another_router() -> None:
     network, router, client, peer = moving()
     network.join(client, peer)
@@ -444,6 +491,24 @@ def test_a_router_was_restarted_where_clients_have_no_address(tickets: bool, mov
     network.move(router, there)
     network.run(5.0)
     assert peer.path_to(client).remote == ip_address(there[0])
+    both_ways(network, client, peer)
+
+
+@pytest.mark.parametrize("tickets", [True, False])
+def test_a_router_that_has_moved_while_it_was_down(tickets: bool) -> None:
+    network, router, client, peer = moving(tickets=tickets)
+    network.join(client, peer)
+    network.move(router, [ELSEWHERE])
+    network.run(5.0)
+    (known,) = router.machine.mobile_router_clients()
+    network.move(router, [])
+    network.routers.pop(router.name)
+    router = network.router("router", ROUTER, [THERE], 1, config=router_config(tickets=tickets))
+    assert known.place is not None
+    path = Path(router.address, known.place.address, known.place.transport)
+    network.perform(router, router.machine.recall(known.hit, [path], network.now))
+    network.run(5.0)
+    assert peer.path_to(client).remote == ip_address(THERE)
     both_ways(network, client, peer)
 
 

@@ -13,7 +13,7 @@ from hipgw.platform.diversion import TABLE
 
 pytestmark = pytest.mark.system
 
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 OUTSIDE: tuple[Spot, ...] = ("four0", "six0", "dual0")
 
 

@@ -20,6 +20,7 @@ from hipgw.wire.checksum import checksum16
 from system.test_spinat_path import (
     CLIENT,
     ESP,
+    ICMP,
     INSIDE,
     OUTSIDE,
     PEER,
@@ -279,13 +280,27 @@ def test_what_the_program_leaves_is_done_by_the_queue(net: Net) -> None:
     assert net.counted("ebpf_left_joined") == 1
     wait_until(lambda: net.counted("rewritten") == 21, 5, what="the count")
 
-    # The end of its life, an unknown SPI, options of IPv4, and a device of less MTU.
+    # Longer than the link takes, which was not so when the way was entered.
+    net.router.mtu("out0", 1300)
+    long = ip_packet(client, peer, ESP, esp(plain.peer_spi, 1400), flags=1 << 14)
+    told = Tap(net.client, "eth0")
+    send(net.client, long)
+    error = told.next((ICMP,))
+    assert error is not None and error[20:22] == b"\3\4"
+    assert net.counted("ebpf_left_too_long") == 1
+    net.router.mtu("out0", 1500)
+    send(net.client, long)
+    assert len(at_peer.next((ESP,)) or b"") == 1428
+    told.close()
+    assert net.counted("ebpf_rewritten") == 2
+
+    # The end of its life, and an unknown SPI.
     send(net.client, plain.packet(client, peer, plain.peer_spi, ttl=1))
     send(net.client, plain.packet(client, peer, 0x999999))
     wait_until(
         lambda: (net.counted("expired"), net.counted("unknown_spi")) == (1, 1), 5, what="counts"
     )
-    assert net.counted("ebpf_rewritten") == 1
+    assert net.counted("ebpf_rewritten") == 2
     at_client.close()
     at_peer.close()
 

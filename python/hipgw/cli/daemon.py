@@ -123,6 +123,7 @@ def check_config(ctx: click.Context, config_file: Path, as_json: bool) -> None:
     each is right by itself. Exits with status 4 if there is one.
     """
     from hipgw.config.load import load, load_identity
+    from hipgw.config.mobile_router_consistency import mobile_router_warnings
 
     try:
         config = load(config_file)
@@ -134,10 +135,14 @@ def check_config(ctx: click.Context, config_file: Path, as_json: bool) -> None:
         if isinstance(error, IdentityError):
             raise ConfigError(str(error), hint=error.hint) from None
         raise
+    warnings = mobile_router_warnings(config)
     if as_json:
-        output.print_json({"good": True, "problems": [], "hit": str(identity.hit)})
+        good = {"good": True, "problems": [], "hit": str(identity.hit)}
+        output.print_json({**good, "warnings": warnings} if warnings else good)
         return
     _print_good(config_file, config, identity)
+    for warning in warnings:
+        click.echo(f"{click.style('warning:', fg='yellow')} {warning}", err=True)
 
 
 def _problems(error: HipgwError) -> list[dict[str, str]]:

@@ -35,6 +35,7 @@ BASE_DIRECTORY = "base_directory"
 """Key of the validation context: the folder that relative paths start from."""
 
 _INTERFACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
+_INTERFACE_NAME_MAX = 15
 _INTERFACE_PATTERN = re.compile(r"[A-Za-z0-9_.*?!\[\]-]{1,32}")
 _PEER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -175,7 +176,13 @@ def _interface_name(text: str) -> str:
 
 
 def _interface_pattern(text: str) -> str:
-    if not _INTERFACE_PATTERN.fullmatch(text):
+    is_name = not set("*?[") & set(text)
+    unclosed = "[" in text and "]" not in text.partition("[")[2]
+    if (
+        not _INTERFACE_PATTERN.fullmatch(text)
+        or unclosed
+        or (is_name and len(text) > _INTERFACE_NAME_MAX)
+    ):
         raise InvalidValueError(
             f"{text!r} cannot match any network interface",
             hint='write a name, or a pattern such as "wwan*" or "eth[01]"',

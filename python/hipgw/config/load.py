@@ -195,8 +195,9 @@ def _missing_on_this_system(config: Config) -> tuple[Problem, ...]:
 
 def _key_file_problem(key: str, key_file: Path) -> Problem | None:
     if not key_file.is_file():
-        what = f"{key_file}: {'not a file' if key_file.exists() else 'no such file'}"
-        return Problem(key, what, f"`hipgw keygen {key_file}` makes one")
+        if key_file.exists():
+            return Problem(key, f"{key_file}: not a file", "name the file that has the key")
+        return Problem(key, f"{key_file}: no such file", f"`hipgw keygen {key_file}` makes one")
     if not os.access(key_file, os.R_OK):
         return Problem(key, f"{key_file}: not readable by this user", "run as its owner")
     return None

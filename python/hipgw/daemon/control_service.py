@@ -296,7 +296,7 @@ class ControlService:
         packets["send_errors"] = self._driver.send_errors
         dataplane = dict(data.counters)
         if self.mobile_router_parts is not None:
-            passed = self.mobile_router_parts.dataplane.statistics()
+            passed = self.mobile_router_parts.statistics()
             dataplane |= {f"spinat_{name}": count for name, count in passed.items()}
         return {
             "control": packets,
@@ -538,6 +538,7 @@ class ControlService:
             has_address=bool(self._watch.addresses),
             registrations=self._driver.machine.held_registrations(),
             failures=self._failures,
+            cut_off=self._driver.machine.cut_off,
         )
         if self.mobile_router_parts is not None:
             warnings = warnings + mobile_router_warnings(self.mobile_router_parts)

@@ -61,7 +61,8 @@ class EventLog:
                     extra={**self._named(event.peer_hit), "spi": f"{event.outbound_spi:#010x}"},
                 )
             case PathMtuChanged():
-                _log.info(
+                # Routers on the way can say something else each time.
+                _packet_log.info(
                     "path MTU found out",
                     extra={
                         **self._named(event.peer_hit),

@@ -62,11 +62,13 @@ class Health:
         has_address: bool,
         registrations: Iterable[RegistrationInfo],
         failures: Mapping[IPv6Address, str],
+        cut_off: bool = False,
     ) -> list[HealthWarning]:
         """What is wrong now.
 
         *up*: HITs of the peers that data can be sent to; *has_address*: whether any own address is
-        usable; *failures*: why peers could not be associated with, or were lost.
+        usable; *failures*: why peers could not be associated with, or were lost; *cut_off*: whether
+        this machine is behind mobile routers that have no network.
         """
         established = set(up)
         found: list[HealthWarning] = []
@@ -76,6 +78,14 @@ class Health:
                     "no_address",
                     "no own address is usable",
                     "peers cannot be told where this machine is; see [mobility] if it has one",
+                )
+            )
+        if cut_off:
+            found.append(
+                _warning(
+                    "router_without_network",
+                    "the mobile router that this machine is behind has no network",
+                    "peers are kept until it has one again",
                 )
             )
         found += [

@@ -3,15 +3,18 @@
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from ipaddress import IPv6Address
 
+from hipgw.config.mobile_router_consistency import mobile_router_warnings
 from hipgw.config.names import RouterPath
 from hipgw.config.schema import Config, MobileRouterConfig
 from hipgw.daemon.client_memory import ClientMemory
 from hipgw.daemon.driver import HipDriver
-from hipgw.dataplane.spinat import SpinatDataPlane
+from hipgw.dataplane.backend import ControlReceived, DataPlaneEvent
+from hipgw.dataplane.spinat import SpinatDataPlane, TransitReceived
 from hipgw.dataplane.spinat_ways import WAYS_PER_FLOW, SpinatWays
 from hipgw.errors import HipgwError
 from hipgw.logs import packet_path_logger
@@ -29,6 +32,12 @@ PATIENCE_S = 30.0
 """How long they are remembered if they do not answer."""
 KEEP_S = 0.5
 """How soon it is written down who has registered."""
+STRANGERS_S = 0.01
+"""How long strangers' HIP packets keep others waiting; what takes longer is dropped."""
+STRANGERS_AT_ONCE = 64
+"""Of HIP packets for this router itself that come to an address outside, as many are taken from
+the data plane at once."""
+_STRANGERS = 2
 LOOK_S = 5.0
 """Between looks for what was used, and whether the rules are still there."""
 
@@ -51,6 +60,8 @@ class MobileRouterParts:
     ) -> None:
         """Open the data plane and set the rules, as root. Raises DataPlaneError, PlatformError."""
         self._config = router
+        self.warnings = mobile_router_warnings(config)
+        """What its configuration keeps it from."""
         self._patterns = router.external_interfaces or config.mobility.preferred_interfaces
         self._hits = tuple(hits)
         self.dataplane = SpinatDataPlane(
@@ -82,6 +93,8 @@ class MobileRouterParts:
         self._look: asyncio.TimerHandle | None = None
         self._keeping: asyncio.TimerHandle | None = None
         self._resting = False
+        self.shed = 0
+        """HIP packets from outside that there was no time for."""
 
     @property
     def ways(self) -> SpinatWays:
@@ -129,6 +142,24 @@ class MobileRouterParts:
         if self._loop is not None:
             self._loop.remove_reader(self.dataplane.fileno())
         self.dataplane.stop()
+
+    def in_order(self, events: Sequence[DataPlaneEvent]) -> list[DataPlaneEvent]:
+        """What the data plane tells: first all else, then some of what comes from outside.
+
+        A flood for the router itself must not cost its clients their registrations.
+        """
+        outside = {place.address for place in self.places}
+        first: list[DataPlaneEvent] = []
+        others: list[DataPlaneEvent] = []
+        for event in events:
+            far = isinstance(event, ControlReceived) and event.local in outside
+            (others if far else first).append(event)
+        self.shed += max(0, len(others) - STRANGERS_AT_ONCE)
+        return first + others[:STRANGERS_AT_ONCE]
+
+    def statistics(self) -> dict[str, int]:
+        """Packets that passed or did not, by what became of them."""
+        return {**self.dataplane.statistics(), "shed": self.shed}
 
     def rest(self) -> None:
         """The end is near: what is lost from now on is to be there again after a restart."""
@@ -200,11 +231,27 @@ class MobileRouterParts:
                 self._loop.remove_reader(self.dataplane.fileno())
             self._failed(str(error))
             return
-        for event in events:
+        until: float | None = None
+        for event in sorted(events, key=self._rank):
+            if self._rank(event) == _STRANGERS:
+                now = time.monotonic()
+                until = until or now + STRANGERS_S
+                if now > until:
+                    self.shed += 1
+                    continue
             try:
                 driver.transit_received(event.data, event.transit, inside=event.inside)
             except HipgwError as error:
                 _packet_log.warning("a packet that passes: %s", error)
+            except Exception:
+                # A fault of ours in one event must not cost the others.
+                _packet_log.exception("a packet that passes")
+
+    def _rank(self, event: TransitReceived) -> int:
+        """Who is served first: clients, their correspondents, anybody."""
+        if event.inside:
+            return 0
+        return 1 if self.ways.knows(event.transit.source.address) else _STRANGERS
 
     def _aim_anew(self) -> None:
         """Begin to aim all ways anew; what is used first, at once."""

@@ -32,7 +32,7 @@ def mobile_router_answer(parts: MobileRouterParts, driver: HipDriver) -> MobileR
         "correspondents": sum(client.correspondents for client in clients),
         "flows": len(parts.ways),
         "refused": parts.ways.refused,
-        "counters": parts.dataplane.statistics(),
+        "counters": parts.statistics(),
     }
 
 
@@ -51,7 +51,10 @@ def mobile_client_answers(
 
 def mobile_router_warnings(parts: MobileRouterParts) -> list[HealthWarning]:
     """What keeps it from working as it should."""
-    found: list[HealthWarning] = []
+    found: list[HealthWarning] = [
+        {"code": "no_clients_allowed", "severity": "warning", "message": message, "hint": ""}
+        for message in parts.warnings
+    ]
     if not parts.places:
         found.append(
             {

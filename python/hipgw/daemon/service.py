@@ -382,7 +382,10 @@ class Service:
             self._server.publish({"kind": "outside", "time": time.time(), "addresses": addresses})
 
     def _dataplane_readable(self) -> None:
-        for event in self._dataplane.drain_events():
+        events = self._dataplane.drain_events()
+        if self._mobile_router is not None:
+            events = self._mobile_router.in_order(events)
+        for event in events:
             try:
                 self._handle_dataplane_event(event)
             except HipgwError as error:

@@ -137,6 +137,8 @@ class SpinatWays:
         """By way."""
         self._gone: dict[IPv6Address, Counter[str]] = {}
         """What passed by ways that are not there any more."""
+        self._places: Counter[IPAddress] = Counter()
+        """Of correspondents, and for how many SPIs."""
         self.refused = 0
 
     def __len__(self) -> int:
@@ -148,8 +150,9 @@ class SpinatWays:
         hits = effect.client_hit, effect.peer_hit
         kept = self._flows.setdefault(hits, _Kept())
         # What comes last is known best.
-        kept.lent.pop(effect.public_spi, None)
+        before = kept.lent.pop(effect.public_spi, None)
         kept.lent[effect.public_spi] = effect
+        self._note_places(effect, before)
         pair = effect.client, effect.shown
         kept.pairs.pop(pair, None)
         kept.pairs[pair] = None
@@ -161,8 +164,10 @@ class SpinatWays:
         """Let nothing pass by an SPI any more."""
         hits = effect.client_hit, effect.peer_hit
         kept = self._flows.get(hits)
-        if kept is None or kept.lent.pop(effect.public_spi, None) is None:
+        before = kept.lent.pop(effect.public_spi, None) if kept is not None else None
+        if kept is None or before is None:
             return
+        self._note_places(None, before)
         self._arrange(hits, kept)
         if not kept.lent:
             del self._flows[hits]
@@ -186,6 +191,10 @@ class SpinatWays:
         flows = {self._owners[way] for way in self._table.used(since_s) if way in self._owners}
         return [next(reversed(self._flows[hits].lent)) for hits in flows]
 
+    def knows(self, address: IPAddress) -> bool:
+        """Whether a correspondent is known to be there."""
+        return address in self._places
+
     def traffic(self) -> dict[IPv6Address, Traffic]:
         """What has passed for each client; takes a while if there are many flows."""
         sums = {client: Counter(counter) for client, counter in self._gone.items()}
@@ -208,6 +217,14 @@ class SpinatWays:
         self._gone.pop(client_hit, None)
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _note_places(self, effect: LendSpi | None, before: LendSpi | None) -> None:
+        for place in effect.peer if effect is not None else ():
+            self._places[place.address] += 1
+        for place in before.peer if before is not None else ():
+            self._places[place.address] -= 1
+            if not self._places[place.address]:
+                del self._places[place.address]
 
     def _arrange(self, hits: Hits, kept: _Kept) -> None:
         """Make the ways of a flow what they are to be."""

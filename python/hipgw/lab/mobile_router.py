@@ -261,12 +261,14 @@ class MovingNetwork:
                 )
 
     def closed(self) -> list[str]:
-        """What clients and correspondents have logged of associations that ended."""
+        """What clients and correspondents have logged of associations of theirs that ended."""
+        ends = (*self.clients, *self.correspondents)
+        theirs = tuple(f" peer={one.name} " for one in ends)
         return [
             f"{one.name}: {line}"
-            for one in (*self.clients, *self.correspondents)
+            for one in ends
             for line in one.daemon.output().splitlines()
-            if "association closed" in line
+            if "association closed" in line and any(name in line for name in theirs)
         ]
 
     @contextlib.contextmanager
@@ -301,7 +303,7 @@ class MovingNetwork:
         router_tables: Mapping[str, Mapping[str, Any]],
         client_tables: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        outside = {"external_interfaces": [*SPOTS, "outer0"], "carrier_outside": "udp"}
+        outside = {"external_interfaces": [*SPOTS, "outer0"]}
         both = {"versions": ["v2", "v1"], "accept": "any", "v1": {"compat": "none"}}
         for router in self.routers:
             others = [one.known(addresses=True) for one in self.routers if one is not router]

@@ -98,6 +98,8 @@ class Session:
     """None while none is in force."""
     behind_router: bool = False
     """Whether a mobile router has been on the peer's side of the path, as it looks."""
+    has_left: bool = False
+    """Whether the peer has been behind a router, and told itself since that it is elsewhere."""
     proxied: tuple[int, int] = (0, -1)
     """Greatest ticket of the peer that was used, and the greatest number of its UPDATEs."""
     salt: tuple[bytes, bytes]

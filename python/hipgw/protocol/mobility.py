@@ -19,6 +19,7 @@ from hipgw.protocol import (
 from hipgw.protocol.association import Association, InitiatorExchange, Session
 from hipgw.protocol.core import UP, Core
 from hipgw.protocol.locators import LOCATORS_MAX, LocatorState, PeerLocator, is_unicast
+from hipgw.protocol.mobile_router import client
 from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Path, Transport
 from hipgw.protocol.rendezvous import ways
 from hipgw.protocol.update_tasks import UpdateTask
@@ -471,6 +472,8 @@ def _acknowledged(
     elif moved and path != association.path:
         # The peer was found by a detour: perhaps the path that was chosen blindly is dead.
         reachability.check(core, association, now)
+    if moved:
+        client.moved(core, association, now)
     mobility.reconsider_at = now
     core.arm(association)
 

@@ -1,15 +1,15 @@
 """The host: reachable by its HIT and LSI, and reaching others by theirs."""
 
-import logging
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 
 from hipgw.dataplane.backend import DataPlane
+from hipgw.logs import packet_path_logger
 from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.protocol.effects import Closed, Effect, Established, Failed
 from hipgw.roles.role import Associations, Finder
 
-_log = logging.getLogger(__name__)
+_packet_log = packet_path_logger(__name__)
 
 
 class HostRole:
@@ -81,7 +81,8 @@ class HostRole:
             self._unknown(destination)
 
     def _unknown(self, destination: IPv4Address | IPv6Address) -> None:
-        _log.warning(
+        # One for each packet: what would wait is dropped.
+        _packet_log.warning(
             "packet for a peer without a known address", extra={"destination": str(destination)}
         )
         self._dataplane.drop_held(destination)

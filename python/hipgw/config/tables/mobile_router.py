@@ -13,9 +13,10 @@ from hipgw.config.tables.registrar import RegistrarTable
 class MobileRouterConfig(RegistrarTable):
     """The mobile router: machines behind this one stay reachable, and do not notice that it moves.
 
-    The table's presence turns the role on; `[mobile_router]` alone is enough, and `hipgw run --mr`
-    adds it. Machines that register here exchange HIP and ESP with everybody by this one, which
-    rewrites addresses and SPIs on the way, and tells their correspondents wherever it goes.
+    The table's presence turns the role on, and `hipgw run --mr` adds it; besides it, only who may
+    register has to be said, by `[[peer]]` tables or `hip.accept = "any"`. Machines that register
+    here exchange HIP and ESP with everybody by this one, which rewrites addresses and SPIs on the
+    way, and tells their correspondents wherever it goes.
     """
 
     external_interfaces: Annotated[tuple[InterfacePattern, ...], NoRepeats] = Field(

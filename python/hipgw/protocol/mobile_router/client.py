@@ -93,6 +93,17 @@ def changed(core: "Core", association: Association, now: float) -> None:
                     _give(core, router, association, now)
 
 
+def moved(core: "Core", association: Association, now: float) -> None:
+    """A correspondent knows that this host is elsewhere: routers get tickets of a new number.
+
+    It has refused those before, if it has seen this host outside of the router meanwhile.
+    """
+    session = association.session
+    if session is not None and core.mobile_routers and session.ticket_renew_at is not None:
+        session.ticket_renew_at = None
+        met(core, association, now)
+
+
 def timer_expired(core: "Core", association: Association, now: float) -> None:
     """Renew a ticket in time."""
     session = association.session

@@ -41,7 +41,10 @@ def updated(core: Core, association: Association, session: Session, packet: HipP
 
     The peer may be behind a router now, behind another one, or behind none any more.
     """
-    session.behind_router = session.behind_router or packet.get(EspInfoNoSig) is not None
+    labelled = packet.get(EspInfoNoSig) is not None
+    if packet.get(LocatorSet) is not None:
+        session.has_left = session.behind_router and not labelled
+    session.behind_router = session.behind_router or labelled
     _relabel(core, association, session, wire_spi(packet, session.outbound_spi))
 
 
@@ -80,6 +83,10 @@ def handle(
         raise Dropped(DropReason.BAD_MAC)
     if not core.locators_limit.allow(association.peer_hit, now):
         raise Dropped(DropReason.RATE_LIMIT)
+    if session.has_left and (packet.version != 1 or shown.key_index <= session.proxied[0]):
+        # The router may not know yet. If the peer is back, it says so itself: in HIPv1 routers do
+        # not always show that they are there, but then there is a new ticket.
+        raise Dropped(DropReason.BAD_TICKET)
     seq = packet.get(Seq)
     if session.compat.lends_keymat:
         # Nothing is numbered. A replay leads to a place where nobody answers the challenge.
@@ -125,7 +132,8 @@ def _take(
         found = mobility.received(core, association, one, before, path, now)
     finally:
         place.applied_update_id = before
-    updated(core, association, session, packet)
+    session.has_left = False
+    _relabel(core, association, session, wire_spi(packet, session.outbound_spi))
     for locator in found:
         reachability.verify(core, association, session, locator, now, arrived=path)
     core.arm(association)

@@ -115,6 +115,8 @@ class Flow:
     """Whether the correspondent has probably seen what SPI it is lent."""
     asked: OrderedDict[bytes, Place] = field(default_factory=OrderedDict)
     """Echoes on their way to where nobody has proven the correspondent to be."""
+    astray: bool = False
+    """Whether the client was seen to be elsewhere."""
     closing: bool = False
     """Whether the client has said CLOSE."""
     outside: Place | None = None

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 256
 """Correspondents that are told at once, those heard last first."""
+CHUNK = 32
+"""Of these, without anything else coming between."""
 BATCH, INTERVAL_S = 20, 0.01
 """So many of the others are told in each such time."""
 RETRIES = 3
@@ -70,6 +72,8 @@ class Proxies:
         self._old: deque[Flow] = deque()
         """Flows that a NAT is to be reminded of."""
         self._again = False
+        self._urgent = 0
+        """How many of these are to be told at once."""
         self._untold: list[Flow] = []
         """Flows whose clients are to tell the correspondents."""
 
@@ -84,11 +88,13 @@ class Proxies:
             function = tickets.hash_of(ticket, flow.version)
         except IdentityError:
             raise Dropped(DropReason.BAD_TICKET) from None
+        first = known is None and flow.resumed
         flow.ticket = Ticket(ticket.shown, ticket.key, function, numbered=bool(ticket.action))
         place = router.place_for(flow)
         elsewhere = place is not None and place.address.version not in flow.peer
-        if place is not None and (elsewhere or not _is_at(flow, place)):
-            # As the answer shows where the correspondent is.
+        if place is not None and (elsewhere or first or not _is_at(flow, place)):
+            # As the answer shows where the correspondent is; and where the router was when there
+            # was another process, or another router, it does not know.
             self._begin(core, flow, place, now)
 
     def moved(
@@ -106,9 +112,12 @@ class Proxies:
         """
         self._waiting = deque(flows)
         self._again = again
-        self._take(router, core, AT_ONCE, now)
+        self._urgent = AT_ONCE
+        self._take(router, core, now)
 
-    def _take(self, router: "MobileRouter", core: Core, most: int, now: float) -> None:
+    def _take(self, router: "MobileRouter", core: Core, now: float) -> None:
+        most = min(self._urgent, CHUNK) or BATCH
+        self._urgent -= min(self._urgent, most)
         again: list[Flow] = []
         while self._waiting and most:
             flow = self._waiting.popleft()
@@ -128,7 +137,7 @@ class Proxies:
         while self._old and most:
             most -= 1
             self.tell(router, core, self._old.popleft(), now)
-        self._next_at = now + INTERVAL_S
+        self._next_at = now if self._urgent else now + INTERVAL_S
         self.ask(router, core, now)
         guests.show(core, again, now)
 
@@ -192,7 +201,7 @@ class Proxies:
     def timer_expired(self, router: "MobileRouter", core: Core, now: float) -> None:
         """Send what is due, again or for the first time."""
         if (self._waiting or self._old) and self._next_at <= now:
-            self._take(router, core, BATCH, now)
+            self._take(router, core, now)
         while self._due and self._due[0][0] <= now:
             _when, _number, flow, proxy = heapq.heappop(self._due)
             if flow.proxy is not proxy:

@@ -9,6 +9,7 @@ flow.
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv6Address
+from operator import attrgetter
 from typing import TypeVar
 
 from hipgw.protocol.association import Association
@@ -211,7 +212,7 @@ class MobileRouter:
 
     def _latest(self) -> list[Flow]:
         """All flows, those heard last first."""
-        return sorted(self.flows(), key=lambda flow: -flow.touched)
+        return sorted(self.flows(), key=attrgetter("touched"), reverse=True)
 
     def ticket_came(
         self,
@@ -275,7 +276,7 @@ class MobileRouter:
     def timer_expired(self, core: Core, now: float) -> None:
         """Do what is due."""
         self.proxies.timer_expired(self, core, now)
-        old = self.table.sweep(core, lambda hit: self._registered(core, hit) is not None, now)
+        old = self.table.sweep(core, lambda hit: self._registered(core, hit), now)
         self.proxies.remind(old, now)
 
     def next_timer(self) -> float | None:
@@ -522,6 +523,9 @@ class MobileRouter:
         if answers and flow.lent and not flow.done:
             flow.touched = now
             self.table.finish(client, flow)
+            if flow.resumed and not self.config.tickets:
+                self.proxies.tell(self, core, flow, now)
+                self.proxies.ask(self, core, now)
 
     # -- sending on --------------------------------------------------------------------------
 

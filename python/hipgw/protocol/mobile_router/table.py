@@ -3,18 +3,22 @@
 from collections.abc import Callable, Iterator
 from ipaddress import IPv6Address
 
+from hipgw.protocol.association import Association
 from hipgw.protocol.core import Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.mobile_router import carriers
 from hipgw.protocol.mobile_router.clients import Client, Hits
 from hipgw.protocol.mobile_router.config import MobileRouterConfig
 from hipgw.protocol.mobile_router.flows import Flow
+from hipgw.protocol.mobile_router.packets import is_from
 from hipgw.protocol.mobile_router.spis import Spis
 from hipgw.protocol.mobile_router.transit import Transit
 from hipgw.wire.packet import HipPacket
 
 SWEEP_S = 5.0
 """Between looks for flows whose client is registered no more."""
+SWEEP_CHUNK, CHUNK_S = 1000, 0.01
+"""Flows that are looked at in one go, and the time until the next ones."""
 HOLDERS_MAX = 4
 """Clients that may say of the same HIT that it is behind them."""
 
@@ -31,6 +35,7 @@ class Table:
         self.count = 0
         """Of flows."""
         self.sweep_at: float | None = None
+        self._unswept: list[Flow] = []
 
     def client(self, hit: IPv6Address, now: float) -> Client:
         """What is kept of a client that is registered."""
@@ -132,24 +137,52 @@ class Table:
         return flow
 
     def sweep(
-        self, core: Core, is_registered: Callable[[IPv6Address], bool], now: float
+        self, core: Core, registered: Callable[[IPv6Address], Association | None], now: float
     ) -> list[Flow]:
-        """Forget what is over, if it is time; returns those that a NAT is to be reminded of."""
-        reminded: list[Flow] = []
+        """Forget what is over, some at a time; returns those that a NAT is to be reminded of.
+
+        *registered* tells the association of a client.
+        """
         if self.sweep_at is None or self.sweep_at > now:
-            return reminded
-        config = self._config
-        for hit, client in list(self.clients.items()):
-            registered = is_registered(hit)
-            for flow in [*client.begun.values(), *client.done.values()]:
-                limit_s = config.unused_s if flow.done else config.begun_s
-                if not registered or flow.touched + limit_s <= now:
-                    self.forget(core, client, flow)
-                    continue
-                self.spis.expire(core, flow, now)
-                if carriers.is_to_be_reminded(flow, now):
-                    reminded.append(flow)
-            if not registered:
-                del self.clients[hit]
-        self.sweep_at = now + SWEEP_S if self.clients else None
-        return reminded
+            return []
+        if not self._unswept:
+            for hit, client in list(self.clients.items()):
+                self._unswept += [*client.begun.values(), *client.done.values()]
+                if registered(hit) is None and not (client.begun or client.done):
+                    del self.clients[hit]
+        old: list[Flow] = []
+        for _ in range(min(SWEEP_CHUNK, len(self._unswept))):
+            flow = self._unswept.pop()
+            client = self.clients[flow.holder]
+            if self.flow(client, flow.hits) is not flow:
+                continue
+            association = registered(flow.holder)
+            limit_s = self._config.unused_s if flow.done else self._config.begun_s
+            if association is None or flow.touched + limit_s <= now or _has_left(association, flow):
+                self.forget(core, client, flow)
+                if association is None and not (client.begun or client.done):
+                    del self.clients[flow.holder]
+                continue
+            self.spis.expire(core, flow, now)
+            if carriers.is_to_be_reminded(flow, now):
+                old.append(flow)
+        if self._unswept:
+            self.sweep_at = now + CHUNK_S
+        else:
+            self.sweep_at = now + SWEEP_S if self.clients else None
+        return old
+
+
+def _has_left(association: Association, flow: Flow) -> bool:
+    """Whether a client was elsewhere at the last look already, so that it tells itself where."""
+    path = association.path
+    before, flow.astray = (
+        flow.astray,
+        (
+            path is not None
+            and association.mobility.verified
+            and path.remote != flow.client.address
+            and not is_from(association, flow.client)
+        ),
+    )
+    return before and flow.astray

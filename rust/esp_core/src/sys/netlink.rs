@@ -28,6 +28,21 @@ pub fn open(protocol: libc::c_int) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Have the kernel tell of what a group is about (RTNLGRP_LINK, ...).
+pub fn join(fd: BorrowedFd<'_>, group: libc::c_int) -> io::Result<()> {
+    // SAFETY: pointer and length describe one int that lives through the call.
+    check(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_NETLINK,
+            libc::NETLINK_ADD_MEMBERSHIP,
+            (&raw const group).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    })?;
+    Ok(())
+}
+
 /// Do not have `receive` fail when messages were lost for want of room (NETLINK_NO_ENOBUFS).
 pub fn tell_no_loss(fd: BorrowedFd<'_>) -> io::Result<()> {
     let on: libc::c_int = 1;

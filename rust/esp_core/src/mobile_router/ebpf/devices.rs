@@ -11,7 +11,7 @@ use crate::{
     spinat::Direction,
     sys::{
         bpf::{self, Link},
-        device::{device, Framing},
+        device::{framing, Framing},
     },
 };
 
@@ -143,7 +143,7 @@ impl Devices {
 
     fn try_to_attach(&self, ifindex: u32, side: Direction) -> Result<Link, String> {
         let on = |error: io::Error| format!("device {ifindex}: {}", reason("attach", &error));
-        let framing = device(ifindex).map_err(on)?.framing;
+        let framing = framing(ifindex).map_err(on)?;
         let Some(program) = self.programs.program(side, framing) else {
             return Err(format!(
                 "device {ifindex} has neither Ethernet nor bare IP packets"

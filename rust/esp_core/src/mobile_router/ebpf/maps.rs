@@ -1,6 +1,6 @@
 //! What the program and this process share.
 
-use std::{io, net::IpAddr};
+use std::{io, net::IpAddr, sync::Arc};
 
 use crate::{
     packet::checksum,
@@ -73,8 +73,10 @@ pub(super) struct Value {
     pub ifindex: u32,
     /// Where their counts are.
     pub slot: u32,
+    /// Octets of the longest packet; 0 for what the device takes.
     pub mtu: u32,
-    pub unused: u32,
+    /// Where the MTU of the device is.
+    pub device: u32,
 }
 
 /// Family and framing in one number.
@@ -83,7 +85,7 @@ pub(super) const fn shape(v6: bool, udp: bool) -> u32 {
 }
 
 impl Value {
-    pub(super) fn new(target: &Target, exit: Exit, slot: u32) -> Self {
+    pub(super) fn new(target: &Target, exit: Exit, slot: u32, device: u32) -> Self {
         let (source, destination) = (bare(target.source.ip()), bare(target.destination.ip()));
         let sum = checksum::add(checksum::add(0, &source), &destination);
         let mut ports = [0; 4];
@@ -99,7 +101,7 @@ impl Value {
             ifindex: exit.ifindex,
             slot,
             mtu: exit.mtu,
-            unused: 0,
+            device,
         }
     }
 }
@@ -141,8 +143,13 @@ impl Global {
     ];
 }
 
-/// Words in front of those of the slots.
+/// Words that belong to no way, nor to a device.
 pub(super) const GLOBALS: usize = 8;
+/// Where words begin with the MTUs of devices, and how many there are.
+pub(super) const DEVICES: usize = GLOBALS;
+pub(super) const MOST_DEVICES: usize = 256;
+/// Where those of the slots begin.
+pub(super) const SLOTS: usize = DEVICES + MOST_DEVICES;
 /// Words of a slot: packets, octets of ESP, nanoseconds of the last one, one unused.
 pub(super) const SLOT: usize = 4;
 
@@ -150,7 +157,7 @@ pub(super) const SLOT: usize = 4;
 #[derive(Debug)]
 pub(super) struct Maps {
     pub ways: Hash<Key, Value>,
-    pub words: Words,
+    pub words: Arc<Words>,
     pub capacity: u32,
 }
 
@@ -158,7 +165,10 @@ impl Maps {
     pub(super) fn new(capacity: u32) -> io::Result<Self> {
         Ok(Self {
             ways: Hash::new(c"hipgw_ways", capacity)?,
-            words: Words::new(c"hipgw_counts", GLOBALS + SLOT * capacity as usize)?,
+            words: Arc::new(Words::new(
+                c"hipgw_counts",
+                SLOTS + SLOT * capacity as usize,
+            )?),
             capacity,
         })
     }

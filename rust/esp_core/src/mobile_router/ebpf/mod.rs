@@ -5,6 +5,7 @@
 mod builder;
 mod devices;
 mod maps;
+mod mtus;
 mod program;
 mod trains;
 
@@ -15,13 +16,11 @@ use std::{collections::HashMap, sync::atomic::Ordering::Relaxed};
 
 use self::{
     devices::{reason, Devices},
-    maps::{Global, Key, Maps, Value, GLOBALS, SLOT},
+    maps::{Global, Key, Maps, Value, SLOT, SLOTS},
+    mtus::Mtus,
 };
 use super::fast_path::{Exit, FastPath};
-use crate::{
-    spinat::{Counts, Flow, Target, WayId},
-    sys::device::device,
-};
+use crate::spinat::{Counts, Flow, Target, WayId};
 
 /// More ways than this the program cannot count.
 pub const MOST_WAYS: u32 = 1 << 23;
@@ -41,6 +40,7 @@ struct Entered {
 pub struct Ebpf {
     maps: Maps,
     devices: Devices,
+    mtus: Mtus,
     ways: HashMap<WayId, Entered>,
     /// Of ways that are no more.
     gone: u64,
@@ -57,9 +57,12 @@ impl Ebpf {
         }
         let maps = Maps::new(capacity).map_err(|error| reason("make maps for", &error))?;
         let devices = Devices::new(&maps)?;
+        let mtus =
+            Mtus::new(maps.words.clone()).map_err(|error| reason("watch links for", &error))?;
         Ok(Self {
             maps,
             devices,
+            mtus,
             ways: HashMap::new(),
             gone: 0,
             refused: 0,
@@ -68,12 +71,12 @@ impl Ebpf {
 
     fn map(&mut self, id: WayId, entered: &mut Entered, target: &Target, exit: Exit) {
         let wanted = exit.ifindex != 0 && id.place < self.maps.capacity;
-        let exit = if wanted { with_mtu(exit) } else { exit };
         let mapped = wanted && {
-            let value = Value::new(target, exit, id.place);
-            let set = self.maps.ways.set(&entered.key, &value);
-            self.refused += u64::from(set.is_err());
-            set.is_ok()
+            let device = self.mtus.place(exit.ifindex);
+            let value = device.map(|device| Value::new(target, exit, id.place, device));
+            let set = value.is_some_and(|value| self.maps.ways.set(&entered.key, &value).is_ok());
+            self.refused += u64::from(!set);
+            set
         };
         if entered.mapped && !mapped {
             // The old value is wrong now; if there is none to be removed, all the better.
@@ -93,7 +96,7 @@ impl Ebpf {
     }
 
     fn slot(&self, place: u32) -> &[std::sync::atomic::AtomicU64] {
-        let begin = GLOBALS + SLOT * place as usize;
+        let begin = SLOTS + SLOT * place as usize;
         &self.maps.words.words()[begin..begin + SLOT]
     }
 
@@ -186,13 +189,4 @@ fn counts(slot: &[std::sync::atomic::AtomicU64]) -> Counts {
         octets: slot[1].load(Relaxed),
         used_s: (slot[2].load(Relaxed) / 1_000_000_000) as u32,
     }
-}
-
-/// What the device takes, if nothing else was said. Of one that there is not, nothing is sent.
-fn with_mtu(exit: Exit) -> Exit {
-    let mtu = match exit.mtu {
-        0 => device(exit.ifindex).map_or(0, |device| device.mtu),
-        mtu => mtu,
-    };
-    Exit { mtu, ..exit }
 }

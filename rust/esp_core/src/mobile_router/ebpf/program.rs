@@ -8,7 +8,7 @@ use super::{
     builder::{
         Alu, Builder, Helper, Is, Label, Size, FRAME, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9,
     },
-    maps::{shape, Global, Key, Maps, Value, GLOBALS, MAPPED, SLOT},
+    maps::{shape, Global, Key, Maps, Value, DEVICES, MAPPED, MOST_DEVICES, SLOT, SLOTS},
 };
 use crate::{
     packet::{ip::UDP_HEADER_LEN, protocol},
@@ -169,8 +169,11 @@ impl Writer<'_> {
         let pass = self.pass;
         self.headers(ip);
         let to = &mut self.to;
-        if !ip.v6 {
-            to.load(Size::B1, R0, R7, 0);
+        to.load(Size::B1, R0, R7, 0);
+        if ip.v6 {
+            to.alu_number(Alu::And, R0, 0xf0);
+            to.jump_if_number(R0, Is::NotEqual, 0x60, pass);
+        } else {
             to.jump_if_number(R0, Is::NotEqual, 0x45, pass);
             // More fragments, or an offset.
             to.load(Size::B2, R0, R7, 6);
@@ -265,7 +268,7 @@ impl Writer<'_> {
             Direction::Inward => {
                 let public = self.to.label();
                 self.zero_of_key(KEY + 16);
-                let words = std::os::fd::AsFd::as_fd(&self.maps.words);
+                let words = std::os::fd::AsFd::as_fd(&*self.maps.words);
                 self.to.map_value(R1, words, Global::Plain.at());
                 self.to.load(Size::B8, R1, R1, 0);
                 self.to.jump_if_number(R1, Is::Equal, 0, public);
@@ -320,11 +323,23 @@ impl Writer<'_> {
         to.call(Helper::MapLookup);
     }
 
-    /// Whether the packet, or each of those that it was joined from, may be sent as long as it is.
+    /// Whether the packet, or each of those that it was joined from, may be sent as long as it is:
+    /// by the device's MTU as it is now, and by the way's if that has one.
     fn fits(&mut self, ip: Ip, udp: bool) {
-        let [alone, joined, too_long, apart, fits] = [(); 5].map(|()| self.to.label());
+        let [alone, joined, too_long, apart, fits, least] = [(); 6].map(|()| self.to.label());
+        let words = std::os::fd::AsFd::as_fd(&*self.maps.words);
         let to = &mut self.to;
-        to.load(Size::B4, R1, R8, field!(mtu));
+        to.load(Size::B4, R2, R8, field!(device));
+        to.jump_if_number(R2, Is::Greater, MOST_DEVICES as i32 - 1, too_long);
+        to.alu_number(Alu::ShiftLeft, R2, 3);
+        to.map_value(R1, words, (DEVICES * 8) as i32);
+        to.alu(Alu::Add, R1, R2);
+        to.load(Size::B8, R1, R1, 0);
+        to.load(Size::B4, R0, R8, field!(mtu));
+        to.jump_if_number(R0, Is::Equal, 0, least);
+        to.jump_if(R1, Is::AtMost, R0, least);
+        to.set(R1, R0);
+        to.place(least);
         to.load(Size::B4, R2, R6, SKB_GSO_SIZE);
         to.jump_if_number(R2, Is::Equal, 0, alone);
         if udp {
@@ -353,13 +368,13 @@ impl Writer<'_> {
     /// Count in the way's slot.
     fn count(&mut self, ip: Ip, udp: bool) {
         let pass = self.pass;
-        let words = std::os::fd::AsFd::as_fd(&self.maps.words);
+        let words = std::os::fd::AsFd::as_fd(&*self.maps.words);
         let to = &mut self.to;
         to.call(Helper::KtimeGetCoarseNs);
         to.load(Size::B4, R2, R8, field!(slot));
         to.jump_if_number(R2, Is::Greater, self.maps.capacity as i32 - 1, pass);
         to.alu_number(Alu::ShiftLeft, R2, (SLOT * 8).trailing_zeros() as i32);
-        to.map_value(R1, words, (GLOBALS * 8) as i32);
+        to.map_value(R1, words, (SLOTS * 8) as i32);
         to.alu(Alu::Add, R1, R2);
         to.store(Size::B8, R1, 16, R0);
         to.load(Size::B8, R2, FRAME, PACKETS);
@@ -519,7 +534,7 @@ impl Writer<'_> {
 
     /// Count a packet that goes on for this reason, and let it.
     fn leave(&mut self, why: Global) {
-        let words = std::os::fd::AsFd::as_fd(&self.maps.words);
+        let words = std::os::fd::AsFd::as_fd(&*self.maps.words);
         self.to.map_value(R1, words, why.at());
         self.to.set_number(R2, 1);
         self.to.atomic_add(R1, 0, R2);

@@ -40,6 +40,8 @@ impl Both {
                 fast,
             }),
             Err(why) => {
+                let lacking = ["not permitted", "no eBPF", "no tcx"];
+                assert!(lacking.iter().any(|one| why.contains(one)), "{why}");
                 eprintln!("left out: {why}");
                 None
             }
@@ -56,9 +58,17 @@ impl Both {
         self.joined(direction, packet, (0, 0))
     }
 
+    /// With what the Ethernet header says, whatever the packet says itself.
+    fn framed(&self, direction: Direction, packet: &[u8], v6: bool) -> (i32, Vec<u8>) {
+        let program = self.fast.devices.for_test(direction);
+        let (verdict, out, _) = test_run(program, &framed(packet, v6), (0, 0), 1).unwrap();
+        (verdict, out[14..].to_vec())
+    }
+
     fn joined(&self, direction: Direction, packet: &[u8], gso: (u32, u32)) -> (i32, Vec<u8>) {
         let program = self.fast.devices.for_test(direction);
-        let (verdict, out, _) = test_run(program, &framed(packet), gso, 1).unwrap();
+        let (verdict, out, _) =
+            test_run(program, &framed(packet, packet[0] >> 4 == 6), gso, 1).unwrap();
         (verdict, out[14..].to_vec())
     }
 
@@ -75,13 +85,9 @@ impl Both {
     }
 }
 
-fn framed(packet: &[u8]) -> Vec<u8> {
+fn framed(packet: &[u8], v6: bool) -> Vec<u8> {
     let mut frame = vec![0; 12];
-    frame.extend_from_slice(if packet[0] >> 4 == 4 {
-        &[0x08, 0x00]
-    } else {
-        &[0x86, 0xdd]
-    });
+    frame.extend_from_slice(if v6 { &[0x86, 0xdd] } else { &[0x08, 0x00] });
     frame.extend_from_slice(packet);
     frame
 }
@@ -364,4 +370,52 @@ fn joined_packets() {
     }
     assert_eq!(both.statistic("ebpf_left_joined"), 6);
     assert_eq!(both.statistic("ebpf_left_too_long"), 2);
+}
+
+/// Whatever a packet looks like, it goes on as it was or becomes what the table makes of it.
+#[test]
+fn nothing_is_done_that_the_table_would_not_do() {
+    let Some(both) = Both::new() else { return };
+    let both = std::cell::RefCell::new(both);
+    let changes = prop::collection::vec((0..64usize, any::<u8>()), 0..4);
+    TestRunner::new(Config {
+        failure_persistence: None,
+        cases: 2000,
+        ..Config::default()
+    })
+    .run(
+        &(cases(), changes, 0..4usize),
+        |(case, changes, missing)| {
+            let mut both = both.borrow_mut();
+            let both = &mut *both;
+            let (direction, flow) = case.flow();
+            let id = both.insert(flow, &case.goes, EXIT);
+            let mut before = case.packet();
+            for (at, octet) in changes {
+                let at = at % before.len();
+                before[at] = octet;
+            }
+            before.truncate(before.len() - missing);
+            if before[0] >> 4 == 4 {
+                set_limit(&mut before, |limit| limit);
+            }
+            let v6 = case.came.source.is_ipv6();
+            let (verdict, out) = both.framed(direction, &before, v6);
+            let table = pass(&mut both.spinat, direction, &before);
+            both.fast.remove(id);
+            both.spinat.remove(id);
+            if verdict == GO_ON {
+                prop_assert_eq!(out, before);
+            } else {
+                prop_assert_eq!(verdict, REDIRECT);
+                // The table cuts off what is behind the packet.
+                let expected = table.map(farther);
+                prop_assert!(expected.is_ok(), "{:?}: {:02x?}", expected, before);
+                let expected = expected.unwrap();
+                prop_assert_eq!(&out[..expected.len()], &expected[..]);
+            }
+            Ok(())
+        },
+    )
+    .unwrap();
 }
