@@ -4,11 +4,13 @@ use std::{
     net::IpAddr,
     ops::Range,
     sync::{Mutex, PoisonError},
+    time::Instant,
 };
 
 use super::{
+    admission::Admission,
     counters::{Counter, Counters},
-    events::{Events, HipPacket},
+    events::{Events, HipPacket, Sender},
     hip::{Hip, HIP},
     icmp::Report,
     outbox::{ends, Links, Outbox},
@@ -81,6 +83,7 @@ pub struct Batch {
     sides: [Side; 2],
     outbox: Outbox,
     workshop: Workshop,
+    admission: Admission,
     /// Those that the kernel is to let pass.
     pub accepted: Vec<u32>,
 }
@@ -94,6 +97,7 @@ impl Batch {
             sides: [side(Direction::Inward), side(Direction::Outward)],
             outbox: Outbox::new(room),
             workshop: Workshop::default(),
+            admission: Admission::default(),
             accepted: Vec::with_capacity(room),
         }
     }
@@ -147,6 +151,7 @@ impl Batch {
             sides,
             outbox,
             workshop,
+            admission,
             accepted,
         } = self;
         for side in sides {
@@ -154,7 +159,7 @@ impl Batch {
             for (place, (packet, ticket)) in side.packets.iter().zip(&side.tickets).enumerate() {
                 let range = packet.start..packet.end;
                 let bytes = &mut data[range.clone()];
-                match decide(bytes, packet.verdict, outward, ticket, context) {
+                match decide(bytes, packet.verdict, outward, ticket, admission, context) {
                     Decision::Send => outbox.put(data, range, outward, tag(outward, place)),
                     Decision::Error if !outward && translate(bytes, workshop, context) => {}
                     Decision::Error => {
@@ -237,13 +242,14 @@ fn decide(
     verdict: Verdict,
     outward: bool,
     ticket: &Ticket,
+    admission: &mut Admission,
     context: &Context<'_>,
 ) -> Decision {
     match verdict {
         Verdict::Rewritten if age(packet) => Decision::Send,
         Verdict::Rewritten => Decision::Drop(Counter::Expired),
         Verdict::NoRoom => Decision::Drop(Counter::TooBig),
-        Verdict::Control => control(packet, outward, ticket, context),
+        Verdict::Control => control(packet, outward, ticket, admission, context),
         Verdict::Unknown => or_own(packet, Counter::Unknown, context),
         Verdict::Fragment => or_own(packet, Counter::Fragment, context),
         Verdict::Malformed => match Header::parse(packet) {
@@ -273,27 +279,47 @@ fn is_own(address: IpAddr, context: &Context<'_>) -> bool {
 
 /// A HIP packet: for this host by its receiver's HIT, or by its address if it names none or comes to
 /// another port than this host's for HIP.
-fn control(packet: &[u8], inside: bool, ticket: &Ticket, context: &Context<'_>) -> Decision {
+fn control(
+    packet: &[u8],
+    inside: bool,
+    ticket: &Ticket,
+    admission: &mut Admission,
+    context: &Context<'_>,
+) -> Decision {
     let Some(hip) = Hip::parse(packet) else {
         return Decision::Drop(Counter::ControlMalformed);
     };
+    let source = hip.source.ip();
     let other_port = hip.destination.port() != 0 && hip.destination.port() != context.udp_port;
     let by_address = hip.receiver == [0; 16] || other_port;
-    if context.places.hits.contains(&hip.receiver)
-        || (by_address && is_own(hip.destination.ip(), context))
-    {
-        return Decision::Accept;
+    let own = context.places.hits.contains(&hip.receiver);
+    if own || (by_address && is_own(hip.destination.ip(), context)) {
+        // What is for other ports does not get to the control plane.
+        if inside || other_port || admission.own.admits(source, Instant::now()) {
+            return Decision::Accept;
+        }
+        return Decision::Drop(Counter::ControlLimited);
+    }
+    let sender = if inside {
+        Sender::Inside
+    } else if leads_to(source, context) {
+        Sender::Correspondent
+    } else {
+        Sender::Stranger
+    };
+    if sender == Sender::Stranger && !admission.transit.admits(source, Instant::now()) {
+        return Decision::Drop(Counter::ControlLimited);
     }
     let full = Decision::Drop(Counter::ControlQueueFull);
     // The copy is made only if it will be taken.
-    if !context.events.has_room(inside, hip.source.ip()) {
+    if !context.events.has_room(sender, source) {
         return full;
     }
     let event = HipPacket {
         data: hip.data.into(),
         source: hip.source,
         destination: hip.destination,
-        inside,
+        sender,
         interface: ticket.interface,
     };
     if context.events.push(event) {
@@ -301,6 +327,11 @@ fn control(packet: &[u8], inside: bool, ticket: &Ticket, context: &Context<'_>) 
     } else {
         full
     }
+}
+
+fn leads_to(address: IpAddr, context: &Context<'_>) -> bool {
+    let ways = context.ways.lock().unwrap_or_else(PoisonError::into_inner);
+    ways.leads_to(address)
 }
 
 /// One hop more; false at the end of a packet's lifetime.

@@ -21,6 +21,8 @@ named! {
         ControlSent = "control_sent",
         /// Dropped: HIP packets that the control plane had no time for.
         ControlQueueFull = "control_queue_full",
+        /// Dropped: HIP packets of strangers outside, beyond what they may send in a second.
+        ControlLimited = "control_limited",
         /// Dropped: HIP packets that are not whole, or whose checksum is wrong.
         ControlMalformed = "control_malformed",
         /// Dropped: ESP that there is no way for.

@@ -11,9 +11,19 @@ use std::{
 
 use crate::sys::fd::Signal;
 
-/// Packets of each side that are kept: a flood from outside leaves room for the clients'.
-const ROOM: usize = 512;
-/// Of these, those of one source: a flood of one sender leaves room for others'.
+/// Who has sent a HIP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// A client, or one that is to be.
+    Inside,
+    /// Somebody outside at an address that clients' packets go to.
+    Correspondent,
+    Stranger,
+}
+
+/// Packets of each kind of sender that are kept: a flood of strangers' leaves room for the others.
+const ROOM: [usize; 3] = [512, 512, 256];
+/// Of a stranger's, those of one source: a flood of one sender leaves room for others'.
 const SHARE: u16 = 64;
 /// Sources are counted in so many places; which one a source has nobody can foresee.
 const PLACES: usize = 1024;
@@ -25,7 +35,7 @@ pub struct HipPacket {
     /// Ports are 0 without UDP.
     pub source: SocketAddr,
     pub destination: SocketAddr,
-    pub inside: bool,
+    pub sender: Sender,
     /// Index of the interface that it came in by.
     pub interface: u32,
 }
@@ -33,7 +43,7 @@ pub struct HipPacket {
 #[derive(Debug)]
 struct Queue {
     packets: VecDeque<HipPacket>,
-    inside: usize,
+    waiting: [usize; 3],
     shares: Box<[u16]>,
     secret: RandomState,
     /// Why the thread has ended, if it has by itself.
@@ -52,7 +62,7 @@ impl Events {
         Ok(Self {
             queue: Mutex::new(Queue {
                 packets: VecDeque::new(),
-                inside: 0,
+                waiting: [0; 3],
                 shares: vec![0; PLACES].into_boxed_slice(),
                 secret: RandomState::new(),
                 fatal: None,
@@ -61,20 +71,20 @@ impl Events {
         })
     }
 
-    /// Whether a packet of that side and source would find room.
+    /// Whether a packet of such a sender would find room.
     #[must_use]
-    pub fn has_room(&self, inside: bool, source: IpAddr) -> bool {
-        self.lock().place_for(inside, source).is_some()
+    pub fn has_room(&self, sender: Sender, source: IpAddr) -> bool {
+        self.lock().place_for(sender, source).is_some()
     }
 
     /// Add a packet; false if there was no room and it is lost.
     pub fn push(&self, packet: HipPacket) -> bool {
         let mut queue = self.lock();
-        let Some(place) = queue.place_for(packet.inside, packet.source.ip()) else {
+        let Some(place) = queue.place_for(packet.sender, packet.source.ip()) else {
             return false;
         };
         queue.shares[place] += 1;
-        queue.inside += usize::from(packet.inside);
+        queue.waiting[packet.sender as usize] += 1;
         queue.packets.push_back(packet);
         if queue.packets.len() == 1 {
             self.signal.raise();
@@ -92,7 +102,7 @@ impl Events {
     pub fn drain(&self) -> Result<VecDeque<HipPacket>, String> {
         let mut queue = self.lock();
         self.signal.clear();
-        queue.inside = 0;
+        queue.waiting = [0; 3];
         queue.shares.fill(0);
         match queue.fatal.take() {
             Some(message) => Err(message),
@@ -113,14 +123,11 @@ impl Events {
 
 impl Queue {
     /// Where a packet is counted, if there is room for it.
-    fn place_for(&self, inside: bool, source: IpAddr) -> Option<usize> {
-        let waiting = if inside {
-            self.inside
-        } else {
-            self.packets.len() - self.inside
-        };
+    fn place_for(&self, sender: Sender, source: IpAddr) -> Option<usize> {
         let place = self.secret.hash_one(source) as usize % PLACES;
-        (waiting < ROOM && self.shares[place] < SHARE).then_some(place)
+        let share = sender != Sender::Stranger || self.shares[place] < SHARE;
+        let room = self.waiting[sender as usize] < ROOM[sender as usize];
+        (share && room).then_some(place)
     }
 }
 
@@ -128,38 +135,40 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn packet(inside: bool, source: u32) -> HipPacket {
+    fn packet(sender: Sender, source: u32) -> HipPacket {
         HipPacket {
             data: Box::new([1]),
             source: (IpAddr::V4(source.into()), 0).into(),
             destination: "192.0.2.2:0".parse().unwrap(),
-            inside,
+            sender,
             interface: 3,
         }
     }
 
     #[test]
-    fn a_flood_of_one_side_leaves_room_for_the_other() {
+    fn a_flood_of_strangers_leaves_room_for_others() {
         let events = Events::new().unwrap();
-        let kept = (0..10_000).filter(|source| events.push(packet(false, *source)));
-        assert_eq!(kept.count(), ROOM);
-        assert!(!events.has_room(false, "192.0.2.1".parse().unwrap()));
-        assert!(events.push(packet(true, 1)));
+        let kept = (0..10_000).filter(|source| events.push(packet(Sender::Stranger, *source)));
+        assert_eq!(kept.count(), ROOM[2]);
+        assert!(!events.has_room(Sender::Stranger, "192.0.2.1".parse().unwrap()));
+        for sender in [Sender::Inside, Sender::Correspondent] {
+            assert!(events.push(packet(sender, 1)));
+        }
         let drained = events.drain().unwrap();
-        assert_eq!(drained.len(), ROOM + 1);
-        assert!(events.push(packet(false, 1)));
+        assert_eq!(drained.len(), ROOM[2] + 2);
+        assert!(events.push(packet(Sender::Stranger, 1)));
     }
 
     #[test]
     fn a_flood_of_one_source_leaves_room_for_others() {
         let events = Events::new().unwrap();
-        let kept = (0..1000).filter(|_| events.push(packet(false, 7)));
+        let kept = (0..1000).filter(|_| events.push(packet(Sender::Stranger, 7)));
         assert_eq!(kept.count(), usize::from(SHARE));
-        let others = (100..150).filter(|source| events.push(packet(false, *source)));
+        let others = (100..150).filter(|source| events.push(packet(Sender::Stranger, *source)));
         // One or two may share its place.
         assert!(others.count() > 40);
         events.drain().unwrap();
-        assert!(events.push(packet(false, 7)));
+        assert!(events.push(packet(Sender::Stranger, 7)));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! gives back what is for this host. It can do everything; `fast_path` is for what can be done
 //! sooner.
 
+pub mod admission;
 pub mod batch;
 pub mod counters;
 pub mod ebpf;

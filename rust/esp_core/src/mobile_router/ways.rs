@@ -127,6 +127,18 @@ impl Ways {
         Some(passage)
     }
 
+    /// Whether packets of clients go to an address.
+    #[must_use]
+    pub fn leads_to(&self, address: IpAddr) -> bool {
+        let place = |port, id| Sent {
+            destination: SocketAddr::new(address, port),
+            spi: if port == 0 { 0 } else { u32::MAX },
+            id,
+        };
+        let range = place(0, Sent::FIRST)..=place(u16::MAX, Sent::LAST);
+        self.sent.range(range).next().is_some()
+    }
+
     /// What ports a client uses with a correspondent, by what is sent to it: none if that is plain.
     fn ports_of(&self, flow: &Flow) -> Option<(u16, u16)> {
         let Flow::Client {
@@ -200,7 +212,10 @@ mod tests {
         assert_eq!(ways.aim(id, &new), Ok(true));
         assert_eq!((found(&ways, &old), found(&ways, &new)), (None, Some(one)));
 
+        assert!(ways.leads_to(new.destination.ip()));
+        assert!(!ways.leads_to(new.source.ip()) && !ways.leads_to(old.destination.ip()));
         assert!(ways.remove(id).is_some());
+        assert!(!ways.leads_to(new.destination.ip()));
         assert_eq!((found(&ways, &new), ways.sent.len()), (None, 0));
         assert_eq!(ways.aim(id, &old), Ok(false));
     }

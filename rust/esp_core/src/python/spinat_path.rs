@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     mobile_router::{
-        ebpf::Ebpf, Exit, FastPath, HipPacket, MobileRouter, PathError, PathOptions, Usage,
+        ebpf::Ebpf, events::Sender, Exit, FastPath, HipPacket, MobileRouter, PathError,
+        PathOptions, Usage,
     },
     spinat::Target,
 };
@@ -224,7 +225,7 @@ fn event<'py>(py: Python<'py>, packet: &HipPacket) -> Event<'py> {
         packet.source.port(),
         octets(packet.destination),
         packet.destination.port(),
-        packet.inside,
+        packet.sender == Sender::Inside,
         packet.interface,
     )
 }

@@ -167,9 +167,12 @@ fn hip_for_others_is_an_event() {
     let events = router.events.drain().unwrap();
     let sides: Vec<_> = events
         .iter()
-        .map(|event| (event.inside, event.interface))
+        .map(|event| (event.sender, event.interface))
         .collect();
-    assert_eq!(sides, [(false, OUTSIDE), (true, INSIDE)]);
+    assert_eq!(
+        sides,
+        [(Sender::Correspondent, OUTSIDE), (Sender::Inside, INSIDE)]
+    );
     assert_eq!(router.count(Counter::Control), 2);
 }
 
@@ -183,6 +186,43 @@ fn a_flood_of_hip_is_counted_and_lost() {
     let kept = router.events.drain().unwrap().len() as u64;
     assert_eq!(router.count(Counter::Control), kept);
     assert_eq!(router.count(Counter::ControlQueueFull), 2000 - kept);
+}
+
+#[test]
+fn a_flood_of_strangers_leaves_correspondents_and_clients_alone() {
+    let router = Router::new();
+    let flood: Vec<_> = (0..=255)
+        .flat_map(|a| (0..=15).map(move |b| [203, a, b, 1]))
+        .map(|source| (OUTSIDE, hip(source, OWN, PORT, [2; 16])))
+        .collect();
+    assert_eq!(router.pass(&flood), []);
+    assert!(router.count(Counter::ControlLimited) > 2000);
+    let before = router.events.drain().unwrap().len();
+    assert!(before <= 256);
+    assert_eq!(router.pass(&flood), []);
+    let [outer, inner] = [
+        hip(PEER, OWN, PORT, [2; 16]),
+        hip(CLIENT, PEER, PORT, [2; 16]),
+    ];
+    router.pass(&[(OUTSIDE, outer), (INSIDE, inner)]);
+    let senders: Vec<_> = router
+        .events
+        .drain()
+        .unwrap()
+        .iter()
+        .map(|one| one.sender)
+        .collect();
+    assert!(senders.ends_with(&[Sender::Correspondent, Sender::Inside]));
+}
+
+#[test]
+fn a_flood_for_the_router_itself_has_a_limit_and_clients_have_none() {
+    let router = Router::new();
+    let flood = vec![(OUTSIDE, hip(PEER, OWN, PORT, OWN_HIT)); 1000];
+    let accepted = router.pass(&flood).len();
+    assert!(accepted < 300, "{accepted}");
+    let clients = vec![(INSIDE, hip(CLIENT, OWN, PORT, OWN_HIT)); 1000];
+    assert_eq!(router.pass(&clients).len(), 1000);
 }
 
 #[test]
@@ -276,6 +316,7 @@ proptest! {
             Counter::Accepted,
             Counter::Control,
             Counter::ControlQueueFull,
+            Counter::ControlLimited,
             Counter::ControlMalformed,
             Counter::Unknown,
             Counter::Malformed,
