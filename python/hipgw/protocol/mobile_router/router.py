@@ -12,17 +12,16 @@ from ipaddress import IPv6Address
 from operator import attrgetter
 from typing import TypeVar
 
-from hipgw.protocol import update_tasks
 from hipgw.protocol.association import Association
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
-from hipgw.protocol.mobile_router import carriers, proxies
+from hipgw.protocol.mobile_router import carriers, evidence, proxies
 from hipgw.protocol.mobile_router.clients import Client, ClientInfo, Hits
 from hipgw.protocol.mobile_router.config import MobileRouterConfig
-from hipgw.protocol.mobile_router.flows import Change, Flow, Offer
+from hipgw.protocol.mobile_router.evidence import ANSWERS_MAX
+from hipgw.protocol.mobile_router.flows import Flow
 from hipgw.protocol.mobile_router.labels import wire_spi
 from hipgw.protocol.mobile_router.packets import (
-    address_of,
     at_home,
     bare,
     is_from,
@@ -38,26 +37,12 @@ from hipgw.protocol.registration import ServiceType
 from hipgw.wire.packet import HipPacket, PacketType
 from hipgw.wire.parameters import (
     Ack,
-    AuthTicket,
-    EchoRequestSigned,
-    EchoRequestUnsigned,
-    EchoResponseSigned,
-    EchoResponseUnsigned,
     EspInfo,
-    LocatorSet,
     ProxyTicket,
-    Seq,
-    ViaRvs,
 )
 
 CLOSED_S = 30.0
 """How long a flow stays after a CLOSE_ACK, which may have to be sent again."""
-ANSWERS_MAX = 4
-"""SPIs that strangers may have named in R2 or I2."""
-CHANGES_MAX = 16
-"""Packets of a client that a correspondent may yet answer."""
-ASKED_MAX = 4
-"""Echoes to a correspondent that are waited for."""
 _WITHOUT_FLOW = frozenset({PacketType.I1, PacketType.I2})
 """What strangers may send to a client."""
 _EXCHANGE = frozenset({PacketType.I1, PacketType.R1, PacketType.I2, PacketType.R2})
@@ -92,7 +77,7 @@ class MobileRouter:
         flow = self.table.flow(client, hits)
         if kind in {PacketType.I1, PacketType.I2, PacketType.R2}:
             flow = self._begin(core, association, client, packet, transit)
-        elif flow is None and kind is PacketType.UPDATE and _resumes(packet):
+        elif flow is None and kind is PacketType.UPDATE and evidence.resumes(packet):
             # An association that the client had before it came here.
             flow = self._begin(core, association, client, packet, transit)
             flow.resumed = True
@@ -117,13 +102,13 @@ class MobileRouter:
                 # It has moved inside, as its association shows.
                 flow.client = place
                 self.spis.told(core, flow)
-            _remember(flow, packet, place, transit.destination, to)
+            evidence.remember(flow, packet, place, transit.destination, to)
         else:
             if (flow.client, flow.shown) != (place, transit.destination):
                 flow.client, flow.shown = place, transit.destination
                 self.spis.told(core, flow)
             if kind is not PacketType.R1 and to is not None:
-                self._goes_to(core, flow, to)
+                self.goes_to(core, flow, to)
         raw = packet.raw
         if kind in {PacketType.I2, PacketType.R2, PacketType.UPDATE}:
             raw = self.spis.with_spi(core, flow, packet, now)
@@ -142,7 +127,7 @@ class MobileRouter:
         if (ack := packet.get(Ack)) is not None:
             for update_id in ack.update_ids:
                 if (offers := flow.offers.pop(update_id, None)) is not None:
-                    to = self._answered(core, flow, offers, packet, to)
+                    to = evidence.acknowledged(self, core, flow, offers, packet, to)
         if kind is PacketType.I2:
             flow.answers_wanted = ANSWERS_MAX
         flow.closing = kind is PacketType.CLOSE
@@ -151,7 +136,7 @@ class MobileRouter:
         client.packets["out"] += 1
         anew = _begins_anew(flow, kind, transit) and self.config.outside is None
         place = self._leave(core, raw + tail(data), to, None if anew else flow, kind)
-        _asked(flow, packet, place)
+        evidence.asked(flow, packet, place)
 
     def coming_in(self, core: Core, data: bytes, transit: Transit, now: float) -> None:
         """Pass on a HIP packet that came from outside for a client. Raises Dropped."""
@@ -200,7 +185,7 @@ class MobileRouter:
                 raise Dropped(DropReason.UNEXPECTED)
             if self.proxies.answered(self, core, flow, packet, transit.source):
                 return
-            self._learn(core, client, flow, packet, transit.source, now)
+            evidence.learn(self, core, client, flow, packet, transit.source, now)
             if kind is PacketType.CLOSE_ACK and flow.closing:
                 self._note_end(flow, now)
         if kind is PacketType.I2 and (info := packet.get(EspInfo)) is not None:
@@ -395,7 +380,17 @@ class MobileRouter:
             flow.settled = True
             if carriers.carry(flow, place.transport):
                 self.spis.told(core, flow)
-        self._goes_to(core, flow, place)
+        self.goes_to(core, flow, place)
+
+    def goes_to(self, core: Core, flow: Flow, place: Place) -> None:
+        """Packets for a correspondent go to this place from now on."""
+        if place.transport is not flow.transport:
+            place = Place(place.address, flow.transport)
+        family = place.address.version
+        if flow.peer.get(family) == place:
+            return
+        flow.peer[family] = place
+        self.spis.told(core, flow)
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -455,131 +450,8 @@ class MobileRouter:
             return None
         return client.callers.get((packet.sender_hit, packet.receiver_hit))
 
-    def _goes_to(self, core: Core, flow: Flow, place: Place) -> None:
-        if place.transport is not flow.transport:
-            place = Place(place.address, flow.transport)
-        family = place.address.version
-        if flow.peer.get(family) == place:
-            return
-        flow.peer[family] = place
-        self.spis.told(core, flow)
-
-    def _answered(
-        self, core: Core, flow: Flow, offers: list[Offer], packet: HipPacket, to: Place | None
-    ) -> Place | None:
-        """A client has acknowledged an UPDATE, so what that says is true; where the answer goes.
-
-        If there are several of that number, it is the one whose echo the client has sent back.
-        Where the correspondent is, the client itself shows by where it writes to, unless it has no
-        address of that IP version. Then it is where the UPDATE came from, if it says so too: it
-        might be a copy that somebody has made.
-        """
-        echoes = {one.data for one in packet.all(EchoResponseSigned)}
-        echoes |= {one.data for one in packet.all(EchoResponseUnsigned)}
-        genuine = [one for one in offers if echoes & set(one.nonces)]
-        if len(genuine if genuine else offers) != 1:
-            return to if to is not None else offers[0].source
-        (offer,) = genuine or offers
-        if offer.spi:
-            self.spis.peer_uses(core, flow, offer.spi)
-        for place in offer.listed:
-            flow.claimed[place.address.version] = place
-        source = offer.source
-        version = source.address.version
-        if version == flow.client.address.version:
-            return to
-        claim = flow.claimed.get(version)
-        if claim is not None and claim.address == source.address:
-            self._goes_to(core, flow, source)
-        return source
-
-    def _commit(self, core: Core, flow: Flow, update_id: int, source: Place, now: float) -> None:
-        """A correspondent has answered a client's packet, so what that says is true."""
-        changes = flow.changes.get(update_id, [])
-        known = (*flow.peer.values(), *flow.claimed.values())
-        there = any(one.address == source.address for one in known)
-        # Without a way of its own the answer may come from another of its addresses.
-        genuine = [one for one in changes if there or one.to.address == source.address]
-        if len(genuine) != 1:
-            return
-        (change,) = genuine
-        # An answer that comes late is not to undo what came after.
-        while next(iter(flow.changes)) != update_id:
-            flow.changes.popitem(last=False)
-        del flow.changes[update_id]
-        if (flow.client, flow.shown) != (change.client, change.shown):
-            flow.client, flow.shown = change.client, change.shown
-            self.spis.told(core, flow)
-        if update_id == -1 and change.shown.transport is not flow.carried:
-            flow.carried = change.shown.transport
-            self.at_new_place(core, flow)
-            flow.settled = True
-        if change.to.address.version == change.client.address.version:
-            self._goes_to(core, flow, change.to)
-        if change.spi:
-            self.spis.prove(core, flow, change.spi, now)
-
     def _note_end(self, flow: Flow, now: float) -> None:
         flow.touched = now - self.config.unused_s + CLOSED_S
-
-    # -- what correspondents' packets tell ---------------------------------------------------
-
-    def _learn(
-        self,
-        core: Core,
-        client: Client,
-        flow: Flow,
-        packet: HipPacket,
-        source: Place,
-        now: float,
-    ) -> None:
-        kind = packet.packet_type
-        info = packet.get(EspInfo)
-        expected = False
-        if info is not None and kind is PacketType.R2 and flow.answers_wanted:
-            # Only what comes from where the I2 went; whoever forges that is one of a few.
-            there = (*flow.peer.values(), *flow.claimed.values())
-            expected = any(place.address == source.address for place in there)
-            first = flow.answers_wanted == ANSWERS_MAX
-            if expected:
-                flow.answers_wanted -= 1
-                note = self.spis.peer_uses if first else self.spis.seen
-                note(core, flow, wire_spi(packet, info.new_spi))
-                self._commit(core, flow, -1, source, now)
-        seq = packet.get(Seq)
-        if kind is PacketType.UPDATE and seq is not None:
-            spi = wire_spi(packet, info.new_spi) if info is not None else 0
-            listed = packet.get(LocatorSet)
-            addresses = [address_of(one) for one in listed.locators[:8]] if listed else []
-            places = {one.version: Place(one, flow.transport) for one in addresses if one}
-            echoes = (*packet.all(EchoRequestSigned), *packet.all(EchoRequestUnsigned))
-            nonces = tuple(echo.data for echo in echoes[:2])
-            offer = Offer(source, nonces, spi, tuple(places.values()))
-            self.spis.offered(core, flow, seq.update_id, offer)
-        if kind is PacketType.UPDATE and (ack := packet.get(Ack)) is not None:
-            for update_id in ack.update_ids[:ANSWERS_MAX]:
-                self._commit(core, flow, _number(packet, update_id), source, now)
-        if kind is PacketType.R1 and (via := packet.get(ViaRvs)) is not None:
-            for server in via.addresses[-1:]:
-                flow.servers[server.version] = Place(server, flow.transport)
-        for echo in (*packet.all(EchoResponseSigned), *packet.all(EchoResponseUnsigned)):
-            place = flow.asked.get(echo.data)
-            if place is not None and place.address == source.address:
-                # Nobody else knows what was sent there.
-                del flow.asked[echo.data]
-                self.found(core, flow, source)
-        if kind is PacketType.R1 and not flow.settled and not flow.done:
-            flow.settled = True
-            carriers.carry(flow, source.transport)
-        answers = expected or (
-            flow.resumed and kind is PacketType.UPDATE and packet.get(Ack) is not None
-        )
-        if answers and flow.lent and not flow.done:
-            flow.touched = now
-            self.table.finish(client, flow)
-            if flow.resumed and not self.config.tickets:
-                self.proxies.tell(self, core, flow, now)
-                self.proxies.ask(self, core, now)
 
     # -- sending on --------------------------------------------------------------------------
 
@@ -637,33 +509,6 @@ class MobileRouter:
         send(core, bare(raw), shown, inside)
 
 
-def _resumes(packet: HipPacket) -> bool:
-    """Whether an UPDATE tells enough of an association that was made elsewhere."""
-    told = packet.get(AuthTicket) is not None and packet.get(LocatorSet) is not None
-    return told or packet.get(EspInfo) is not None
-
-
-def _remember(flow: Flow, packet: HipPacket, client: Place, shown: Place, to: Place | None) -> None:
-    """Note what a packet of a client will have changed when the correspondent answers."""
-    seq, info = packet.get(Seq), packet.get(EspInfo)
-    if packet.packet_type is PacketType.I2:
-        number = -1
-    elif packet.packet_type is PacketType.UPDATE and seq is not None:
-        number = _number(packet, seq.update_id)
-    else:
-        return
-    spi = wire_spi(packet, info.new_spi) if info is not None else 0
-    change = Change(client, shown, to or shown, spi)
-    some = flow.changes.setdefault(number, [])
-    # What a router inside sends in two ways is one thing.
-    guest = flow.holder != flow.client_hit
-    twice = guest and any(one.client.address == client.address for one in some)
-    if change not in some and not twice and len(some) < ANSWERS_MAX:
-        some.append(change)
-    while len(flow.changes) > CHANGES_MAX:
-        flow.changes.popitem(last=False)
-
-
 def _begins_anew(flow: Flow, kind: PacketType, transit: Transit) -> bool:
     """Whether a client calls a correspondent by something else than before, as its operator wants.
 
@@ -676,20 +521,6 @@ def _begins_anew(flow: Flow, kind: PacketType, transit: Transit) -> bool:
         and transit.destination.transport is not flow.carried
         and transit.destination.address.version in flow.peer
     )
-
-
-def _number(packet: HipPacket, update_id: int) -> int:
-    """Names an UPDATE of a client: those in its name have numbers of their own."""
-    return update_id if packet.get(AuthTicket) is None else update_id + update_tasks.UPDATE_IDS
-
-
-def _asked(flow: Flow, packet: HipPacket, place: Place) -> None:
-    """Note what shows, when it comes back, that the correspondent is at a place."""
-    if flow.peer.get(place.address.version) != place or not flow.settled:
-        for echo in (*packet.all(EchoRequestSigned), *packet.all(EchoRequestUnsigned)):
-            flow.asked[echo.data] = place
-        while len(flow.asked) > ASKED_MAX:
-            flow.asked.popitem(last=False)
 
 
 def _keep(kept: OrderedDict[Hits, _Kept], hits: Hits, what: _Kept, most: int) -> None:
