@@ -375,3 +375,22 @@ def test_whatever_came_before_the_ways_are_those_of_what_is_lent(history: list[A
         bench.ways.give_back(ReturnSpi(CLIENT, hit, spi))
     assert bench.table.shown() == {}
     assert not bench.ways._owners
+
+
+@pytest.mark.parametrize("victim_first", [True, False])
+def test_who_names_the_spi_of_another_client_does_not_get_its_packets(victim_first: bool) -> None:
+    bench = Bench()
+    thief = Place(IPv4Address("10.44.1.66"))
+    forged = replace(
+        LENT, client_hit=OTHER, client=thief, public_spi=0x7777, private_spi=LENT.private_spi
+    )
+    for effect in (LENT, forged) if victim_first else (forged, LENT):
+        bench.ways.lend(effect)
+    bench.move(WAN4)
+    shown = bench.table.shown()
+    assert shown[Flow(LENT.public_spi)].destination == INSIDE4.address.packed
+    assert Flow(LENT.private_spi, PEER4.address.packed) not in shown
+    # Of another correspondent it may be.
+    bench.ways.lend(replace(forged, peer_hit=CLIENT, public_spi=0x7778, peer=(WAN4,)))
+    plain = bench.table.shown()[Flow(LENT.private_spi, WAN4.address.packed)]
+    assert plain.destination == thief.address.packed

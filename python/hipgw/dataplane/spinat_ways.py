@@ -135,6 +135,10 @@ class SpinatWays:
         self._flows: dict[Hits, _Kept] = {}
         self._owners: dict[int, Hits] = {}
         """By way."""
+        self._public: dict[int, Hits] = {}
+        """Who has a public SPI."""
+        self._plain: dict[Flow, Hits] = {}
+        """Who has which way for ESP that does not bear the public SPI."""
         self._gone: dict[IPv6Address, Counter[str]] = {}
         """What passed by ways that are not there any more."""
         self._places: Counter[IPAddress] = Counter()
@@ -158,6 +162,11 @@ class SpinatWays:
         kept.pairs[pair] = None
         while len(kept.pairs) > PAIRS_MAX:
             del kept.pairs[next(iter(kept.pairs))]
+        self._public[effect.public_spi] = hits
+        for place in effect.peer:
+            other = self._plain.get(Flow(effect.public_spi, place.address.packed))
+            if other is not None and other != hits:
+                self._arrange(other, self._flows[other])
         self._arrange(hits, kept)
 
     def give_back(self, effect: ReturnSpi) -> None:
@@ -168,6 +177,8 @@ class SpinatWays:
         if kept is None or before is None:
             return
         self._note_places(None, before)
+        if self._public.get(effect.public_spi) == hits:
+            del self._public[effect.public_spi]
         self._arrange(hits, kept)
         if not kept.lent:
             del self._flows[hits]
@@ -246,10 +257,14 @@ class SpinatWays:
                     )
                     continue
                 self._owners[way] = hits
+                if flow.correspondent is not None and flow.client is None:
+                    self._plain[flow] = hits
             kept.ways[flow] = way, target
 
     def _remove(self, hits: Hits, flow: Flow, way: int) -> None:
         self._owners.pop(way, None)
+        if self._plain.get(flow) == hits:
+            del self._plain[flow]
         # Guests of a client that is a router itself never say that they are gone.
         if hits[0] not in self._gone and len(self._gone) >= GONE_MAX:
             del self._gone[next(iter(self._gone))]
@@ -260,12 +275,12 @@ class SpinatWays:
         outside = self._place_of(*hits) if kept.lent else None
         for effect in kept.lent.values():
             peer = _peer(effect, outside)
-            found |= self._inward(effect, peer)
+            found |= self._inward(hits, effect, peer)
             if outside is not None and peer is not None:
                 found |= self._outward(kept, effect, outside, peer)
         return found
 
-    def _inward(self, effect: LendSpi, peer: Place | None) -> dict[Flow, Target]:
+    def _inward(self, hits: Hits, effect: LendSpi, peer: Place | None) -> dict[Flow, Target]:
         client, shown = effect.client, effect.shown
         version = client.address.version
         seen = peer if peer is not None and peer.address.version == version else shown
@@ -284,8 +299,22 @@ class SpinatWays:
         )
         flows = [Flow(effect.public_spi)]
         if effect.public_spi != effect.private_spi:
-            flows += [Flow(effect.private_spi, one.address.packed) for one in effect.peer]
+            flows += [
+                Flow(effect.private_spi, one.address.packed)
+                for one in effect.peer
+                if not self._is_anothers(hits, effect.private_spi, one.address)
+            ]
         return dict.fromkeys(flows, target)
+
+    def _is_anothers(self, hits: Hits, spi: int, address: IPAddress) -> bool:
+        """Whether what comes from there by an SPI is for another client, which has it outside.
+
+        Else whoever names the SPI of its neighbour would get what that one's correspondent sends.
+        """
+        owner = self._public.get(spi)
+        if owner is None or owner == hits:
+            return False
+        return any(place.address == address for place in self._flows[owner].lent[spi].peer)
 
     def _outward(
         self, kept: _Kept, effect: LendSpi, outside: Place, peer: Place
