@@ -142,6 +142,8 @@ def net(lab: Lab) -> Iterator[Net]:
     path = router.call(SpinatPath, queue=QUEUE, capacity=100)
     try:
         if path.ebpf is not None:
+            # Only what a kernel lacks is a reason: a program that it refuses is a defect.
+            assert any(one in path.ebpf for one in ("no eBPF", "no tcx")), path.ebpf
             pytest.skip(path.ebpf)
         path.own([], [packed(one) for own in (INSIDE, OUTSIDE) for one in own.values()])
         router.call(lambda: path.outside([socket.if_nametoindex("out0")]))

@@ -634,7 +634,8 @@ fn path(
     })
 }
 
-type Place<'a> = (&'a [u8], u16);
+/// Octets of an address, and a port.
+pub(crate) type Place<'a> = (&'a [u8], u16);
 
 /// A peer's HITs, its stations' addresses, and whether it gets what is nobody's.
 type PeerOfLan = (Vec<Vec<u8>>, Vec<Vec<u8>>, bool);

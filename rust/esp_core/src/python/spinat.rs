@@ -8,7 +8,7 @@ use pyo3::{
     types::{PyBytes, PyList},
 };
 
-use super::engine::{address, refuse};
+use super::engine::{address, refuse, Place};
 use crate::spinat::{self, Direction, Flow, Packet, Refused, Target, Verdict, WayId, HEADROOM};
 
 import_exception!(hipgw.errors, DataPlaneError);
@@ -137,11 +137,11 @@ impl Spinat {
         now_s: u32,
     ) -> PyResult<u64> {
         let flow = flow(spi, correspondent, client)?;
-        let target = Target {
-            source: (address(source)?, source_port).into(),
-            destination: (address(destination)?, destination_port).into(),
-            spi: new_spi,
-        };
+        let target = target(
+            (source, source_port),
+            (destination, destination_port),
+            new_spi,
+        )?;
         Ok(number(self.lock().insert(flow, &target, now_s)?))
     }
 
@@ -157,11 +157,11 @@ impl Spinat {
         destination_port: u16,
         new_spi: u32,
     ) -> PyResult<bool> {
-        let target = Target {
-            source: (address(source)?, source_port).into(),
-            destination: (address(destination)?, destination_port).into(),
-            spi: new_spi,
-        };
+        let target = target(
+            (source, source_port),
+            (destination, destination_port),
+            new_spi,
+        )?;
         Ok(self.lock().aim(id(way), &target)?)
     }
 
@@ -232,4 +232,13 @@ pub(super) fn id(number: u64) -> WayId {
 
 fn counts(counts: spinat::Counts) -> (u64, u64, u32) {
     (counts.packets, counts.octets, counts.used_s)
+}
+
+/// What packets of a way become; ports are 0 without UDP.
+pub(crate) fn target(source: Place<'_>, destination: Place<'_>, spi: u32) -> PyResult<Target> {
+    Ok(Target {
+        source: (address(source.0)?, source.1).into(),
+        destination: (address(destination.0)?, destination.1).into(),
+        spi,
+    })
 }

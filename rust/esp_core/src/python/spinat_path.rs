@@ -10,14 +10,11 @@ use pyo3::{
 
 use super::{
     engine::{address, hit},
-    spinat::{flow, id, number},
+    spinat::{flow, id, number, target},
 };
-use crate::{
-    mobile_router::{
-        ebpf::Ebpf, events::Sender, Exit, FastPath, HipPacket, MobileRouter, PathError,
-        PathOptions, Usage,
-    },
-    spinat::Target,
+use crate::mobile_router::{
+    ebpf::Ebpf, events::Sender, Exit, FastPath, HipPacket, MobileRouter, PathError, PathOptions,
+    Usage,
 };
 
 import_exception!(hipgw.errors, DataPlaneError);
@@ -131,11 +128,11 @@ impl SpinatPath {
         ifindex: u32,
         mtu: u32,
     ) -> PyResult<u64> {
-        let target = Target {
-            source: (address(source)?, source_port).into(),
-            destination: (address(destination)?, destination_port).into(),
-            spi: new_spi,
-        };
+        let target = target(
+            (source, source_port),
+            (destination, destination_port),
+            new_spi,
+        )?;
         let flow = flow(spi, correspondent, client)?;
         let id = self.path.insert(flow, &target, Exit { ifindex, mtu })?;
         Ok(number(id))
@@ -157,11 +154,11 @@ impl SpinatPath {
         ifindex: u32,
         mtu: u32,
     ) -> PyResult<bool> {
-        let target = Target {
-            source: (address(source)?, source_port).into(),
-            destination: (address(destination)?, destination_port).into(),
-            spi: new_spi,
-        };
+        let target = target(
+            (source, source_port),
+            (destination, destination_port),
+            new_spi,
+        )?;
         Ok(self.path.aim(id(way), &target, Exit { ifindex, mtu })?)
     }
 

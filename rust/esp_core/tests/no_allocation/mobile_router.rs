@@ -1,6 +1,6 @@
 //! Batches of a mobile router's packets, without the queue that they come by.
 
-use std::sync::Mutex;
+use std::{io::ErrorKind, sync::Mutex};
 
 use esp_core::{
     mobile_router::{
@@ -89,9 +89,13 @@ fn ways() -> Ways {
 
 /// Pass batches of every kind; `counted` is run when all has been passed once.
 pub(crate) fn pass_batches(mut counted: impl FnMut(bool)) {
-    let Ok(links) = Links::open() else {
-        eprintln!("raw sockets are for root alone: no batches are sent");
-        return;
+    let links = match Links::open() {
+        Ok(links) => links,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            eprintln!("raw sockets are for root alone: no batches are sent");
+            return;
+        }
+        Err(error) => panic!("{error}"),
     };
     let (ways, counters, events) = (
         Mutex::new(ways()),
