@@ -1,5 +1,6 @@
 """An independent dissector reads what hipgw sends."""
 
+import functools
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -22,11 +23,33 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
+def program() -> str:
+    found = shutil.which("tshark")
+    assert found, "tshark is missing: tools/setup.sh test installs it"
+    return found
+
+
+@functools.cache
+def guessing_protocols() -> list[str]:
+    """Protocols that tshark recognizes in UDP by their look: ciphertext looks like any of them."""
+    done = subprocess.run(
+        [program(), "-G", "heuristic-decodes"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    protocols = sorted({row[1] for row in rows if row[0] == "udp"})
+    assert protocols, done.stdout
+    return protocols
+
+
 def tshark(file: Path, *options: str) -> list[str]:
-    program = shutil.which("tshark")
-    assert program, "tshark is missing: tools/setup.sh test installs it"
-    command = [program, "-n", "-r", str(file), "-o", "ip.check_checksum:TRUE", *options]
+    command = [program(), "-n", "-r", str(file), "-o", "ip.check_checksum:TRUE", *options]
     # HIP in UDP is at a port that tshark knows; ESP in UDP is not decoded below its SPI.
+    for protocol in guessing_protocols():
+        command += ["--disable-protocol", protocol]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return done.stdout.splitlines()
 
