@@ -72,7 +72,7 @@ from hipgw.identity.hit import hit_version
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.platform.address_watch import AddressWatch
-from hipgw.protocol.association import AssociationInfo
+from hipgw.protocol.association_infos import AssociationInfo
 from hipgw.protocol.compat import RFC
 from hipgw.protocol.effects import Closed, Effect, Established, Failed, PingReply, Rekeyed
 from hipgw.protocol.path import Path, Transport
