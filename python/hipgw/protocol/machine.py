@@ -32,7 +32,7 @@ from hipgw.protocol.mobile_router import client, router_check
 from hipgw.protocol.mobile_router.clients import ClientInfo
 from hipgw.protocol.mobile_router.router import MobileRouter
 from hipgw.protocol.mobile_router.transit import Place, Transit
-from hipgw.protocol.nat import checking, relayed, restart
+from hipgw.protocol.nat import checking, relayed, restart, stun_checks
 from hipgw.protocol.nat.control_relay import ControlRelay
 from hipgw.protocol.nat.reflexive import Reflexive
 from hipgw.protocol.path import IPAddress, Path, Transport
@@ -311,6 +311,29 @@ class HipMachine:
         """
         if seen.local[0] in self._core.own_addresses:
             self._core.reflexive.learn(seen, now + lifetime_s)
+
+    def stun_received(self, data: bytes, path: Path, now: float) -> list[Effect]:
+        """Process a STUN message that answers no question of this host to a server; never raises.
+
+        Peers check paths by them (RFC 5770 §4.6).
+        """
+        core = self._core
+        core.now = now
+        core.received["STUN"] += 1
+        before, peer_hit, reason = len(core.effects), None, ""
+        try:
+            association = stun_checks.received(core, data, path, now)
+        except Dropped as dropped:
+            core.drops[dropped.reason] += 1
+            reason = dropped.reason.value
+        else:
+            if association is not None:
+                peer_hit = association.peer_hit
+                association.last_traffic = association.mobility.heard_at = now
+                responder.confirmed(core, association, "a STUN check came in", now)
+        trace = PacketTrace(Direction.INBOUND, "STUN", peer_hit, path, len(data), reason)
+        core.effects.insert(before, trace)
+        return self._drain()
 
     def source_changed(self, spi: int, source: Path, now: float) -> list[Effect]:
         """Authentic data on an inbound SPI came by another path than before (a NAT, say).
