@@ -429,7 +429,12 @@ def _read(
             or not entry.lifetime
         ):
             continue
-        locator = PeerLocator(address=address, port=port, preferred=entry.preferred)
+        locator = PeerLocator(
+            address=address,
+            port=port,
+            preferred=entry.preferred,
+            spi=getattr(entry.locator, "spi", 0),
+        )
         if entry.lifetime != _FOREVER:
             locator.expires = now + entry.lifetime
         before = listed.get(locator.key)
