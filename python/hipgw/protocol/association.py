@@ -89,6 +89,8 @@ class Session:
     """In force, drawn from up to its index."""
     wire_spi: int = 0
     """What is put on the wire instead of `outbound_spi`: what the peer's mobile router is lent."""
+    wire_spi_before: int = 0
+    """The same of the security association that this one has replaced; 0 if none."""
     lent_key: "LentKey | None" = None
     """For a mobile router of OpenHIP's kind, if there is one at either end."""
     tickets: int = 0

@@ -322,7 +322,7 @@ def _finish(core: Core, association: Association, session: Session, now: float) 
     while len(session.retired) > RETIRED_MAX:
         _remove_inbound(core, association, session.retired.pop(0).spi)
     session.inbound_spi, session.outbound_spi = rekey.new_spi, rekey.peer.new_spi
-    session.wire_spi = rekey.wire_spi
+    session.wire_spi_before, session.wire_spi = session.wire_spi, rekey.wire_spi
     session.esp_keys, session.keymat = rekey.keys, rekey.keymat
     session.own_dh = rekey.own_dh or session.own_dh
     session.peer_dh = rekey.peer_dh or session.peer_dh
