@@ -107,6 +107,8 @@ class Session:
     """In force, drawn from up to its index."""
     wire_spi: int = 0
     """What is put on the wire instead of `outbound_spi`: what the peer's mobile router is lent."""
+    wire_spi_before: int = 0
+    """The same of the security association that this one has replaced; 0 if none."""
     stun_password: bytes = field(default=b"", repr=False)
     """Of connectivity checks by STUN, for both ends; empty if there are none (RFC 5770 §5.2)."""
     lent_key: "LentKey | None" = None
