@@ -142,6 +142,13 @@ def answers(bytes data not None, bytes query not None):
     )
 
 
+cdef inline double _monotonic() noexcept:
+    """The time of the loop, in seconds."""
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec + now.tv_nsec * 1e-9
+
+
 # -- clients, and queries under way -------------------------------------------------------------------
 
 
@@ -329,7 +336,7 @@ cdef class QueryPath:
     cdef readonly object cache
     cdef readonly object statistics
     cdef bytes suffix
-    cdef object allowed, look_up, forward, prefer
+    cdef object allowed, look_up, forward, prefer, refused
     cdef double patience_s
     cdef int fd, spread, waiting_max
     cdef _Batch batch
@@ -354,14 +361,17 @@ cdef class QueryPath:
         self.batch = _Batch()
         self.drawn = DRAWS
 
-    def forward_by(self, forward, prefer, int spread, int waiting_max, double patience_s):
+    def forward_by(self, forward, prefer, refused, int spread, int waiting_max, double patience_s):
         """*forward(query, client)* passes on what no port here takes; *prefer(server)* is told of
-        a server that answered when others did not. Ports are used as soon as there are *spread*,
-        for *waiting_max* queries at a time, with *patience_s* for the first server.
+        a server that answered when others did not, *refused(port, error)* of what the system says
+        instead of giving an answer, or a query (then the port is None).
+
+        Ports are used as soon as there are *spread*, for *waiting_max* queries at a time, with
+        *patience_s* for the first server.
         """
         if spread < 1:
             raise ValueError("at least one port")
-        self.forward, self.prefer = forward, prefer
+        self.forward, self.prefer, self.refused = forward, prefer, refused
         self.spread, self.waiting_max, self.patience_s = spread, waiting_max, patience_s
 
     def close(self):
@@ -394,18 +404,20 @@ cdef class QueryPath:
 
     # -- from clients ------------------------------------------------------------------------------
 
-    def receive_queries(self, double now):
-        """Read what clients ask and have it answered; returns 0, or the number of the error.
+    def receive_queries(self):
+        """Read what clients ask and have it answered; the loop calls this when there is something.
 
-        *now*: seconds, of the clock by which queries are due.
+        *refused* is told of an error.
         """
+        cdef double now = _monotonic()
         cdef _Batch batch = self.batch
         cdef int count = batch.receive(self.fd, True), n, cached = 0, forwarded = 0
         cdef Octets data, suffix = <Octets> PyBytes_AS_STRING(self.suffix)
         cdef Py_ssize_t size, length = PyBytes_GET_SIZE(self.suffix)
         cdef bytes query, client
         if count < 0:
-            return -count
+            self.refused(None, -count)
+            return
         for n in range(count):
             data, size = batch.data(n), batch.size(n)
             if size < HEADER_LENGTH or data[FLAGS] & QR:
@@ -434,7 +446,6 @@ cdef class QueryPath:
             self.statistics.cached += cached
         if forwarded:
             self.statistics.forwarded += forwarded
-        return 0
 
     cdef bint _pass_on(self, int n, bytes query, bytes client, double now) except -1:
         """Send the query in slot *n* by one of the ports, if that is all there is to do."""
@@ -469,11 +480,11 @@ cdef class QueryPath:
 
     # -- from servers ------------------------------------------------------------------------------
 
-    def receive_answers(self, Port port not None, double now):
-        """Read what a server answers and pass it on; returns 0, or the number of the error.
+    def receive_answers(self, Port port not None):
+        """Read what a server answers and pass it on; the loop calls this when there is something.
 
         What does not have an id of a query that left by this port, or another question, is
-        counted alone.
+        counted alone. *refused* is told of an error.
         """
         cdef _Batch batch = self.batch
         cdef int count = batch.receive(port.fd, False), n, unasked = 0, answered = 0
@@ -483,7 +494,8 @@ cdef class QueryPath:
         cdef Octets query
         cdef list kept = [] if self.cache is not None else None
         if count < 0:
-            return -count
+            self.refused(port, -count)
+            return
         for n in range(count):
             data, size = batch.data(n), batch.size(n)
             pending = None
@@ -511,10 +523,10 @@ cdef class QueryPath:
             batch.flush(self.fd)
         if kept:
             # Later: who asked waits for none of this.
+            now = _monotonic()
             for asked, answer in kept:
                 self.cache.put(asked, answer, now)
         if answered:
             self.statistics.answered += answered
         if unasked:
             self.statistics.not_asked_for += unasked
-        return 0

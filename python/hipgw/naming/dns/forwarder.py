@@ -70,7 +70,9 @@ class UdpForwarder:
     def __init__(self, path: QueryPath) -> None:
         """*path*: of queries from clients, and of answers back to them."""
         self._path = path
-        path.forward_by(self._forward, self._prefer, _SOCKETS, _PENDING_MAX, _PATIENCE_S)
+        path.forward_by(
+            self._forward, self._prefer, self._refused, _SOCKETS, _PENDING_MAX, _PATIENCE_S
+        )
         self._servers: tuple[NameServer, ...] = ()
         self._ports: list[list[Port]] = []
         """Of each server."""
@@ -189,20 +191,17 @@ class UdpForwarder:
             sock.close()
             raise
         port = Port(sock, server, self._loop.time() + _SOCKET_AGE_S, _QUERIES_PER_SOCKET)
-        self._loop.add_reader(sock.fileno(), self._readable, port)
+        self._loop.add_reader(sock.fileno(), self._path.receive_answers, port)
         return port
 
     # -- from servers ----------------------------------------------------------------------------
 
-    def _readable(self, port: Port) -> None:
-        assert self._loop is not None
-        error = self._path.receive_answers(port, self._loop.time())
-        if error:
-            self._refused(port, OSError(error, os.strerror(error)))
-
-    def _refused(self, port: Port, error: OSError) -> None:
+    def _refused(self, port: Port | None, error: int) -> None:
         """Nobody is there: all that waits on this socket is asked elsewhere at once."""
-        self._trouble(port.server, error)
+        if port is None:
+            _packet_log.warning("cannot receive DNS queries: %s", os.strerror(error))
+            return
+        self._trouble(port.server, OSError(error, os.strerror(error)))
         waiting = list(port.pending.values())
         self._path.waiting -= len(waiting)
         port.pending.clear()

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ class Interceptor:
         """Begin to answer, on the running loop."""
         self._loop = asyncio.get_running_loop()
         self._forwarder.start(self._loop)
-        self._loop.add_reader(self._udp.fileno(), self._readable)
+        self._loop.add_reader(self._udp.fileno(), self._path.receive_queries)
         await self._tcp.start(self._listening)
 
     async def stop(self) -> None:
@@ -103,12 +102,6 @@ class Interceptor:
         """Give the port back; for an interceptor that was not started."""
         self._path.close()
         self._listening.close()
-
-    def _readable(self) -> None:
-        assert self._loop is not None
-        error = self._path.receive_queries(self._loop.time())
-        if error:
-            _packet_log.warning("cannot receive DNS queries: %s", os.strerror(error))
 
     def _look_up(self, query: bytes, client: Client) -> None:
         if len(self._lookups) >= _LOOKUPS_MAX:
