@@ -5,7 +5,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from hipgw.protocol.nat import checking
+from hipgw.protocol.nat import offering
 from hipgw.protocol.nat.reflexive import ADDRESSES_MAX, Reflexive, ReflexiveAddresses
 from hipgw.protocol.path import HIP_UDP_PORT, Path
 from hipgw.protocol.registration import ServiceType
@@ -27,7 +27,7 @@ def host() -> tuple[Internet, Node, Reflexive]:
 
 def candidates(node: Node, now: float) -> list[tuple[CandidateKind, object, int]]:
     path = Path(node.address, ip_address(RELAY))
-    found = checking.own_candidates(node.machine._core, path, now)
+    found = offering.own_candidates(node.machine._core, path, now)
     assert all(one.base.local == node.address for one in found)
     return [(one.kind, one.address, one.port) for one in found]
 

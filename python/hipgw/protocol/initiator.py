@@ -18,7 +18,7 @@ from hipgw.protocol.core import SPI_MIN, Core, Dropped, receiver, require
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import CancelPuzzle, Direction, SolvePuzzle
 from hipgw.protocol.mobile_router import client, correspondent, router_check
-from hipgw.protocol.nat import checking
+from hipgw.protocol.nat import checking, modes, offering
 from hipgw.protocol.nat.checks import Offer
 from hipgw.protocol.nat.config import NatMode
 from hipgw.protocol.nat.negotiation import agreed_pacing, choose_mode, pacing
@@ -285,7 +285,7 @@ def handle_r2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         raise Dropped(DropReason.BAD_SPI)
     locators = LocatorSet(())
     if exchange.offer is not None:
-        locators = checking.told_locators(
+        locators = offering.told_locators(
             packet, session.version, session.choice, keys.incoming_encryption
         )
     session.outbound_spi = esp_info.new_spi
@@ -298,7 +298,14 @@ def handle_r2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     if exchange.offer is None:
         core.install_session(association, session, Direction.OUTBOUND, proven)
     else:
-        checking.prepare(core, association, exchange.offer, locators, began=exchange.began)
+        checking.prepare(
+            core,
+            association,
+            modes.check_way(),
+            exchange.offer,
+            locators,
+            began=exchange.began,
+        )
     core.move(association, Trigger.R2, "R2 accepted")
     core.adopt(association, session, proven, now, began=exchange.began)
     checking.begin(core, association, now)
@@ -424,7 +431,7 @@ def _make_i2(
     locators = exchange.offer = None
     if mode == NatMode.ICE_HIP_UDP:
         exchange.offer = _offer(core, exchange, r1, now)
-        locators = checking.own_locators(core, exchange.offer, session.inbound_spi)
+        locators = offering.own_locators(core, exchange.offer, session.inbound_spi)
     parameters: list[Parameter] = [
         EspInfo(material.index, 0, session.inbound_spi),
         Solution(puzzle.k, puzzle.opaque, puzzle.i, j),
@@ -489,7 +496,7 @@ def _secrets(
         hidden.append(host_id)
     parameters: list[Parameter] = [] if hide_host_id else [host_id]
     if hidden:
-        parameters.append(checking.encrypted(core, version, session.choice, key, *hidden))
+        parameters.append(offering.encrypted(core, version, session.choice, key, *hidden))
     return parameters
 
 
@@ -499,7 +506,7 @@ def _offer(core: Core, exchange: InitiatorExchange, r1: HipPacket, now: float) -
         raise Dropped(DropReason.UNEXPECTED)
     seen = r1.get(RelayTo)
     return Offer(
-        candidates=checking.own_candidates(
+        candidates=offering.own_candidates(
             core,
             exchange.path,
             now,

@@ -132,7 +132,8 @@ class HipMachine:
         """Mobile router: pass on a HIP packet (without any UDP marker); never raises.
 
         *inside*: whether it came from there. What is for this host itself is for
-        `datagram_received`.
+        `datagram_received`; what is for a client of its rendezvous server or relay may come by
+        either.
         """
         core = self._core
         core.now = now
@@ -142,7 +143,8 @@ class HipMachine:
             try:
                 pass_on(core, data, transit, now)
             except Dropped as dropped:
-                core.drops[dropped.reason] += 1
+                if not self._reception.take_for_served(data, transit, dropped.reason, now):
+                    core.drops[dropped.reason] += 1
         return self._drain()
 
     def outside_changed(self, places: Sequence[Place], now: float) -> list[Effect]:

@@ -9,6 +9,7 @@ from hipgw.protocol import closing, initiator, notifying, responder, updating
 from hipgw.protocol.core import Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction, PacketTrace
+from hipgw.protocol.mobile_router.transit import Transit
 from hipgw.protocol.nat import relayed
 from hipgw.protocol.nat.control_relay import ControlRelay
 from hipgw.protocol.path import Path, Transport
@@ -32,6 +33,8 @@ _REASONS = {
 }
 """Format errors that are counted by themselves; all others are MALFORMED."""
 _RELAYS = frozenset({ServiceType.RELAY_UDP_HIP, ServiceType.RELAY_UDP_ESP})
+_NOBODY_BEHIND = frozenset({DropReason.NOT_OUR_HIT, DropReason.NOT_RELAYED})
+"""Why a mobile router drops what is neither for nor from a client of its own."""
 
 
 class Reception:
@@ -47,6 +50,9 @@ class Reception:
         clients = core.rendezvous
         self._rendezvous = (
             RendezvousServer(clients.config, clients, random) if clients is not None else None
+        )
+        self._serves = clients is not None or (
+            registrar is not None and bool(_RELAYS & set(registrar.services))
         )
 
     @property
@@ -85,6 +91,26 @@ class Reception:
                     Direction.INBOUND, name, peer_hit, path, len(data), dropped.reason.value
                 )
             )
+
+    def take_for_served(
+        self, data: bytes, transit: Transit, refusal: DropReason, now: float
+    ) -> bool:
+        """A mobile router has refused a packet: it may be one for its host to relay all the same.
+
+        A machine that is a rendezvous server or a relay besides has clients that are not behind it,
+        and what is written to its own address is for those. False if nobody can be meant.
+        """
+        to = transit.destination
+        if (
+            not self._serves
+            or refusal not in _NOBODY_BEHIND
+            or to.address not in self._core.own_addresses
+        ):
+            return False
+        source = transit.source
+        path = Path(to.address, source.address, source.transport, to.port, source.port)
+        self.take(data, path, now)
+        return True
 
     def _is_met(self, rendezvous: RendezvousServer, data: bytes, path: Path, now: float) -> bool:
         """Whether a datagram was one for the rendezvous server, which has done what it can."""

@@ -17,7 +17,7 @@ from hipgw.protocol.core import SPI_MIN, Core, Dropped, receiver, require
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction
 from hipgw.protocol.mobile_router import client, correspondent
-from hipgw.protocol.nat import checking
+from hipgw.protocol.nat import checking, modes, offering
 from hipgw.protocol.nat.checks import Offer
 from hipgw.protocol.nat.config import NatMode
 from hipgw.protocol.nat.negotiation import accept_mode, agreed_pacing
@@ -135,7 +135,7 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
 
     theirs = None
     if mode == NatMode.ICE_HIP_UDP:
-        theirs = checking.told_locators(packet, version, choice, keys.incoming_encryption)
+        theirs = offering.told_locators(packet, version, choice, keys.incoming_encryption)
     if association is None:
         association = core.create(local, packet.sender_hit)
     core.pool.use(generation, used, now)
@@ -345,14 +345,14 @@ def _candidates(
 ) -> Encrypted:
     """The own transport addresses, for R2; pairs with those of the peer are made (§4.3)."""
     offer = Offer(
-        candidates=checking.own_candidates(core, path, now),
+        candidates=offering.own_candidates(core, path, now),
         pacing_s=agreed_pacing(core.config.nat, packet),
     )
-    offer = checking.without_conflicts(core, association, offer, session.outbound_spi)
-    checking.prepare(core, association, offer, theirs, began=now)
-    locators = checking.own_locators(core, offer, session.inbound_spi)
+    offer = offering.without_conflicts(core, association, offer, session.outbound_spi)
+    checking.prepare(core, association, modes.check_way(), offer, theirs, began=now)
+    locators = offering.own_locators(core, offer, session.inbound_spi)
     key = session.hip_keys.outgoing_encryption
-    return checking.encrypted(core, session.version, session.choice, key, locators)
+    return offering.encrypted(core, session.version, session.choice, key, locators)
 
 
 def _host_identity(core: Core, packet: HipPacket, choice: Choice, keys: HipKeys) -> HostIdentity:

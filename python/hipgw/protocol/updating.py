@@ -24,7 +24,7 @@ from hipgw.protocol.drops import DropReason
 from hipgw.protocol.echoes import answers, echo_request
 from hipgw.protocol.effects import PingReply
 from hipgw.protocol.mobile_router import client, correspondent, handed_tickets
-from hipgw.protocol.nat import checking, restart
+from hipgw.protocol.nat import restart, update_checks
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.protection import mac_holds, signature_holds
 from hipgw.protocol.responder import confirmed
@@ -160,7 +160,7 @@ def _process(
     rekey: list[Parameter] = []
     if info is not None:
         rekey = rekeying.received(core, association, session, packet, info, path, now)
-    task = checking.received(core, association, session, packet, path, now, answer)
+    task = update_checks.received(core, association, session, packet, path, now, answer)
     if task is None:
         task = restart.received(core, association, session, packet, path, now, answer)
     if task is not None:
@@ -173,7 +173,7 @@ def _process(
     elif path.relay_to is None and packet.get(CandidatePriority) is None:
         reachability.source_seen(core, association, path, now)
     elif packet.get(CandidatePriority) is None:
-        checking.peer_seen(core, association, path, now)
+        update_checks.peer_seen(core, association, path, now)
     if rekey and unverified and session.compat.moves_with_rekey:
         challenge = reachability.verify(
             core, association, session, unverified[0], now, arrived=path, answer=[*rekey, *answer]

@@ -2,14 +2,53 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hipgw.protocol.nat.candidates import LocalCandidate, RemoteCandidate
 from hipgw.protocol.nat.checklist import Checklist, Pair
 from hipgw.protocol.path import IPAddress, Path
 
 if TYPE_CHECKING:
+    from hipgw.protocol.association import Association, Session
+    from hipgw.protocol.core import Core
     from hipgw.protocol.update_tasks import UpdateTask
+
+
+class CheckWay(Protocol):
+    """How checks with one peer are sent and answered: all that the modes differ in.
+
+    It tells `checking` what comes of them.
+    """
+
+    def send(
+        self,
+        core: "Core",
+        association: "Association",
+        session: "Session",
+        pair: Pair,
+        now: float,
+        *,
+        nominate: bool,
+        spread_s: float,
+    ) -> None:
+        """Check a pair, or nominate it; `checking.checked` or `checking.agreed` hears of it.
+
+        *spread_s*: how long one round of all checks takes, before which nothing is sent again.
+        """
+
+    def cancel(self, association: "Association", pair: Pair) -> None:
+        """Forget the check of a pair, if there is one under way."""
+
+    def cancel_all(self, association: "Association") -> None:
+        """Forget all checks that are under way."""
+
+    def next_timer(self) -> float | None:
+        """When something is to be done about them."""
+
+    def timer_expired(
+        self, core: "Core", association: "Association", checks: "Checks", now: float
+    ) -> None:
+        """Send again what is due, or give it up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +68,7 @@ class Checks:
     """The Initiator of the base exchange nominates."""
     pacing_s: float
     checklist: Checklist
+    way: CheckWay
     peer_relays: Sequence[tuple[IPAddress, int]]
     """The peer's control relays, for when it cannot be reached otherwise (RFC 9028 §4.8)."""
     remote: Sequence[RemoteCandidate] = ()
@@ -41,8 +81,6 @@ class Checks:
     """When to go on; None while that depends on answers alone."""
     sent_at: float = 0.0
     """When the last check was sent."""
-    tasks: "dict[Pair, UpdateTask]" = field(default_factory=dict)
-    """Checks that are not answered yet."""
     works_since: float | None = None
     """When the first pair was found to work."""
     nominating: Pair | None = None
@@ -77,6 +115,8 @@ class Checks:
             yield self.deadline
             if self.step_at is not None:
                 yield self.step_at
+            if (when := self.way.next_timer()) is not None:
+                yield when
         if self.permit_at is not None:
             yield self.permit_at
         if self.restart_at is not None:

@@ -10,7 +10,7 @@ import hmac
 from hipgw.protocol import reachability, requester, update_tasks
 from hipgw.protocol.association import Association, Session
 from hipgw.protocol.core import UP, Core
-from hipgw.protocol.nat import checking
+from hipgw.protocol.nat import checking, modes, offering
 from hipgw.protocol.nat.candidates import read
 from hipgw.protocol.nat.checks import Checks, Offer
 from hipgw.protocol.path import IPAddress, Path, Transport
@@ -55,7 +55,7 @@ def silent(core: Core, association: Association, now: float) -> None:
         return
     if checks.restart_at is not None or checks.restarting is not None:
         return
-    for relay in checking.own_relays(core):
+    for relay in offering.own_relays(core):
         requester.renew(core, relay, now)
     checks.restart_at = now
     checks.restart_by = now + WAIT_S
@@ -71,7 +71,7 @@ def timer_expired(core: Core, association: Association, now: float) -> None:
         relay.mobility.announcement is not None
         or relay.registrations.held.asked
         or (relay.path is not None and relay.path.local not in core.own_addresses)
-        for relay in checking.own_relays(core)
+        for relay in offering.own_relays(core)
     )
     if pending and now < checks.restart_by:
         checks.restart_at = now + LOOK_S
@@ -98,7 +98,7 @@ def received(
     if checks is None or packet.get(Encrypted) is None or packet.get(EspInfo) is None:
         return None
     key = session.hip_keys.incoming_encryption
-    locators = checking.told_locators(packet, session.version, session.choice, key)
+    locators = offering.told_locators(packet, session.version, session.choice, key)
     nonce = core.random(NONCE_OCTETS)
 
     def confirmed(
@@ -132,8 +132,8 @@ def _tell(core: Core, association: Association, checks: Checks, now: float) -> N
     session, ways = association.session, _ways(core, association, checks)
     if session is None or association.state not in UP or not ways:
         return
-    offer = Offer(candidates=checking.own_candidates(core, ways[0], now), pacing_s=checks.pacing_s)
-    locators = checking.own_locators(core, offer, session.inbound_spi)
+    offer = Offer(candidates=offering.own_candidates(core, ways[0], now), pacing_s=checks.pacing_s)
+    locators = offering.own_locators(core, offer, session.inbound_spi)
     key = session.hip_keys.outgoing_encryption
     update_tasks.cancel(association, checks.restarting)
     checks.restarting = update_tasks.begin(
@@ -142,7 +142,7 @@ def _tell(core: Core, association: Association, checks: Checks, now: float) -> N
         session,
         [
             *reachability.gratuitous(session),
-            checking.encrypted(core, session.version, session.choice, key, locators),
+            offering.encrypted(core, session.version, session.choice, key, locators),
         ],
         ways,
         now,
@@ -196,13 +196,13 @@ def _begin_anew(
     before = association.checks
     if before is None or association.state not in UP:
         return
-    checking.stop(association, before)
-    offer = Offer(candidates=checking.own_candidates(core, path, now), pacing_s=before.pacing_s)
+    before.way.cancel_all(association)
+    offer = Offer(candidates=offering.own_candidates(core, path, now), pacing_s=before.pacing_s)
     remote, relays = before.remote, before.peer_relays
     if theirs is not None:
         remote, told = read(theirs)
         relays = told or relays
-    checking.prepare_with(core, association, offer, remote, relays, began=now)
+    checking.prepare_with(core, association, modes.check_way(), offer, remote, relays, began=now)
     if association.checks is not None:
         association.checks.again = before.again or before.nominated is not None
     checking.begin(core, association, now)
