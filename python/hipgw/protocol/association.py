@@ -11,7 +11,7 @@ from hipgw.identity.host_identity import HostIdentity, LocalIdentity
 from hipgw.identity.keymat import AnyKeymat, EspKeys, HipKeys
 from hipgw.identity.rhash import Rhash
 from hipgw.protocol.compat import Compat
-from hipgw.protocol.locators import PeerLocator, PeerLocators
+from hipgw.protocol.locators import PeerLocators
 from hipgw.protocol.nat.checks import Checks, Offer
 from hipgw.protocol.path import IPAddress, Path
 from hipgw.protocol.path_mtu import PathMtuSearch
@@ -382,41 +382,3 @@ class Association:
             if self.session is not None:
                 times += self.session.times()
         return min(times, default=None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AssociationInfo:
-    """What others may know of an association."""
-
-    local_hit: IPv6Address
-    peer_hit: IPv6Address
-    state: State
-    path: Path | None
-    initiator: bool
-    established_at: float | None
-    """On the machine's clock."""
-    exchange_s: float | None
-    """How long the base exchange took."""
-    version: int
-    """Of HIP."""
-    compat: str
-    """Name of the profile of the peer's deviations."""
-    peer_identity: str
-    """Kind of the peer's key: "ECDSA P-384", …; empty until known."""
-    dh_group: int
-    cipher: int
-    esp_suite: int
-    inbound_spi: int
-    outbound_spi: int
-    """These five are 0 until agreed."""
-    last_traffic: float
-    """On the machine's clock; 0 for none."""
-    rekeyed: int
-    """How often the keys were renewed."""
-    rtt: float | None
-    """Seconds; None while it was not measured."""
-    path_verified: bool
-    locators: tuple[PeerLocator, ...]
-    """Where the peer can be reached."""
-    mapped: tuple[IPAddress, int] | None
-    """Own address and port as the peer sees them; None if it has not told."""
