@@ -25,7 +25,7 @@ from hipgw.wire.parameters import (
     Parameter,
     PlainLocator,
 )
-from protocol.nats import PUBLIC, Internet, NatKind
+from protocol.nats import Internet, NatKind
 from protocol.network import FAST, Node, identity
 
 HIP, ESP = ServiceType.RELAY_UDP_HIP, ServiceType.RELAY_UDP_ESP
@@ -338,14 +338,6 @@ def test_a_host_that_moves_is_found_again(who: str, kind: NatKind, new: NatKind)
     assert net.flows(a, b)
 
 
-def also_at(net: Internet, node: Node, *addresses: str) -> None:
-    """Give a public host further addresses."""
-    more = [ip_address(one) for one in addresses]
-    for one in more:
-        net.hosts[PUBLIC, one] = node
-    net.perform(node, node.machine.addresses_changed([node.address, *more], net.now))
-
-
 @pytest.mark.parametrize("mode", [NatMode.ICE_HIP_UDP, NatMode.ICE_STUN_UDP])
 @pytest.mark.parametrize("relay_has_both", [False, True])
 @pytest.mark.parametrize("who", ["caller", "called"])
@@ -359,9 +351,9 @@ def test_a_host_that_moves_to_another_ip_version(
     relay = net.host("relay", RELAY, identity("ecdsa-p256", 1), relay_config())
     mover = net.behind("mover", kind, 1, identity("ecdsa-p256", 2), config)
     stays = net.host("stays", "203.0.113.9", identity("ecdsa-p256", 3), config)
-    also_at(net, stays, "2001:db8::9")
+    net.also_at(stays, "2001:db8::9")
     if relay_has_both:
-        also_at(net, relay, "2001:db8::1")
+        net.also_at(relay, "2001:db8::1")
     if who == "called":
         register(net, mover, relay)
         net.run(2)
