@@ -124,6 +124,24 @@ async def test_the_preferred_version_that_is_spoken_is_taken() -> None:
     assert await net.finder.by_name("b.example") is None
 
 
+async def test_of_several_hits_of_a_name_the_preferred_version_is_taken() -> None:
+    """As with a key for each version, which a source may list in any order."""
+    for versions, hit in (((2,), HIT), ((1,), OLD), ((2, 1), HIT), ((1, 2), OLD)):
+        for order in ((HIT, OLD), (OLD, HIT)):
+            net = Net(versions=versions)
+            net.dht.names["b"] = [net.dht.found(one, "192.0.2.1") for one in order]
+            peer = await net.finder.by_name("b")
+            assert peer is not None
+            assert peer.hits == (hit,)
+    # Where the other one is, is not where this one is.
+    net = Net(versions=(2, 1))
+    net.dht.names["b"] = [net.dht.found(OLD, "192.0.2.66"), net.dht.found(HIT)]
+    net.dht.hits[HIT] = [net.dht.found(HIT, "192.0.2.1")]
+    peer = await net.finder.by_name("b")
+    assert peer is not None
+    assert (peer.hit, peer.addresses) == (HIT, (ip_address("192.0.2.1"),))
+
+
 async def test_after_its_time_it_is_looked_up_again_and_keeps_its_lsi() -> None:
     net = Net()
     net.dns.names["b.example"] = [net.dns.found(HIT, "192.0.2.1", ttl_s=60)]

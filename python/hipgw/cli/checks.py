@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hipgw.cli.findings import Finding
 from hipgw.cli.kernel_checks import kernel_esp
+from hipgw.cli.lan_checks import lan
 from hipgw.cli.mobile_router_checks import mobile_router
 from hipgw.control.client import default_socket
 from hipgw.errors import HipgwError
@@ -65,7 +66,7 @@ def examine(config: "Config | None" = None) -> list[Finding]:
         *kernel_esp(needed=config is not None and config.esp.backend == "kernel"),
     ]
     if config is not None and config.endbox is not None:
-        findings += [_lan_port(name) for name in config.endbox.ports]
+        findings += lan(config.endbox, running=running)
     if config is not None and config.relay is not None and config.relay.port_range:
         findings.append(_lent_ports(config.relay.port_range, running))
     if config is not None:
@@ -248,12 +249,3 @@ def _data_plane() -> Iterator[Finding]:
         meaning = _FEATURES.get(name, "")
         detail = f"{'there' if there else 'missing'}{': ' if meaning else ''}{meaning}"
         yield Finding(name, "good" if there else "slow", detail)
-
-
-def _lan_port(name: str) -> Finding:
-    label = f"port {name}"
-    try:
-        socket.if_nametoindex(name)
-    except OSError:
-        return Finding(label, "bad", "no such interface", "`ip link` lists them; see endbox.ports")
-    return Finding(label, "good", "is there")

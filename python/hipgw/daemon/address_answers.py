@@ -11,7 +11,7 @@ from hipgw.control.api import (
 from hipgw.daemon.events import path_answer
 from hipgw.naming.peers import PeerDirectory
 from hipgw.platform.address_watch import AddressWatch
-from hipgw.protocol.association import AssociationInfo
+from hipgw.protocol.association_infos import AssociationInfo
 from hipgw.protocol.nat.reflexive import Reflexive
 from hipgw.protocol.path import IPAddress
 

@@ -46,10 +46,16 @@ from hipgw.control.api import (
 from hipgw.control.errors import UnknownPeerError
 from hipgw.daemon.address_answers import addresses_answer
 from hipgw.daemon.driver import HipDriver
-from hipgw.daemon.endbox_answers import election_answer, endbox_answer, multicast_answer
+from hipgw.daemon.endbox_answers import (
+    election_answer,
+    endbox_answer,
+    lan_warnings,
+    multicast_answer,
+)
 from hipgw.daemon.events import event_answer, path_answer
 from hipgw.daemon.fleet_answers import fleet_warnings
 from hipgw.daemon.health import Health
+from hipgw.daemon.lan_watch import LanWatch
 from hipgw.daemon.membership import Membership
 from hipgw.daemon.mobile_router import MobileRouterParts
 from hipgw.daemon.mobile_router_answers import (
@@ -66,7 +72,7 @@ from hipgw.identity.hit import hit_version
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.platform.address_watch import AddressWatch
-from hipgw.protocol.association import AssociationInfo
+from hipgw.protocol.association_infos import AssociationInfo
 from hipgw.protocol.compat import RFC
 from hipgw.protocol.effects import Closed, Effect, Established, Failed, PingReply, Rekeyed
 from hipgw.protocol.path import Path, Transport
@@ -123,6 +129,8 @@ class ControlService:
         """Set once there is one on the LAN."""
         self.multicast: MulticastGroup | None = None
         """Set once there is one."""
+        self.lan: LanWatch | None = None
+        """The same."""
         self.mobile_router_parts: MobileRouterParts | None = None
         """The same."""
         directory.subscribe(self._peer_changed)
@@ -540,6 +548,8 @@ class ControlService:
             failures=self._failures,
             cut_off=self._driver.machine.cut_off,
         )
+        if self.lan is not None:
+            warnings = warnings + lan_warnings(self.lan.faults)
         if self.mobile_router_parts is not None:
             warnings = warnings + mobile_router_warnings(self.mobile_router_parts)
         fleet = self.fleet()

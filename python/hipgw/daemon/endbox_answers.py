@@ -1,7 +1,7 @@
 """What the control socket is told about the shared LAN."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv6Address
 
 from hipgw.config.schema import Config, EndboxConfig, PeerConfig
@@ -9,11 +9,13 @@ from hipgw.control.api import (
     ElectionAnswer,
     EndboxAnswer,
     EndboxPeerAnswer,
+    HealthWarning,
     MulticastAnswer,
 )
 from hipgw.daemon.endbox import is_static
 from hipgw.daemon.frame_formats import frame_formats
 from hipgw.naming.peers import PeerDirectory
+from hipgw.platform.lan_links import LanFault
 from hipgw.roles.hello import Election
 from hipgw.roles.multicast_group import MulticastGroup
 
@@ -73,3 +75,16 @@ def multicast_answer(group: MulticastGroup) -> MulticastAnswer:
         "spi": group.spi,
         "local": None if group.local is None else str(group.local),
     }
+
+
+def lan_warnings(faults: Iterable[LanFault]) -> list[HealthWarning]:
+    """What keeps frames of the LAN from passing."""
+    return [
+        {
+            "code": fault.code,
+            "severity": "warning",
+            "message": fault.message,
+            "hint": fault.hint,
+        }
+        for fault in faults
+    ]

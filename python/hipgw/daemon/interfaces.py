@@ -14,6 +14,7 @@ from hipgw.identity.hit import HIT_PREFIX, prefix_of
 from hipgw.identity.lsi import LSI_PREFIX
 from hipgw.platform import links, routes, tuntap
 from hipgw.platform.journal import Journal
+from hipgw.platform.lan_links import LanLinks
 from hipgw.platform.source_routes import SourceRouteSettings
 from hipgw.platform.steering import Steering
 from hipgw.platform.underlay import UnderlaySettings
@@ -125,12 +126,21 @@ def open_endbox(
     return device
 
 
+def lan_links(config: EndboxConfig) -> LanLinks:
+    """The interfaces of an endbox's LAN."""
+    return LanLinks(config.interface, config.bridge, config.ports, config.mtu)
+
+
 def check_ports(config: Config) -> None:
-    """Refuse a LAN port by which a peer is reached: in the bridge it would lose its addresses' use.
+    """Refuse a LAN port that is not there, and one by which a peer is reached.
+
+    In the bridge that one would lose its addresses' use. To be called before any interface is made:
+    who looks for the right name shall not be shown those of hipgw.
 
     Raises PlatformError.
     """
     ports = config.endbox.ports if config.endbox is not None else ()
+    links.require(*ports)
     for peer in config.peers if ports else ():
         for address in peer.addresses:
             interface = routes.interface_to(address)

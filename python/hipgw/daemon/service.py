@@ -20,6 +20,7 @@ from hipgw.daemon.control_service import ControlService
 from hipgw.daemon.directory import make_directory
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.event_log import EventLog
+from hipgw.daemon.lan_watch import LanWatch
 from hipgw.daemon.machine_settings import machine_config
 from hipgw.daemon.membership import Membership
 from hipgw.daemon.mobile_router import MobileRouterParts
@@ -51,7 +52,7 @@ from hipgw.platform.address_watch import AddressWatch
 from hipgw.platform.instance import InstanceLock
 from hipgw.platform.journal import Journal
 from hipgw.platform.rtnetlink import Snapshot
-from hipgw.platform.underlay import Underlay
+from hipgw.platform.underlay import Underlay, UnderlaySettings
 from hipgw.protocol.effects import (
     Effect,
     Established,
@@ -107,6 +108,7 @@ class Service:
         self._stun: StunRunner | None = None
         self._multicast: MulticastGroup | None = None
         self._mobile_router: MobileRouterParts | None = None
+        self._lan: LanWatch | None = None
         self._limits = Limits(config.esp.rekey_packets, config.esp.rekey_bytes)
         self._membership = Membership(config, [identity.hit for identity in identities])
 
@@ -165,6 +167,7 @@ class Service:
             lan = endbox.lan_settings(config, config.endbox, identity.hit)
             device = interfaces.open_endbox(config.endbox, dataplane, journal, config.esp, lan)
             stack.callback(device.close)
+            self._lan = LanWatch(interfaces.lan_links(config.endbox), journal)
         if config.mobile_router is not None:
             hits = [one.hit for one in self._identities]
             self._mobile_router = MobileRouterParts(config, config.mobile_router, hits, journal)
@@ -247,6 +250,12 @@ class Service:
             self._watch.start(loop)
             stack.callback(self._watch.stop)
             self._addresses_changed(self._watch.addresses)
+        elif self._lan is not None:
+            # Nobody wants to know of own addresses, but of the LAN's interfaces.
+            watch = AddressWatch(UnderlaySettings(), lambda _: None, looked=self._looked)
+            watch.start(loop)
+            stack.callback(watch.stop)
+        self._control.lan = self._lan
         looking = loop.create_task(self._look_at_traffic())
         stack.callback(looking.cancel)
 
@@ -374,6 +383,8 @@ class Service:
         self._naming.addresses_changed(addresses)
 
     def _looked(self, snapshot: Snapshot, underlay: Underlay) -> None:
+        if self._lan is not None:
+            self._lan.looked(snapshot)
         if self._mobile_router is not None:
             self._mobile_router.looked(snapshot, underlay)
 
@@ -406,8 +417,15 @@ class Service:
                 )
                 self._driver.datagram_received(event.data, path)
             case StunReceived():
-                if self._stun is not None:
-                    self._stun.received(event)
+                path = Path(
+                    event.local,
+                    event.remote,
+                    Transport.UDP,
+                    event.local_port,
+                    event.remote_port,
+                )
+                if self._stun is None or not self._stun.received(event.data, path):
+                    self._driver.stun_received(event.data, path)
             case FirstData(spi=spi):
                 self._driver.data_received(spi)
             case Acquire(destination=destination):

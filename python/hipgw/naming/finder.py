@@ -99,9 +99,11 @@ class PeerFinder:
         if known is not None and not self._outdated(known):
             return known
         resolution = await self._resolver.resolve(name)
-        found = self._usable(resolution.found)
+        found = self._best_first(self._usable(resolution.found))
         if not found:
             return known
+        # Several may have a name; the others are no places of this one.
+        found = [one for one in found if set(_hits(one)) & set(_hits(found[0]))]
         first = self._directory.by_hit(found[0].hit)
         if first is not None and first.hit not in self._leases:
             return first  # another name of a peer that needs no looking up
@@ -223,6 +225,20 @@ class PeerFinder:
                 or any(is_hit(hit) and hit_version(hit) in spoken for hit in _hits(one))
             )
         ]
+
+    def _best_first(self, found: list[Found]) -> list[Found]:
+        """Those first that can be talked to in the version of HIP that is preferred here.
+
+        A source lists in any order, and a machine may have a key for each version: nobody else may
+        choose the weaker one.
+        """
+        order = self._defaults.versions
+
+        def rank(one: Found) -> int:
+            versions = [hit_version(hit) for hit in _hits(one) if is_hit(hit)]
+            return min((order.index(v) for v in versions if v in order), default=len(order))
+
+        return sorted(found, key=rank)
 
     async def _refresh(self, peer: Peer) -> Peer | None:
         now = self._clock()

@@ -80,9 +80,22 @@ class Journal:
         if not links.is_silent(name) and not links.has_global_ipv6(name):
             self._record({"kind": "silence", "name": name})
             links.be_silent(name)
-        self._record({"kind": "port", "name": name, "bridge": bridge, "was_up": links.is_up(name)})
+        was = [change for change in self._changes if change["kind"] == "port"]
+        if not any((change["name"], change["bridge"]) == (name, bridge) for change in was):
+            was_up = links.is_up(name)
+            self._record({"kind": "port", "name": name, "bridge": bridge, "was_up": was_up})
         links.enslave(name, bridge)
         links.set_up(name)
+
+    def forget_interface(self, name: str) -> None:
+        """It has gone, and what was changed on it with it: another one may have its name.
+
+        Raises OSError if that cannot be written down.
+        """
+        kept = [change for change in self._changes if change.get("name") != name]
+        if len(kept) < len(self._changes):
+            self._changes = kept
+            self._write(kept)
 
     def kernel_esp(self, hit: IPv6Address, others: IPv6Network) -> None:
         """Before the kernel gets security associations of a HIT with *others*: undo removes them.

@@ -25,6 +25,16 @@ def exists(name: str) -> bool:
     return bool(with_netlink(lambda ip: list(ip.link_lookup(ifname=name))))
 
 
+def require(*names: str) -> None:
+    """Raises PlatformError if there is no interface of one of these names."""
+
+    def find(ip: Netlink) -> None:
+        for name in names:
+            _index(ip, name)
+
+    _do("Looking for interfaces", find)
+
+
 def master_of(name: str) -> str | None:
     """The bridge an interface is a port of. Raises PlatformError if there is no such interface."""
 
@@ -48,6 +58,14 @@ def set_up(name: str, *, mtu: int | None = None, txqueuelen: int | None = None) 
     _do(
         f"Switching {name} on",
         lambda ip: ip.link("set", index=_index(ip, name), **options),
+    )
+
+
+def set_mtu(name: str, mtu: int) -> None:
+    """Set the largest packet of an interface, in octets. Raises PlatformError."""
+    _do(
+        f"Setting the MTU of {name} to {mtu}",
+        lambda ip: ip.link("set", index=_index(ip, name), mtu=mtu),
     )
 
 

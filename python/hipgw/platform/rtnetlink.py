@@ -30,7 +30,7 @@ _NLMSG_ERROR, _NLMSG_DONE, _NLMSG_OVERRUN = 2, 3, 4
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
-_IFLA_IFNAME, _IFLA_MASTER, _IFLA_EXT_MASK = 3, 10, 29
+_IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_EXT_MASK = 3, 4, 10, 29
 _RTEXT_FILTER_SKIP_STATS = 8
 _RTM_NEWRULE, _RTM_DELRULE, _RTM_GETRULE = 32, 33, 34
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
@@ -93,6 +93,8 @@ class Link:
     """IFF_UP, IFF_RUNNING, …"""
     master: int
     """Index of the bridge (or the like) it is a port of, or 0."""
+    mtu: int = 1500
+    """In octets, without the Ethernet header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,7 +400,8 @@ def _link(body: memoryview) -> Link:
     _, _, index, flags, _ = _IFINFOMSG.unpack_from(body)
     attributes = _attributes(body[_IFINFOMSG.size :])
     name = bytes(attributes.get(_IFLA_IFNAME, b"")).rstrip(b"\0").decode(errors="replace")
-    return Link(index, name, flags, _number(attributes, _IFLA_MASTER))
+    master, mtu = _number(attributes, _IFLA_MASTER), _number(attributes, _IFLA_MTU)
+    return Link(index, name, flags, master, mtu)
 
 
 def _address(body: memoryview) -> InterfaceAddress | None:

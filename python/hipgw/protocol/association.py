@@ -11,7 +11,7 @@ from hipgw.identity.host_identity import HostIdentity, LocalIdentity
 from hipgw.identity.keymat import AnyKeymat, EspKeys, HipKeys
 from hipgw.identity.rhash import Rhash
 from hipgw.protocol.compat import Compat
-from hipgw.protocol.locators import PeerLocator, PeerLocators
+from hipgw.protocol.locators import PeerLocators
 from hipgw.protocol.nat.checks import Checks, Offer
 from hipgw.protocol.path import IPAddress, Path
 from hipgw.protocol.path_mtu import PathMtuSearch
@@ -41,6 +41,10 @@ class Rekey:
     index: int
     """KEYMAT index proposed; 0 with a new Diffie-Hellman key."""
     own_dh: DhKeyPair | None
+    old_spi: int
+    """Own inbound SPI that it replaces; 0 for one more pair (RFC 8046 §5.3)."""
+    replaces: "SparePair | None" = None
+    """Whose keys are renewed, if that is not the pair in use."""
     deadline: float | None = None
     """When the peer, which has acknowledged, should have done its part."""
     restarts: int = 0
@@ -55,6 +59,20 @@ class Rekey:
     """Of the peer's part."""
     keys: EspKeys | None = field(default=None, repr=False)
     """Once both parts are known: from then on the new inbound one is installed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SparePair:
+    """A pair of security associations beside the one in use, as the peer has asked for it.
+
+    The inbound one is installed; the outbound one is not, and never was.
+    """
+
+    inbound_spi: int
+    outbound_spi: int
+    wire_spi: int
+    """As in `Session`."""
+    keys: EspKeys = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -91,6 +109,8 @@ class Session:
     """What is put on the wire instead of `outbound_spi`: what the peer's mobile router is lent."""
     wire_spi_before: int = 0
     """The same of the security association that this one has replaced; 0 if none."""
+    stun_password: bytes = field(default=b"", repr=False)
+    """Of connectivity checks by STUN, for both ends; empty if there are none (RFC 5770 §5.2)."""
     lent_key: "LentKey | None" = None
     """For a mobile router of OpenHIP's kind, if there is one at either end."""
     tickets: int = 0
@@ -115,6 +135,8 @@ class Session:
     rekeyed: int = 0
     """How often."""
     retired: list[Retired] = field(default_factory=list)
+    spares: list[SparePair] = field(default_factory=list)
+    """That the peer may send by as well, the newest last."""
     r2: bytes = b""
     """The R2 sent, to be sent again when the I2 comes again; empty for the Initiator."""
 
@@ -161,9 +183,14 @@ class Session:
     def other_inbound_spis(self) -> list[int]:
         """Those of inbound security associations that are installed, but not in force."""
         spis = [old.spi for old in self.retired]
+        spis += [spare.inbound_spi for spare in self.spares]
         if self.rekey is not None and self.rekey.keys is not None:
             spis.append(self.rekey.new_spi)
         return spis
+
+    def spare_of(self, outbound_spi: int) -> SparePair | None:
+        """The pair that is not in use and has this SPI at the peer."""
+        return next((one for one in self.spares if one.outbound_spi == outbound_spi), None)
 
     def take_update_id(self) -> int:
         """The next one."""
@@ -359,41 +386,3 @@ class Association:
             if self.session is not None:
                 times += self.session.times()
         return min(times, default=None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AssociationInfo:
-    """What others may know of an association."""
-
-    local_hit: IPv6Address
-    peer_hit: IPv6Address
-    state: State
-    path: Path | None
-    initiator: bool
-    established_at: float | None
-    """On the machine's clock."""
-    exchange_s: float | None
-    """How long the base exchange took."""
-    version: int
-    """Of HIP."""
-    compat: str
-    """Name of the profile of the peer's deviations."""
-    peer_identity: str
-    """Kind of the peer's key: "ECDSA P-384", …; empty until known."""
-    dh_group: int
-    cipher: int
-    esp_suite: int
-    inbound_spi: int
-    outbound_spi: int
-    """These five are 0 until agreed."""
-    last_traffic: float
-    """On the machine's clock; 0 for none."""
-    rekeyed: int
-    """How often the keys were renewed."""
-    rtt: float | None
-    """Seconds; None while it was not measured."""
-    path_verified: bool
-    locators: tuple[PeerLocator, ...]
-    """Where the peer can be reached."""
-    mapped: tuple[IPAddress, int] | None
-    """Own address and port as the peer sees them; None if it has not told."""

@@ -2,63 +2,42 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from ipaddress import IPv6Address
 from itertools import islice
 
-from hipgw.errors import LocalProtocolError, WireError
+from hipgw.errors import LocalProtocolError
 from hipgw.identity.hit import hit_version, is_hit
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.protocol import (
+    association_infos,
     closing,
+    due,
     initiator,
     mobility,
-    notifying,
     probing,
     reachability,
     registration_infos,
     rekeying,
     requester,
     responder,
-    update_tasks,
     updating,
 )
-from hipgw.protocol.association import Association, AssociationInfo
+from hipgw.protocol.association_infos import AssociationInfo
 from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
-from hipgw.protocol.effects import Direction, Effect, PacketTrace
-from hipgw.protocol.mobile_router import client, router_check
+from hipgw.protocol.effects import Effect
 from hipgw.protocol.mobile_router.clients import ClientInfo
 from hipgw.protocol.mobile_router.router import MobileRouter
 from hipgw.protocol.mobile_router.transit import Place, Transit
-from hipgw.protocol.nat import checking, relayed, restart
-from hipgw.protocol.nat.control_relay import ControlRelay
+from hipgw.protocol.nat import restart
 from hipgw.protocol.nat.reflexive import Reflexive
-from hipgw.protocol.path import IPAddress, Path, Transport
-from hipgw.protocol.registration import RegistrationInfo, ServiceType
-from hipgw.protocol.rendezvous.server import RendezvousServer
+from hipgw.protocol.path import IPAddress, Path
+from hipgw.protocol.reception import Reception
+from hipgw.protocol.registration import RegistrationInfo
 from hipgw.protocol.states import State
-from hipgw.protocol.transitions import Trigger
-from hipgw.wire.checksum import PseudoHeader
-from hipgw.wire.errors import (
-    ChecksumError,
-    PacketFormatError,
-    UnknownCriticalParameterError,
-    UnknownPacketTypeError,
-    UnsupportedVersionError,
-)
 from hipgw.wire.icmp import TooBig
-from hipgw.wire.packet import HipPacket, PacketType, name_of_type
 
-_REASONS = {
-    ChecksumError: DropReason.CHECKSUM,
-    UnsupportedVersionError: DropReason.VERSION,
-    UnknownPacketTypeError: DropReason.UNKNOWN_TYPE,
-    UnknownCriticalParameterError: DropReason.UNKNOWN_CRITICAL,
-}
-"""Format errors that are counted by themselves; all others are MALFORMED."""
-_RELAYS = frozenset({ServiceType.RELAY_UDP_HIP, ServiceType.RELAY_UDP_ESP})
 _NO_NEW_EXCHANGE = UP | {State.I1_SENT, State.I2_SENT}
 
 
@@ -81,17 +60,10 @@ class HipMachine:
         """*identities*: own Host Identities, the preferred one first; at least one."""
         self._core = Core(config, identities, random, now)
         self._preferred = identities[0]
+        self._reception = Reception(self._core, random)
         registrar = config.registrar
-        relays = registrar is not None and (
-            registrar.rendezvous is None or bool(_RELAYS & set(registrar.services))
-        )
-        self._control_relay = ControlRelay(registrar, random) if registrar and relays else None
         if registrar is not None and registrar.mobile_router is not None:
             self._core.mobile_router = MobileRouter(registrar.mobile_router, random)
-        clients = self._core.rendezvous
-        self._rendezvous = (
-            RendezvousServer(clients.config, clients, random) if clients is not None else None
-        )
 
     # -- inputs ------------------------------------------------------------------------------
 
@@ -151,35 +123,7 @@ class HipMachine:
 
     def datagram_received(self, data: bytes, path: Path, now: float) -> list[Effect]:
         """Process one HIP packet, without any UDP marker; never raises."""
-        core = self._core
-        core.now = now
-        if self._rendezvous is not None and self._is_met(self._rendezvous, data, path, now):
-            return self._drain()
-        name, peer_hit = "?", None
-        try:
-            packet = self._parse(data, path)
-            name, peer_hit = packet.packet_type.name, packet.sender_hit
-            core.received[name] += 1
-            trace = len(core.effects)
-            try:
-                if self._is_for_others(packet):
-                    self._relay(packet, path, now)
-                else:
-                    path = relayed.unwrap(core, packet, path, now)
-                    self._dispatch(packet, path, now)
-            except WireError:
-                # What the peer asks for makes a packet that cannot be.
-                raise Dropped(DropReason.MALFORMED) from None
-            core.effects.insert(
-                trace, PacketTrace(Direction.INBOUND, name, peer_hit, path, len(data))
-            )
-        except Dropped as dropped:
-            core.drops[dropped.reason] += 1
-            core.effects.append(
-                PacketTrace(
-                    Direction.INBOUND, name, peer_hit, path, len(data), dropped.reason.value
-                )
-            )
+        self._reception.take(data, path, now)
         return self._drain()
 
     def transit_received(
@@ -188,7 +132,8 @@ class HipMachine:
         """Mobile router: pass on a HIP packet (without any UDP marker); never raises.
 
         *inside*: whether it came from there. What is for this host itself is for
-        `datagram_received`.
+        `datagram_received`; what is for a client of its rendezvous server or relay may come by
+        either.
         """
         core = self._core
         core.now = now
@@ -198,7 +143,8 @@ class HipMachine:
             try:
                 pass_on(core, data, transit, now)
             except Dropped as dropped:
-                core.drops[dropped.reason] += 1
+                if not self._reception.take_for_served(data, transit, dropped.reason, now):
+                    core.drops[dropped.reason] += 1
         return self._drain()
 
     def outside_changed(self, places: Sequence[Place], now: float) -> list[Effect]:
@@ -239,7 +185,7 @@ class HipMachine:
         associations = core.timers.expired(now)
         try:
             for association in associations:
-                self._look_at(association, now)
+                due.look_at(core, association, now)
         finally:
             # Also those whose time has moved away, and whatever happens to one of them.
             for association in associations:
@@ -311,6 +257,14 @@ class HipMachine:
         """
         if seen.local[0] in self._core.own_addresses:
             self._core.reflexive.learn(seen, now + lifetime_s)
+
+    def stun_received(self, data: bytes, path: Path, now: float) -> list[Effect]:
+        """Process a STUN message that answers no question of this host to a server; never raises.
+
+        Peers check paths by them (RFC 5770 §4.6).
+        """
+        self._reception.take_stun(data, path, now)
+        return self._drain()
 
     def source_changed(self, spi: int, source: Path, now: float) -> list[Effect]:
         """Authentic data on an inbound SPI came by another path than before (a NAT, say).
@@ -439,7 +393,7 @@ class HipMachine:
         """Every association, or those with one peer, as others may see them."""
         core = self._core
         known = core.associations.values() if peer_hit is None else core.with_peer(peer_hit)
-        return [self._info(association) for association in known]
+        return [association_infos.describe(core, association) for association in known]
 
     def held_registrations(self) -> list[RegistrationInfo]:
         """Those of this host with others."""
@@ -493,7 +447,7 @@ class HipMachine:
         return {
             "sent": dict(core.sent),
             "received": dict(core.received),
-            "relayed": dict(self._rendezvous.relayed) if self._rendezvous is not None else {},
+            "relayed": self._reception.relayed,
             "drops": {reason.value: core.drops[reason] for reason in DropReason},
         }
 
@@ -526,164 +480,6 @@ class HipMachine:
             hint="set identity.key_file_v1 to an RSA or DSA key" if version == 1 else "",
         )
 
-    def _is_met(self, rendezvous: RendezvousServer, data: bytes, path: Path, now: float) -> bool:
-        """Whether a datagram was one for the rendezvous server, which has done what it can."""
-        core = self._core
-        reason = ""
-        before = len(core.effects)
-        try:
-            if rendezvous.takes(data):
-                rendezvous.forward(core, data, path, now)
-            elif self._control_relay is None and core.is_for_nobody(data):
-                # Before any object is made of it: there may be very many.
-                raise Dropped(DropReason.NOT_OUR_HIT)
-            else:
-                return rendezvous.is_idle_talk(core, data, path)
-        except Dropped as dropped:
-            core.drops[dropped.reason] += 1
-            reason = dropped.reason.value
-        name, sender = name_of_type(data[2]), IPv6Address(data[8:24])
-        trace = PacketTrace(Direction.INBOUND, name, sender, path, len(data), reason)
-        core.effects.insert(before, trace)
-        return True
-
-    def _parse(self, data: bytes, path: Path) -> HipPacket:
-        pseudo = None
-        if path.transport is Transport.RAW:
-            if path.local is None:
-                raise Dropped(DropReason.CHECKSUM)
-            pseudo = PseudoHeader(path.remote, path.local)
-        try:
-            return HipPacket.parse(
-                data,
-                pseudo,
-                strict_order=not self._misorders(data),
-                versions=self._core.versions,
-            )
-        except PacketFormatError as error:
-            raise Dropped(_REASONS.get(type(error), DropReason.MALFORMED)) from None
-
-    def _misorders(self, data: bytes) -> bool:
-        """Whether the sender, by its HIT in the header, is known not to sort parameters."""
-        sender = data[8:24]
-        return len(sender) == 16 and self._core.config.compat(IPv6Address(sender)).disordered
-
-    def _is_for_others(self, packet: HipPacket) -> bool:
-        """Whether it is for a HIT of somebody else, and this host relays. HIT zero is everybody."""
-        return (
-            self._control_relay is not None
-            and bool(int(packet.receiver_hit))
-            and packet.receiver_hit not in self._core.identities
-        )
-
-    def _relay(self, packet: HipPacket, path: Path, now: float) -> None:
-        if self._control_relay is not None:
-            self._control_relay.forward(self._core, packet, path, now)
-
-    def _dispatch(self, packet: HipPacket, path: Path, now: float) -> None:
-        core = self._core
-        _check_versions(packet)
-        match packet.packet_type:
-            case PacketType.I1:
-                responder.handle_i1(core, packet, path, now)
-            case PacketType.R1:
-                initiator.handle_r1(core, packet, path, now)
-            case PacketType.I2:
-                responder.handle_i2(core, packet, path, now)
-            case PacketType.R2:
-                initiator.handle_r2(core, packet, path, now)
-            case PacketType.UPDATE:
-                updating.handle(core, packet, path, now)
-            case PacketType.NOTIFY:
-                notifying.handle(core, packet, path, now)
-            case PacketType.CLOSE:
-                closing.handle_close(core, packet, path, now)
-            case PacketType.CLOSE_ACK:
-                closing.handle_close_ack(core, packet)
-            case _:
-                raise Dropped(DropReason.UNKNOWN_TYPE)
-
-    def _look_at(self, association: Association, now: float) -> None:
-        core = self._core
-        exchange, leaving = association.initiating, association.closing
-        if exchange is not None and exchange.retransmission.when <= now:
-            initiator.timer_expired(core, association, now)
-        elif leaving is not None and leaving.retransmission.when <= now:
-            closing.timer_expired(core, association, now)
-        if association.deadline is not None and association.deadline <= now:
-            self._deadline(association, now)
-        if association.state in UP:
-            update_tasks.timer_expired(core, association, now)
-        if association.state in UP:
-            probing.timer_expired(core, association, now)
-            rekeying.timer_expired(core, association, now)
-            client.timer_expired(core, association, now)
-            router_check.timer_expired(core, association, now)
-        if association.state in UP:
-            mobility.timer_expired(core, association, now)
-        if association.state in UP:
-            checking.timer_expired(core, association, now)
-            restart.timer_expired(core, association, now)
-        if association.state in UP:
-            requester.timer_expired(core, association, now)
-            if association.registrations.held.unanswered:
-                association.registrations.held.unanswered = False
-                closing.begin(core, association, "the registrar does not answer", now)
-        if association.state in UP and core.registrar is not None:
-            core.registrar.timer_expired(core, association, now)
-        if core.rendezvous is not None:
-            core.rendezvous.timer_expired(core, association, now)
-        if (
-            association.state is State.ESTABLISHED
-            and association.last_traffic + core.config.ual_s <= now
-            and association.registrations.needed_until <= now
-        ):
-            closing.begin(core, association, "unused", now)
-
-    def _deadline(self, association: Association, now: float) -> None:
-        association.deadline = None
-        if association.state is State.R2_SENT:
-            responder.confirmed(self._core, association, "the exchange is complete by now", now)
-        elif association.state in {State.CLOSED, State.E_FAILED}:
-            self._core.move(association, Trigger.EXPIRE, "forgotten")
-            association.session = None
-            self._core.forget(association)
-
     def _drain(self) -> list[Effect]:
         effects, self._core.effects = self._core.effects, []
         return effects
-
-    def _info(self, association: Association) -> AssociationInfo:
-        session = association.session
-        # What will be used is of interest most while there is no session yet.
-        compat = session.compat if session else self._core.config.compat(association.peer_hit)
-        return AssociationInfo(
-            local_hit=association.local_hit,
-            peer_hit=association.peer_hit,
-            state=association.state,
-            path=association.path,
-            initiator=association.initiator,
-            established_at=association.established_at,
-            exchange_s=association.exchange_s,
-            version=association.local.version,
-            compat=compat.name,
-            peer_identity=session.peer.describe() if session else "",
-            dh_group=session.dh_group if session else 0,
-            cipher=session.choice.cipher if session else 0,
-            esp_suite=session.esp_suite if session else 0,
-            inbound_spi=session.inbound_spi if session else 0,
-            outbound_spi=session.outbound_spi if session else 0,
-            last_traffic=association.last_traffic,
-            rekeyed=session.rekeyed if session else 0,
-            rtt=association.rtt,
-            path_verified=association.mobility.verified,
-            locators=tuple(replace(one) for one in association.mobility.locators),
-            mapped=association.mobility.mapped,
-        )
-
-
-def _check_versions(packet: HipPacket) -> None:
-    """A packet is of the version that its HITs are of: no other can be forced. Raises Dropped."""
-    for hit in (packet.sender_hit, packet.receiver_hit):
-        if is_hit(hit) and hit_version(hit) != packet.version:
-            raise Dropped(DropReason.VERSION)

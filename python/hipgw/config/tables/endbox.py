@@ -57,7 +57,7 @@ class EndboxConfig(Table):
         le=9216,
         json_schema_extra=OCTETS,
         description="MTU of the LAN; the same at every site. Frames that are too large for the "
-        "path are carried in fragments.",
+        "path are carried in fragments. The ports need at least as much.",
     )
     mac_limit: Integer = Field(
         default=65536,

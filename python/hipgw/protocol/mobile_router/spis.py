@@ -98,7 +98,8 @@ class Spis:
         info = packet.get(EspInfo)
         if info is None and packet.get(LocatorSet) is None:
             return packet.raw
-        if info is not None and (info.new_spi != info.old_spi or not flow.lent):
+        # With 0 a client withdraws one that it has.
+        if info is not None and (info.new_spi not in (info.old_spi, 0) or not flow.lent):
             # A router inside may have lent one.
             self._lend(core, flow, packet, wire_spi(packet, info.new_spi), now)
         elif not flow.lent and (spi := _spi_of_locator(packet)):
