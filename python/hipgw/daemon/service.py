@@ -94,7 +94,8 @@ class Service:
     ) -> None:
         """*identities*: one for each version of HIP that is spoken, the preferred one first.
 
-        *call* is the name of a peer that is called at once, whatever the roles do by themselves.
+        *call* is the name of a peer that is called at once, whatever the roles do by themselves, or
+        an address at which somebody is called.
         """
         self._call = call
         self._config = config
@@ -273,8 +274,14 @@ class Service:
         _log.info(
             "hipgw is running", extra={"hit": str(identity.hit), "roles": ",".join(config.roles)}
         )
-        if self._call and (peer := await self._naming.look_up(self._call)) is not None:
-            driver.connect(peer)
+        if self._call:
+            await self._call_at_once(self._call)
+
+    async def _call_at_once(self, called: str) -> None:
+        try:
+            await self._control.connect(called, timeout_s=0)
+        except HipgwError as error:
+            _log.warning("%s is not called: %s", called, error)
 
     def _security_associations(self, dataplane: DataPlane) -> SecurityAssociations | WithoutData:
         config = self._config
