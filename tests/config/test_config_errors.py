@@ -84,6 +84,12 @@ MISTAKES = [
         "add it",
     ),
     (
+        HOST + '[esp]\nbackend = "kernel"\n[nat]\nmodes = ["ICE-HIP-UDP", "ICE-STUN-UDP"]\n',
+        "nat.modes",
+        "takes STUN for ESP",
+        "leave it out",
+    ),
+    (
         HOST + '[rendezvous]\nservers = ["c"]\n' + PEER_B,
         "rendezvous.servers[0]",
         "no [[peer]] is named",

@@ -132,7 +132,7 @@ dnssec = "require"
 ttl_s = 10
 cache_max = 0
 [nat]
-modes = ["ICE-HIP-UDP"]
+modes = ["ICE-HIP-UDP", "ICE-STUN-UDP"]
 relays = ["relay"]
 services = ["control"]
 lifetime_s = 60

@@ -91,7 +91,7 @@ def _checks(known: Association) -> object:
     checks = known.checks
     return checks and (
         *(checks.step_at, checks.deadline, checks.permit_at, checks.restart_at),
-        checks.nominated,
+        *(checks.nominated, checks.way.next_timer()),
     )
 
 

@@ -272,6 +272,11 @@ class Moving(Network):
         if opened.encryption_key != sealed.encryption_key:
             return False
         self.perform(target, target.machine.data_received(wire, self.now))
+        if not self.where[target.address]:
+            seen = Path(to.address, place.address, place.transport, to.port, place.port)
+            if target.heard.get(wire) != (seen.remote, seen.remote_port):
+                target.heard[wire] = seen.remote, seen.remote_port
+                self.perform(target, target.machine.source_changed(wire, seen, self.now))
         return True
 
     def _given_inside(self, router: Node, to: Place) -> Node:

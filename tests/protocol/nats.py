@@ -17,6 +17,7 @@ from hipgw.protocol.effects import (
     RemoveSA,
     RevokePeer,
     SendDatagram,
+    SendStun,
 )
 from hipgw.protocol.machine import HipMachine
 from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Path, Transport
@@ -87,6 +88,13 @@ class Esp:
 
 
 @dataclass
+class Stun:
+    """A STUN message."""
+
+    data: bytes
+
+
+@dataclass
 class RelayedPorts:
     """What a data plane does for a relay: the same rules as the engine's."""
 
@@ -113,6 +121,8 @@ class Internet(Network):
         """(receiver, text) of everything that arrived."""
         self.travelled: list[tuple[str, Place, Place, bytes]] = []
         """Every HIP packet as it left its host."""
+        self.stun: list[tuple[str, Place, Place, bytes]] = []
+        """The same of STUN messages."""
 
     def nat(self, kind: NatKind, outside: str, inner: str, outer: str = PUBLIC) -> Nat:
         made = self.nats[inner] = Nat(kind, ip_address(outside), inner, outer)
@@ -193,6 +203,8 @@ class Internet(Network):
                     relaying.permits.append(effect)
                 case RevokePeer():
                     relaying.permits.remove(permit_of(effect))
+                case SendStun():
+                    self._send_stun(node, effect)
                 case _:
                     pass
         super().perform(node, effects)
@@ -235,15 +247,26 @@ class Internet(Network):
         for delay in self.filter(node.name, effect.data):
             self._later(delay, lambda: self._leave(node, effect))
 
-    def _leave(self, sender: Node, effect: SendDatagram) -> None:
+    def _send_stun(self, node: Node, effect: SendStun) -> None:
+        for delay in self.filter(node.name, effect.data):
+            self._later(delay, lambda: self._leave(node, effect))
+
+    def _leave(self, sender: Node, effect: SendDatagram | SendStun) -> None:
         path = effect.path
         assert path.transport is Transport.UDP
         source = (path.local or sender.address, path.local_port)
         target = (path.remote, path.remote_port)
-        self.travelled.append((sender.name, source, target, effect.data))
-        self._travel(self.realm[sender.name], source, target, effect.data)
+        content: bytes | Stun = effect.data
+        if isinstance(effect, SendStun):
+            content = Stun(effect.data)
+            self.stun.append((sender.name, source, target, effect.data))
+        else:
+            self.travelled.append((sender.name, source, target, effect.data))
+        self._travel(self.realm[sender.name], source, target, content)
 
-    def _travel(self, realm: str, source: Place, target: Place, content: bytes | Esp) -> None:
+    def _travel(
+        self, realm: str, source: Place, target: Place, content: bytes | Esp | Stun
+    ) -> None:
         for _ in range(16):
             node = self.hosts.get((realm, target[0]))
             if node is not None:
@@ -266,13 +289,19 @@ class Internet(Network):
             realm = gateway.outer
         raise AssertionError("a packet goes round in circles")
 
-    def _hand_over(self, node: Node, source: Place, target: Place, content: bytes | Esp) -> None:
+    def _hand_over(
+        self, node: Node, source: Place, target: Place, content: bytes | Esp | Stun
+    ) -> None:
         relaying = self.relaying[node.name]
         if target[1] != HIP_UDP_PORT and target[1] not in relaying.open:
             return
         if isinstance(content, bytes):
             path = Path(target[0], source[0], Transport.UDP, target[1], source[1])
             self.perform(node, node.machine.datagram_received(content, path, self.now))
+        elif isinstance(content, Stun):
+            if target[1] == HIP_UDP_PORT:
+                path = Path(target[0], source[0], Transport.UDP, target[1], source[1])
+                self.perform(node, node.machine.stun_received(content.data, path, self.now))
         elif (Direction.INBOUND, content.spi) in node.sas and target[1] == HIP_UDP_PORT:
             self.arrived.append((node.name, content.text))
             self.perform(node, node.machine.data_received(content.spi, self.now))

@@ -13,7 +13,7 @@ from hipgw.protocol import reachability, update_tasks
 from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.effects import Established, Failed, PacketTrace, PathChanged
 from hipgw.protocol.nat.checklist import Pair
-from hipgw.protocol.nat.config import NatConfig, RegistrarConfig
+from hipgw.protocol.nat.config import NatConfig, NatMode, RegistrarConfig
 from hipgw.protocol.path import Path as NetworkPath
 from hipgw.protocol.registration import ServiceType
 from hipgw.protocol.states import State
@@ -197,6 +197,19 @@ def test_only_checks_decide_on_a_first_path(listed: bool) -> None:
     net.perform(a, a.machine.timer_expired(net.now))
     net.until(lambda: bool(established(a, b) and established(b, a)))
     assert not [event for node in (a, b) for event in node.of(PathChanged)]
+    assert not by_relay(net, a, b)
+
+
+@pytest.mark.parametrize("mode", [NatMode.ICE_HIP_UDP, NatMode.ICE_STUN_UDP])
+def test_a_called_host_that_is_a_registrar_itself(mode: NatMode) -> None:
+    """Its R2 has both: where it is, and what it grants."""
+    config = replace(relay_config(), nat=NatConfig(modes=(NatMode.UDP_ENCAPSULATION, mode)))
+    net = Internet()
+    relay = net.host("relay", RELAY, identity("ecdsa-p256", 1), relay_config())
+    a = net.behind("a", NatKind.PORT_RESTRICTED, 1, identity("ecdsa-p256", 2))
+    b = net.behind("b", NatKind.PORT_RESTRICTED, 2, identity("ecdsa-p256", 3), config)
+    register(net, b, relay)
+    meet(net, a, b)
     assert not by_relay(net, a, b)
 
 

@@ -22,8 +22,7 @@ from hipgw.wire.checksum import PseudoHeader
 from hipgw.wire.icmp import TooBig
 from hipgw.wire.packet import HipPacket, PacketType, set_checksum
 from hipgw.wire.parameters import EspInfo, Locator, LocatorSet, PlainLocator, Seq
-from protocol.network import Network, Node, ordered
-from protocol.test_mobility import (
+from protocol.mobile_pairs import (
     A4,
     B4,
     CONFIG,
@@ -36,6 +35,7 @@ from protocol.test_mobility import (
     locators,
     plain,
 )
+from protocol.network import Network, Node, ordered
 
 VICTIM = ip_address("203.0.113.200")
 OLD = "203.0.113.50"

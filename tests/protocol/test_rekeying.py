@@ -246,8 +246,8 @@ def update_of(network: Network, b: Node, a: Node, *parameters: object) -> bytes:
 
 @pytest.mark.parametrize(
     ("old", "new", "drop"),
-    [(1234, 5678, "bad_spi"), (None, 17, "bad_spi"), (0, 4711, "bad_spi"), (None, 0, "bad_spi")],
-    ids=["unknown", "reserved", "no old one", "none"],
+    [(1234, 5678, "bad_spi"), (None, 17, "bad_spi"), (0, 17, "bad_spi"), (1234, 0, "bad_spi")],
+    ids=["unknown", "reserved", "one more, reserved", "unknown, withdrawn"],
 )
 def test_wrong_spis_are_refused(old: int | None, new: int, drop: str) -> None:
     network, a, b = joined()

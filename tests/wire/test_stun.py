@@ -1,5 +1,6 @@
 """STUN Binding messages (RFC 8489)."""
 
+import hmac
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
@@ -7,8 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hipgw.wire.errors import PacketFormatError
-from hipgw.wire.stun import BindingAnswer, binding_request, parse_answer
+from hipgw.wire.stun import (
+    BindingAnswer,
+    StunAttribute,
+    StunType,
+    binding_request,
+    build,
+    parse,
+    parse_answer,
+    parse_xor_address,
+    xor_address,
+)
 
+PASSWORD = b"VOkJxbRl1RmTxUk/WvJxBt"
+"""Of RFC 5769 §2."""
 COOKIE = bytes.fromhex("2112a442")
 addresses = st.one_of(
     st.integers(0, 2**32 - 1).map(IPv4Address), st.integers(0, 2**128 - 1).map(IPv6Address)
@@ -112,3 +125,82 @@ def test_anything_else_is_refused(data: bytes) -> None:
 def test_what_is_no_answer(data: bytes) -> None:
     with pytest.raises(PacketFormatError):
         parse_answer(data)
+
+
+def sha1(covered: bytes) -> bytes:
+    return hmac.digest(PASSWORD, covered, "sha1")
+
+
+def test_a_check_of_the_rfc() -> None:
+    """RFC 5769 §2.1: what a connectivity check looks like."""
+    text = (
+        "000100582112a442b7e7a701bc34d686fa87dfae802200105354554e207465737420636c69656e74"
+        "002400046e0001ff80290008932ff9b151263b36000600096576746a3a68367659202020"
+        "000800149aeaa70cbfd8cb56781ef2b5b2d3f249c1b571a280280004e57a3bcf"
+    )
+    message = parse(bytes.fromhex(text))
+    assert message.type == StunType.BINDING_REQUEST
+    assert message.fingerprint
+    assert message.mac == sha1(message.covered)
+    assert message.get(StunAttribute.USERNAME) == b"evtj:h6vY"
+    assert message.get(StunAttribute.PRIORITY) == bytes.fromhex("6e0001ff")
+    assert message.get(StunAttribute.ICE_CONTROLLED) == bytes.fromhex("932ff9b151263b36")
+    assert message.get(StunAttribute.USE_CANDIDATE) is None
+
+
+attributes = st.lists(
+    st.tuples(
+        st.integers(0, 0xFFFF).filter(
+            lambda kind: kind not in {StunAttribute.MESSAGE_INTEGRITY, StunAttribute.FINGERPRINT}
+        ),
+        st.binary(max_size=40),
+    ),
+    max_size=6,
+)
+
+
+@given(st.sampled_from(list(StunType)), ids, attributes, st.booleans())
+def test_what_is_built_is_parsed(
+    kind: StunType, transaction_id: bytes, told: list[tuple[int, bytes]], signed: bool
+) -> None:
+    data = build(kind, transaction_id, told, sign=sha1 if signed else None)
+    message = parse(data)
+    assert (message.type, message.transaction_id) == (kind, transaction_id)
+    assert list(message.attributes) == told
+    assert message.fingerprint
+    assert message.mac == (sha1(message.covered) if signed else None)
+    for attribute, _ in told:
+        assert message.get(attribute) == next(v for k, v in told if k == attribute)
+
+
+@given(ids, attributes, st.data())
+def test_a_changed_octet_shows(
+    transaction_id: bytes, told: list[tuple[int, bytes]], data: st.DataObject
+) -> None:
+    message = bytearray(build(StunType.BINDING_REQUEST, transaction_id, told, sign=sha1))
+    message[data.draw(st.integers(0, len(message) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        parsed = parse(bytes(message))
+    except PacketFormatError:
+        return
+    assert not parsed.fingerprint
+
+
+def test_what_stands_behind_the_mac_does_not_count() -> None:
+    """RFC 8489 §14.5: anybody could have added it."""
+    inside = build(StunType.BINDING_REQUEST, bytes(12), [(0x24, bytes(4))], sign=sha1)[:-8]
+    more = inside + attribute(0x25, b"")
+    length = len(more) - 20
+    message = parse(more[:2] + length.to_bytes(2, "big") + more[4:])
+    assert message.mac == sha1(message.covered)
+    assert message.get(StunAttribute.USE_CANDIDATE) is None
+    assert not message.fingerprint
+
+
+@given(addresses, ports, ids)
+def test_addresses_there_and_back(
+    address: IPv4Address | IPv6Address, port: int, transaction_id: bytes
+) -> None:
+    value = xor_address(address, port, transaction_id)
+    assert parse_xor_address(value, transaction_id) == (address, port)
+    assert attribute(0x20, value) == xor_mapped(address, port, transaction_id)

@@ -207,6 +207,7 @@ def check_config(config: "Config") -> None:
         *mobile_router_problems(config),
         *_backend(config),
         *_stun(config),
+        *_stun_checks(config),
         *_versions(config),
         *_dns(config),
     ]
@@ -275,10 +276,24 @@ def _stun(config: "Config") -> list[Problem]:
     if not config.mobility.enabled:
         what = "cannot be asked with mobility.enabled = false: own addresses are not known"
         problems.append(Problem("nat.stun_servers", what, "turn it on, or leave them out"))
-    if NatModeName.ICE_HIP_UDP not in config.nat.modes:
-        what = "are of no use without ICE-HIP-UDP in nat.modes"
+    if not _checks(config):
+        what = "are of no use without ICE-HIP-UDP (or ICE-STUN-UDP) in nat.modes"
         problems.append(Problem("nat.stun_servers", what, "add it, or leave them out"))
     return problems
+
+
+def _stun_checks(config: "Config") -> list[Problem]:
+    """Whether what was asked for in so many words can be."""
+    wanted = "modes" in config.nat.model_fields_set
+    if wanted and config.nat.modes != config.nat_modes:
+        what = "lists ICE-STUN-UDP, and esp.backend = 'kernel' takes STUN for ESP"
+        return [Problem("nat.modes", what, "write 'engine', or leave it out")]
+    return []
+
+
+def _checks(config: "Config") -> bool:
+    """Whether there are connectivity checks of any kind."""
+    return bool({NatModeName.ICE_HIP_UDP, NatModeName.ICE_STUN_UDP} & set(config.nat_modes))
 
 
 def _repeated(key: str, values: "Iterable[Hashable | None]", config: "Config") -> list[Problem]:
@@ -405,9 +420,9 @@ def _relays(config: "Config") -> list[Problem]:
         for number, peer in enumerate(config.peers)
         if peer.name in peer.relays
     ]
-    if NatModeName.ICE_HIP_UDP not in config.nat.modes:
+    if not _checks(config):
         # A relay passes on nothing else (RFC 9028 §4.7.2).
-        what = "is of no use without ICE-HIP-UDP in nat.modes"
+        what = "is of no use without ICE-HIP-UDP (or ICE-STUN-UDP) in nat.modes"
         problems += [
             Problem(key, what, "add it, or leave the relay out")
             for key, _ in named

@@ -112,6 +112,7 @@ class NatModeName(_NumberedName):
 
     UDP_ENCAPSULATION = ("UDP-ENCAPSULATION", 1)
     ICE_HIP_UDP = ("ICE-HIP-UDP", 3)
+    ICE_STUN_UDP = ("ICE-STUN-UDP", 2)
 
 
 class RelayServiceName(_NumberedName):

@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from hipgw.config.consistency import check_config, check_hip, check_lifetimes
-from hipgw.config.names import CompatName, HipVersionName
+from hipgw.config.names import CompatName, EspBackend, HipVersionName, NatModeName
 from hipgw.config.tables.base import Table
 from hipgw.config.tables.daemon import DaemonConfig
 from hipgw.config.tables.dht import DhtConfig
@@ -95,6 +95,14 @@ class Config(Table):
     def carries_data(self) -> bool:
         """Whether traffic of this machine's own is exchanged with peers."""
         return self.host is not None or self.endbox is not None
+
+    @property
+    def nat_modes(self) -> tuple[NatModeName, ...]:
+        """NAT traversal modes, the preferred one first; the kernel's ESP takes STUN for its own."""
+        kernel = self.esp.backend is EspBackend.KERNEL
+        return tuple(
+            mode for mode in self.nat.modes if not (kernel and mode is NatModeName.ICE_STUN_UDP)
+        )
 
     @property
     def endbox_peers(self) -> tuple[PeerConfig, ...]:

@@ -25,6 +25,7 @@ from hipgw.protocol.effects import (
     PathMtuChanged,
     RemoveSA,
     SendDatagram,
+    SendStun,
     SolvePuzzle,
 )
 from hipgw.protocol.machine import HipMachine
@@ -363,6 +364,10 @@ class HipDriver:
         """A STUN server has told how it sees an own address."""
         self.machine.reflexive_address(seen, time.monotonic(), lifetime_s=lifetime_s)
 
+    def stun_received(self, data: bytes, path: Path) -> None:
+        """A STUN message came in that no server was asked for: a peer may check a path by it."""
+        self.perform(self.machine.stun_received(data, path, time.monotonic()))
+
     def source_changed(self, spi: int, source: Path) -> None:
         """Authentic data of an inbound security association came by another path than before."""
         self.perform(self.machine.source_changed(spi, source, time.monotonic()))
@@ -436,6 +441,8 @@ class HipDriver:
         match effect:
             case SendDatagram(data=data, path=path, dont_fragment=dont_fragment):
                 self._transport.send(data, path, dont_fragment=dont_fragment)
+            case SendStun(data=data, path=path):
+                self._transport.send_stun(data, path)
             case InstallSA():
                 self._associations.install(effect)
             case MoveSA():

@@ -110,7 +110,7 @@ def machine_config(
         rekey_packets=esp.rekey_packets,
         rekey_dh=esp.rekey_dh,
         nat=NatConfig(
-            modes=tuple(name.wire_id for name in config.nat.modes),
+            modes=tuple(name.wire_id for name in config.nat_modes),
             pacing_s=config.nat.pacing_s,
         ),
         registrar=registrar_config(config, directory),

@@ -424,8 +424,15 @@ class Service:
                 )
                 self._driver.datagram_received(event.data, path)
             case StunReceived():
-                if self._stun is not None:
-                    self._stun.received(event)
+                path = Path(
+                    event.local,
+                    event.remote,
+                    Transport.UDP,
+                    event.local_port,
+                    event.remote_port,
+                )
+                if self._stun is None or not self._stun.received(event.data, path):
+                    self._driver.stun_received(event.data, path)
             case FirstData(spi=spi):
                 self._driver.data_received(spi)
             case Acquire(destination=destination):

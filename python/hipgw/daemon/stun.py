@@ -5,10 +5,9 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from hipgw.dataplane.backend import StunReceived
 from hipgw.protocol.nat.reflexive import Reflexive
 from hipgw.protocol.nat.stun_client import StunClient
-from hipgw.protocol.path import IPAddress, Path, Transport
+from hipgw.protocol.path import IPAddress, Path
 
 _log = logging.getLogger(__name__)
 
@@ -37,13 +36,23 @@ class StunRunner:
         self._client.addresses_changed(addresses, time.monotonic())
         self._arm()
 
-    def received(self, event: StunReceived) -> None:
-        """Take a STUN message that came in; anybody may have sent it."""
-        path = Path(event.local, event.remote, Transport.UDP, event.local_port, event.remote_port)
-        seen = self._client.received(event.data, path, time.monotonic())
+    def received(self, data: bytes, path: Path) -> bool:
+        """Take a STUN message, from anybody, if it answers what a server was asked."""
+        if not self._client.expects(data, path):
+            return False
+        seen = self._client.received(data, path, time.monotonic())
         self._arm()
-        if seen is None:
-            return
+        if seen is not None:
+            self._learn(seen)
+        return True
+
+    def stop(self) -> None:
+        """Ask nobody any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _learn(self, seen: Reflexive) -> None:
         key = (seen.local[0], seen.server[0])
         if self._seen.get(key) != seen:
             self._seen[key] = seen
@@ -57,12 +66,6 @@ class StunRunner:
                 },
             )
         self._found(seen, self._client.lifetime_s)
-
-    def stop(self) -> None:
-        """Ask nobody any more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _arm(self) -> None:
         self.stop()

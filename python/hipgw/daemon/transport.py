@@ -89,7 +89,7 @@ class ControlTransport:
             send_along(sock, message, path, interface=interface)
         except (PlatformError, OSError) as error:
             self.send_errors += 1
-            _log.info("cannot ask the STUN server %s: %s", path.remote, error)
+            _log.info("cannot send a STUN message to %s: %s", path.remote, error)
 
     def start(
         self,

@@ -18,7 +18,7 @@ from hipgw.lab.host import Host
 from hipgw.lab.process import Process
 from hipgw.lab.waiting import wait_until
 
-START_TIMEOUT_S = 15.0
+START_TIMEOUT_S = 60.0
 
 hip_version: ContextVar[int] = ContextVar("hip_version", default=2)
 """Of HIP: what daemons speak that are made from now on."""

@@ -41,6 +41,10 @@ class Rekey:
     index: int
     """KEYMAT index proposed; 0 with a new Diffie-Hellman key."""
     own_dh: DhKeyPair | None
+    old_spi: int
+    """Own inbound SPI that it replaces; 0 for one more pair (RFC 8046 §5.3)."""
+    replaces: "SparePair | None" = None
+    """Whose keys are renewed, if that is not the pair in use."""
     deadline: float | None = None
     """When the peer, which has acknowledged, should have done its part."""
     restarts: int = 0
@@ -55,6 +59,20 @@ class Rekey:
     """Of the peer's part."""
     keys: EspKeys | None = field(default=None, repr=False)
     """Once both parts are known: from then on the new inbound one is installed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SparePair:
+    """A pair of security associations beside the one in use, as the peer has asked for it.
+
+    The inbound one is installed; the outbound one is not, and never was.
+    """
+
+    inbound_spi: int
+    outbound_spi: int
+    wire_spi: int
+    """As in `Session`."""
+    keys: EspKeys = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -89,6 +107,10 @@ class Session:
     """In force, drawn from up to its index."""
     wire_spi: int = 0
     """What is put on the wire instead of `outbound_spi`: what the peer's mobile router is lent."""
+    wire_spi_before: int = 0
+    """The same of the security association that this one has replaced; 0 if none."""
+    stun_password: bytes = field(default=b"", repr=False)
+    """Of connectivity checks by STUN, for both ends; empty if there are none (RFC 5770 §5.2)."""
     lent_key: "LentKey | None" = None
     """For a mobile router of OpenHIP's kind, if there is one at either end."""
     tickets: int = 0
@@ -113,6 +135,8 @@ class Session:
     rekeyed: int = 0
     """How often."""
     retired: list[Retired] = field(default_factory=list)
+    spares: list[SparePair] = field(default_factory=list)
+    """That the peer may send by as well, the newest last."""
     r2: bytes = b""
     """The R2 sent, to be sent again when the I2 comes again; empty for the Initiator."""
 
@@ -159,9 +183,14 @@ class Session:
     def other_inbound_spis(self) -> list[int]:
         """Those of inbound security associations that are installed, but not in force."""
         spis = [old.spi for old in self.retired]
+        spis += [spare.inbound_spi for spare in self.spares]
         if self.rekey is not None and self.rekey.keys is not None:
             spis.append(self.rekey.new_spi)
         return spis
+
+    def spare_of(self, outbound_spi: int) -> SparePair | None:
+        """The pair that is not in use and has this SPI at the peer."""
+        return next((one for one in self.spares if one.outbound_spi == outbound_spi), None)
 
     def take_update_id(self) -> int:
         """The next one."""

@@ -23,11 +23,13 @@ from hipgw.protocol.effects import (
     PacketTrace,
     RemoveSA,
     SendDatagram,
+    SendStun,
     StateChanged,
 )
 from hipgw.protocol.esp_formats import esp_format
 from hipgw.protocol.mobile_router import client
 from hipgw.protocol.nat.reflexive import ReflexiveAddresses
+from hipgw.protocol.nat.stun_table import StunTable
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.r1_pool import R1Pool
 from hipgw.protocol.rate_limit import RateLimit
@@ -97,12 +99,15 @@ class Core:
         self.hint_limit = RateLimit(2, random(16))
         self.locators_limit = RateLimit(8, random(16))
         self.dh_limit = RateLimit(50, random(16))
+        self.stun_limit = RateLimit(100, random(16))
         self.own_addresses: tuple[IPAddress, ...] = ()
         """Usable ones, the best first; empty while nobody has told."""
         self.addresses_known = False
         """Whether somebody has told, if only that there are none."""
         self.reflexive = ReflexiveAddresses()
         """As STUN servers see them."""
+        self.stun = StunTable()
+        """Whom this host checks paths with by STUN."""
         self.registrar = Registrar(config.registrar, random) if config.registrar else None
         rendezvous = config.registrar.rendezvous if config.registrar else None
         self.rendezvous = RendezvousClients(rendezvous) if rendezvous else None
@@ -158,6 +163,12 @@ class Core:
         data += tail
         self.effects.append(SendDatagram(data, path, dont_fragment))
         self.effects.append(PacketTrace(Direction.OUTBOUND, name, peer_hit, path, len(data)))
+
+    def send_stun(self, message: bytes, path: Path, peer_hit: IPv6Address) -> None:
+        """Send a STUN message to a peer."""
+        self.sent["STUN"] += 1
+        self.effects.append(SendStun(message, path))
+        self.effects.append(PacketTrace(Direction.OUTBOUND, "STUN", peer_hit, path, len(message)))
 
     def move(self, association: Association, trigger: Trigger, reason: str) -> None:
         """Change the state as the table says, and tell of it."""
@@ -321,14 +332,21 @@ class Core:
         key = (association.local_hit, association.peer_hit)
         if self.associations.get(key) is association:
             del self.associations[key]
+        self.stun.remove(association)
         self.hang_up(association)
 
     def drop_registrations(self, association: Association, reason: str) -> None:
         """Both sides forget what one has registered for at the other, and how they met."""
-        association.checks = None
+        self.end_checks(association)
         requester.drop(self, association, reason)
         if self.registrar is not None:
             self.registrar.drop(self, association, reason)
+
+    def end_checks(self, association: Association) -> None:
+        """Forget how a path was found, and look for none any more."""
+        checks, association.checks = association.checks, None
+        if checks is not None:
+            checks.way.cancel_all(association)
 
     def call(self, association: Association, address: IPAddress) -> None:
         """Have an opportunistic attempt wait for an answer from an address, the last one alone."""

@@ -22,6 +22,14 @@ class SendDatagram:
     """Whether it is a probe of the path's MTU: to be lost rather than cut."""
 
 
+@dataclass(frozen=True, slots=True)
+class SendStun:
+    """Send one STUN message along a path, which is one over UDP."""
+
+    data: bytes
+    path: Path
+
+
 class Direction(Enum):
     """Which way the packets of a security association travel."""
 
@@ -222,11 +230,11 @@ class PacketTrace:
 
     direction: Direction
     packet: str
-    """"I1", "R1", … or "?"."""
+    """"I1", "R1", …, "STUN" or "?"."""
     peer_hit: IPv6Address | None
     path: Path
     size: int
-    """Octets of the HIP packet."""
+    """Octets of the packet, without IP and UDP."""
     dropped: str = ""
     """The drop reason's name, or empty."""
 
@@ -370,6 +378,7 @@ class ReturnSpi:
 
 Effect = (
     SendDatagram
+    | SendStun
     | InstallSA
     | MoveSA
     | RemoveSA

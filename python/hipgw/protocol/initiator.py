@@ -20,7 +20,7 @@ from hipgw.protocol.effects import CancelPuzzle, Direction, Met, SolvePuzzle
 from hipgw.protocol.mobile_router import client, correspondent, router_check
 from hipgw.protocol.nat import checking, modes, offering
 from hipgw.protocol.nat.checks import Offer
-from hipgw.protocol.nat.config import NatMode
+from hipgw.protocol.nat.config import CHECKED
 from hipgw.protocol.nat.negotiation import agreed_pacing, choose_mode, pacing
 from hipgw.protocol.path import Path
 from hipgw.protocol.peer_identity import identity_of
@@ -287,7 +287,11 @@ def handle_r2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     locators = LocatorSet(())
     if exchange.offer is not None:
         locators = offering.told_locators(
-            packet, session.version, session.choice, keys.incoming_encryption
+            packet,
+            session.version,
+            session.choice,
+            keys.incoming_encryption,
+            clear=modes.tells_openly(session),
         )
     session.outbound_spi = esp_info.new_spi
     correspondent.met(session, packet)
@@ -295,14 +299,14 @@ def handle_r2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     # I2 proved this path; where an R2 comes from, anybody can forge.
     proven = exchange.path or path
     association.initiating = None
-    association.checks = None
+    core.end_checks(association)
     if exchange.offer is None:
         core.install_session(association, session, Direction.OUTBOUND, proven)
     else:
         checking.prepare(
             core,
             association,
-            modes.check_way(),
+            modes.check_way(core, association, session),
             exchange.offer,
             locators,
             began=exchange.began,
@@ -430,9 +434,10 @@ def _make_i2(
         peer_dh=value.public_value,
     )
     mode = choose_mode(core.config.nat, r1)
+    modes.settle(session, mode)
     locators = exchange.offer = None
-    if mode == NatMode.ICE_HIP_UDP:
-        exchange.offer = _offer(core, exchange, r1, now)
+    if mode is not None and mode in CHECKED:
+        exchange.offer = _offer(core, exchange, session, r1, mode, now)
         locators = offering.own_locators(core, exchange.offer, session.inbound_spi)
     parameters: list[Parameter] = [
         EspInfo(material.index, 0, session.inbound_spi),
@@ -488,21 +493,29 @@ def _secrets(
 ) -> list[Parameter]:
     """HOST_ID, hidden from onlookers if so configured and if there is a cipher (§5.3.3).
 
-    Own locators are hidden in any case (RFC 9028 §4.3).
+    Own locators are hidden (RFC 9028 §4.3), unless the mode is one of RFC 5770 (§6.1).
     """
     version, key = session.version, session.hip_keys.outgoing_encryption
     host_id = version.host_id(local.public)
-    hidden: list[Parameter] = [] if locators is None else [locators]
+    clear: list[Parameter] = []
+    hidden: list[Parameter] = []
+    if locators is not None:
+        (clear if modes.tells_openly(session) else hidden).append(locators)
     hide_host_id = core.config.encrypt_host_id and bool(key) and not session.compat.clear_host_id
-    if hide_host_id:
-        hidden.append(host_id)
-    parameters: list[Parameter] = [] if hide_host_id else [host_id]
+    (hidden if hide_host_id else clear).append(host_id)
     if hidden:
-        parameters.append(offering.encrypted(core, version, session.choice, key, *hidden))
-    return parameters
+        clear.append(offering.encrypted(core, version, session.choice, key, *hidden))
+    return clear
 
 
-def _offer(core: Core, exchange: InitiatorExchange, r1: HipPacket, now: float) -> Offer:
+def _offer(
+    core: Core,
+    exchange: InitiatorExchange,
+    session: Session,
+    r1: HipPacket,
+    mode: int,
+    now: float,
+) -> Offer:
     """The own transport addresses for connectivity checks; a relay may have seen one of them."""
     if exchange.path is None:
         raise Dropped(DropReason.UNEXPECTED)
@@ -513,8 +526,9 @@ def _offer(core: Core, exchange: InitiatorExchange, r1: HipPacket, now: float) -
             exchange.path,
             now,
             seen=(seen.address, seen.port) if seen is not None else None,
+            relayed=modes.by_relays(session),
         ),
-        pacing_s=agreed_pacing(core.config.nat, r1),
+        pacing_s=agreed_pacing(core.config.nat, r1, mode),
     )
 
 

@@ -38,6 +38,8 @@ class PeerLocator:
     listed: bool = True
     """False for one that the peer was only seen to send from: the outside of a NAT, say."""
     preferred: bool = False
+    spi: int = 0
+    """The peer's inbound SPI that it belongs to; 0 if it has not told."""
     expires: float = math.inf
 
     @property
@@ -93,7 +95,7 @@ class PeerLocators:
                 self._make_room()
                 self._known[new.key] = new
                 continue
-            known.listed, known.preferred = True, new.preferred
+            known.listed, known.preferred, known.spi = True, new.preferred, new.spi
             known.expires = new.expires
             if known.state is LocatorState.DEPRECATED:
                 known.state = LocatorState.UNVERIFIED

@@ -258,6 +258,14 @@ class HipMachine:
         if seen.local[0] in self._core.own_addresses:
             self._core.reflexive.learn(seen, now + lifetime_s)
 
+    def stun_received(self, data: bytes, path: Path, now: float) -> list[Effect]:
+        """Process a STUN message that answers no question of this host to a server; never raises.
+
+        Peers check paths by them (RFC 5770 §4.6).
+        """
+        self._reception.take_stun(data, path, now)
+        return self._drain()
+
     def source_changed(self, spi: int, source: Path, now: float) -> list[Effect]:
         """Authentic data on an inbound SPI came by another path than before (a NAT, say).
 

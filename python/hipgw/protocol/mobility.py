@@ -20,6 +20,7 @@ from hipgw.protocol.association import Association, InitiatorExchange, Session
 from hipgw.protocol.core import UP, Core
 from hipgw.protocol.locators import LOCATORS_MAX, LocatorState, PeerLocator, is_unicast
 from hipgw.protocol.mobile_router import client
+from hipgw.protocol.nat import stun_keepalive
 from hipgw.protocol.path import HIP_UDP_PORT, IPAddress, Path, Transport
 from hipgw.protocol.rendezvous import ways
 from hipgw.protocol.update_tasks import UpdateTask
@@ -336,8 +337,11 @@ def _keep_alive(core: Core, association: Association, now: float) -> None:
     """Remind the NATs on the way (RFC 5770 §4.7), if there are any or that is not known."""
     behind = behind_nat(association)
     path, session = association.path, association.session
+    checks = association.checks
     if (behind or (behind is None and association.initiator)) and path and session:
-        if session.compat.keepalive_notify:
+        if session.stun_password and checks is not None and not checks.undecided:
+            stun_keepalive.send(core, association, path)
+        elif session.compat.keepalive_notify:
             notifying.keep_alive(core, association, path)
         else:
             update_tasks.keep_alive(core, association, session, path)
@@ -425,7 +429,12 @@ def _read(
             or not entry.lifetime
         ):
             continue
-        locator = PeerLocator(address=address, port=port, preferred=entry.preferred)
+        locator = PeerLocator(
+            address=address,
+            port=port,
+            preferred=entry.preferred,
+            spi=getattr(entry.locator, "spi", 0),
+        )
         if entry.lifetime != _FOREVER:
             locator.expires = now + entry.lifetime
         before = listed.get(locator.key)

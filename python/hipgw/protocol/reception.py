@@ -10,7 +10,7 @@ from hipgw.protocol.core import Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Direction, PacketTrace
 from hipgw.protocol.mobile_router.transit import Transit
-from hipgw.protocol.nat import relayed
+from hipgw.protocol.nat import relayed, stun_checks
 from hipgw.protocol.nat.control_relay import ControlRelay
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.registration import ServiceType
@@ -91,6 +91,25 @@ class Reception:
                     Direction.INBOUND, name, peer_hit, path, len(data), dropped.reason.value
                 )
             )
+
+    def take_stun(self, data: bytes, path: Path, now: float) -> None:
+        """Process a peer's STUN message, a check of a path (RFC 5770 §4.6); never raises."""
+        core = self._core
+        core.now = now
+        core.received["STUN"] += 1
+        before, peer_hit, reason = len(core.effects), None, ""
+        try:
+            association = stun_checks.received(core, data, path, now)
+        except Dropped as dropped:
+            core.drops[dropped.reason] += 1
+            reason = dropped.reason.value
+        else:
+            if association is not None:
+                peer_hit = association.peer_hit
+                association.last_traffic = association.mobility.heard_at = now
+                responder.confirmed(core, association, "a STUN check came in", now)
+        trace = PacketTrace(Direction.INBOUND, "STUN", peer_hit, path, len(data), reason)
+        core.effects.insert(before, trace)
 
     def take_for_served(
         self, data: bytes, transit: Transit, refusal: DropReason, now: float

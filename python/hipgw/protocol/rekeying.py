@@ -9,12 +9,12 @@ that are still on their way.
 from hipgw.errors import IdentityError
 from hipgw.identity.dh import DhKeyPair
 from hipgw.identity.esp_suites import esp_suite
-from hipgw.protocol import closing, paths, update_tasks
+from hipgw.protocol import closing, paths, sa_pairs, update_tasks
 from hipgw.protocol.agreement import esp_keys
-from hipgw.protocol.association import Association, Rekey, Retired, Session
+from hipgw.protocol.association import Association, Rekey, Session
 from hipgw.protocol.core import SPI_MIN, UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
-from hipgw.protocol.effects import Direction, Rekeyed, RemoveSA
+from hipgw.protocol.effects import Direction, Rekeyed
 from hipgw.protocol.esp_formats import esp_format
 from hipgw.protocol.mobile_router import client
 from hipgw.protocol.mobile_router.labels import wire_spi
@@ -29,12 +29,8 @@ RESTARTS_MAX = 3
 """How often it is asked anew then, before the association is given up."""
 AGAIN_S = 30.0
 """After a rekeying that could not be begun, until the next try."""
-GRACE_S = 2.0
-"""How long an old inbound SA stays after the first packet on the new one."""
 UNUSED_S = 60.0
-"""The same if no packet comes on the new one."""
-RETIRED_MAX = 8
-"""Old inbound SAs of one association."""
+"""How long an old inbound SA stays if no packet comes on the new one; else `GRACE_S`."""
 SHORT_SEQUENCE_PACKETS = 1 << 31
 """Half of the sequence numbers of 32 bits, which must not be used up (RFC 4303 §3.3.3)."""
 LAST_INDEX = 0xFFFF
@@ -77,9 +73,14 @@ def received(
     if info.old_spi == info.new_spi:
         # For middleboxes only (RFC 8046 §5.3).
         return []
-    rekey = session.rekey
-    if info.new_spi == session.outbound_spi or (
-        rekey is not None and rekey.peer is not None and rekey.peer.new_spi == info.new_spi
+    if not info.new_spi:
+        sa_pairs.withdraw(core, association, session, info.old_spi, now)
+        return []
+    rekey, spare = session.rekey, session.spare_of(info.old_spi)
+    if (
+        info.new_spi == session.outbound_spi
+        or session.spare_of(info.new_spi) is not None
+        or (rekey is not None and rekey.peer is not None and rekey.peer.new_spi == info.new_spi)
     ):
         # The peer asks in another UPDATE for the same, as it has moved meanwhile: so the answer
         # is lost, and would be a while at its old address.
@@ -89,8 +90,20 @@ def received(
             rekey.task.retransmission = core.retransmission(now)
             core.arm(association)
         return []
-    if info.old_spi != session.outbound_spi or info.new_spi < SPI_MIN:
+    if info.new_spi < SPI_MIN:
         raise Dropped(DropReason.BAD_SPI)
+    if info.old_spi == session.outbound_spi:
+        replaced = session.inbound_spi
+    elif spare is not None:
+        replaced = spare.inbound_spi
+    elif not info.old_spi:
+        replaced = 0
+        sa_pairs.check_room(session)
+    else:
+        raise Dropped(DropReason.BAD_SPI)
+    if rekey is not None and rekey.old_spi != replaced:
+        # One after the other. The peer asks again.
+        raise Dropped(DropReason.UNEXPECTED)
     dh = packet.get(DiffieHellman)
     if dh is not None and (info.keymat_index != 0 or dh.group != session.dh_group):
         raise Dropped(DropReason.BAD_DH)
@@ -108,6 +121,7 @@ def received(
         index = max(session.keymat.index, info.keymat_index)
         renew = dh is not None or not _keymat_lasts(session, index)
         rekey = session.rekey = _new(core, session, dh=renew)
+        rekey.old_spi, rekey.replaces = replaced, spare
         if not renew:
             rekey.index = index
         answer = parameters(session, rekey)
@@ -138,7 +152,7 @@ def data_came(core: Core, association: Association, spi: int, now: float) -> Non
         _finish(core, association, session, now)
     if spi == session.inbound_spi:
         for old in session.retired:
-            old.until = min(old.until, now + GRACE_S)
+            old.until = min(old.until, now + sa_pairs.GRACE_S)
         core.arm(association)
 
 
@@ -161,7 +175,7 @@ def timer_expired(core: Core, association: Association, now: float) -> None:
         return
     due = [old for old in session.retired if old.until <= now]
     for old in due:
-        _remove_inbound(core, association, old.spi)
+        sa_pairs.remove_inbound(core, association, old.spi)
     session.retired = [old for old in session.retired if old.until > now]
     if session.rekey is not None:
         _look_after(core, association, session, session.rekey, now)
@@ -220,12 +234,13 @@ def _new(core: Core, session: Session, *, dh: bool) -> Rekey:
         new_spi=core.new_spi(),
         index=0 if dh else session.keymat.index,
         own_dh=own_dh,
+        old_spi=session.inbound_spi,
     )
 
 
 def parameters(session: Session, rekey: Rekey) -> list[Parameter]:
     """The own part of a rekeying, as it is sent."""
-    own: list[Parameter] = [EspInfo(rekey.index, session.inbound_spi, rekey.new_spi)]
+    own: list[Parameter] = [EspInfo(rekey.index, rekey.old_spi, rekey.new_spi)]
     if rekey.own_dh is not None:
         own.append(session.version.diffie_hellman(rekey.own_dh))
     return own
@@ -318,29 +333,21 @@ def _finish(core: Core, association: Association, session: Session, now: float) 
         # Those two ask for more than keys.
         update_tasks.cancel(association, rekey.task)
     old_outbound = session.outbound_spi
-    session.retired.append(Retired(session.inbound_spi, now + UNUSED_S))
-    while len(session.retired) > RETIRED_MAX:
-        _remove_inbound(core, association, session.retired.pop(0).spi)
-    session.inbound_spi, session.outbound_spi = rekey.new_spi, rekey.peer.new_spi
-    session.wire_spi = rekey.wire_spi
-    session.esp_keys, session.keymat = rekey.keys, rekey.keymat
+    session.keymat = rekey.keymat
     session.own_dh = rekey.own_dh or session.own_dh
     session.peer_dh = rekey.peer_dh or session.peer_dh
     session.rekey = None
+    if rekey.old_spi != session.inbound_spi:
+        sa_pairs.keep_spare(core, association, session, rekey, now, now + UNUSED_S)
+        core.arm(association)
+        return
+    sa_pairs.retire(core, association, session, session.inbound_spi, now + UNUSED_S)
+    session.inbound_spi, session.outbound_spi = rekey.new_spi, rekey.peer.new_spi
+    session.wire_spi_before, session.wire_spi = session.wire_spi, rekey.wire_spi
+    session.esp_keys = rekey.keys
     session.rekeyed += 1
-    core.install(
-        association,
-        Direction.OUTBOUND,
-        spi=session.outbound_spi,
-        session=session,
-        keys=rekey.keys,
-        path=path,
-        verified=association.mobility.verified,
-        wire_spi=session.label,
-    )
-    core.effects.append(
-        RemoveSA(Direction.OUTBOUND, association.local_hit, association.peer_hit, old_outbound)
-    )
+    sa_pairs.rebind(association, old_outbound, session.outbound_spi)
+    sa_pairs.in_use_now(core, association, session, old_outbound, now)
     renewed = rekey.own_dh is not None or rekey.peer_dh is not None
     core.effects.append(
         Rekeyed(
@@ -351,7 +358,6 @@ def _finish(core: Core, association: Association, session: Session, now: float) 
             renewed,
         )
     )
-    core.schedule_rekey(association, session, now)
     core.arm(association)
     client.changed(core, association, now)
 
@@ -366,13 +372,6 @@ def _forget(core: Core, association: Association, session: Session, now: float) 
         # Own addresses were announced along with it: that has to be done without it.
         mobility.announcement, mobility.announced, mobility.reconsider_at = None, (), now
     if rekey.keys is not None:
-        _remove_inbound(core, association, rekey.new_spi)
+        sa_pairs.remove_inbound(core, association, rekey.new_spi)
     session.rekey = None
     core.arm(association)
-
-
-def _remove_inbound(core: Core, association: Association, spi: int) -> None:
-    core.by_inbound_spi.pop(spi, None)
-    core.effects.append(
-        RemoveSA(Direction.INBOUND, association.local_hit, association.peer_hit, spi)
-    )

@@ -19,7 +19,7 @@ from hipgw.protocol.effects import Direction
 from hipgw.protocol.mobile_router import client, correspondent
 from hipgw.protocol.nat import checking, modes, offering
 from hipgw.protocol.nat.checks import Offer
-from hipgw.protocol.nat.config import NatMode
+from hipgw.protocol.nat.config import CHECKED, NatMode
 from hipgw.protocol.nat.negotiation import accept_mode, agreed_pacing
 from hipgw.protocol.path import Path
 from hipgw.protocol.peer_identity import identity_of
@@ -134,8 +134,14 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         raise Dropped(DropReason.BAD_SPI)
 
     theirs = None
-    if mode == NatMode.ICE_HIP_UDP:
-        theirs = offering.told_locators(packet, version, choice, keys.incoming_encryption)
+    if mode in CHECKED:
+        theirs = offering.told_locators(
+            packet,
+            version,
+            choice,
+            keys.incoming_encryption,
+            clear=mode == NatMode.ICE_STUN_UDP,
+        )
     if association is None:
         association = core.create(local, packet.sender_hit)
     core.pool.use(generation, used, now)
@@ -157,15 +163,16 @@ def handle_i2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         own_dh=own,
         peer_dh=dh.public_value,
     )
+    modes.settle(session, mode)
     correspondent.met(session, packet)
     client.lend_key(core, session)
     core.drop_registrations(association, "the peer has begun anew")
     association.initiator = False
     more: list[Parameter] = []
-    if theirs is not None:
-        more.append(_candidates(core, association, session, packet, theirs, path, now))
+    if mode is not None and theirs is not None:
+        more.append(_candidates(core, association, session, packet, theirs, mode, path, now))
     if core.registrar is not None:
-        more = core.registrar.answer(core, association, packet, path, now)
+        more += core.registrar.answer(core, association, packet, path, now)
     session.r2 = protect(
         PacketType.R2,
         local,
@@ -340,17 +347,21 @@ def _candidates(
     session: Session,
     packet: HipPacket,
     theirs: LocatorSet,
+    mode: int,
     path: Path,
     now: float,
-) -> Encrypted:
+) -> Parameter:
     """The own transport addresses, for R2; pairs with those of the peer are made (§4.3)."""
     offer = Offer(
-        candidates=offering.own_candidates(core, path, now),
-        pacing_s=agreed_pacing(core.config.nat, packet),
+        candidates=offering.own_candidates(core, path, now, relayed=modes.by_relays(session)),
+        pacing_s=agreed_pacing(core.config.nat, packet, mode),
     )
     offer = offering.without_conflicts(core, association, offer, session.outbound_spi)
-    checking.prepare(core, association, modes.check_way(), offer, theirs, began=now)
+    way = modes.check_way(core, association, session)
+    checking.prepare(core, association, way, offer, theirs, began=now)
     locators = offering.own_locators(core, offer, session.inbound_spi)
+    if modes.tells_openly(session):
+        return locators
     key = session.hip_keys.outgoing_encryption
     return offering.encrypted(core, session.version, session.choice, key, locators)
 

@@ -160,6 +160,10 @@ def _process(
     rekey: list[Parameter] = []
     if info is not None:
         rekey = rekeying.received(core, association, session, packet, info, path, now)
+    if association.state not in UP:
+        # It has withdrawn all that data could go by.
+        core.send(update_tasks.build(association, session, answer), path, association.peer_hit)
+        return
     task = update_checks.received(core, association, session, packet, path, now, answer)
     if task is None:
         task = restart.received(core, association, session, packet, path, now, answer)

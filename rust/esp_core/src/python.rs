@@ -1,6 +1,9 @@
 //! The Python module `hipgw._esp_core`: with its folder, the only part that knows PyO3.
 
+mod answers;
+mod arguments;
 mod engine;
+mod errors;
 mod spinat;
 mod spinat_path;
 

@@ -16,9 +16,16 @@ class NatConfig(Table):
     """Reaching peers behind NATs, and being reached behind one (RFC 9028)."""
 
     modes: Annotated[tuple[NatModeName, ...], NoRepeats] = Field(
-        default=(NatModeName.UDP_ENCAPSULATION, NatModeName.ICE_HIP_UDP),
-        description="NAT traversal modes, the preferred one first (RFC 9028 §4.3). Without "
-        "`ICE-HIP-UDP`, there are no connectivity checks, and nobody gets through by a relay.",
+        default=(
+            NatModeName.UDP_ENCAPSULATION,
+            NatModeName.ICE_HIP_UDP,
+            NatModeName.ICE_STUN_UDP,
+        ),
+        description="NAT traversal modes, the preferred one first (RFC 9028 §4.3). Without one of "
+        "`ICE-HIP-UDP` and `ICE-STUN-UDP` there are no connectivity checks, and nobody gets "
+        "through by a relay. `ICE-STUN-UDP` (RFC 5770) is for peers that have no other: own "
+        "addresses are not encrypted then, and no relay carries data. It is left out with "
+        '`esp.backend = "kernel"`.',
     )
     relays: Annotated[tuple[PeerName, ...], NoRepeats] = Field(
         default=(),
@@ -44,7 +51,8 @@ class NatConfig(Table):
         ge=0.005,
         le=2.0,
         json_schema_extra=SECONDS,
-        description="Least time between two connectivity checks (Ta, RFC 9028 §4.4).",
+        description="Least time between two connectivity checks (Ta, RFC 9028 §4.4); for those by "
+        "STUN it is at least 0.02.",
     )
     stun_servers: Annotated[tuple[StunServerAddress, ...], NoRepeats] = Field(
         default=(),

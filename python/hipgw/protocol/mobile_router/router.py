@@ -229,12 +229,13 @@ class MobileRouter:
         *,
         peer_spi: int = 0,
         own_spi: int = 0,
+        newest: bool = False,
         addresses: Iterable[IPAddress] = (),
     ) -> None:
         """A client gives a ticket for one of its correspondents. Raises Dropped.
 
         *peer_spi*: what its packets to that one bear, if it says so; *own_spi*: by which it takes
-        data itself; *addresses*: where that one
+        data itself; *newest*: whether it has said nothing later; *addresses*: where that one
         has told it that it is.
         """
         hit = association.peer_hit
@@ -250,7 +251,7 @@ class MobileRouter:
             raise Dropped(DropReason.BAD_TICKET)
         if peer_spi:
             self.spis.peer_uses(core, flow, peer_spi)
-        self.spis.prove(core, flow, own_spi, now)
+        self.spis.prove(core, flow, own_spi, now, returns=newest)
         path = association.path
         for address in addresses:
             # This host's own one stands for a correspondent that has none of that IP version.

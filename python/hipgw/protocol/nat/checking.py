@@ -57,6 +57,7 @@ def prepare_with(
     began: float,
 ) -> None:
     """The same with what was read of the peer's locators."""
+    core.end_checks(association)
     association.checks = Checks(
         controlling=association.initiator,
         pacing_s=offer.pacing_s,

@@ -36,7 +36,7 @@ class CheckWay(Protocol):
         *spread_s*: how long one round of all checks takes, before which nothing is sent again.
         """
 
-    def cancel(self, association: "Association", pair: Pair) -> None:
+    def cancel(self, association: "Association", pair: Pair, /) -> None:
         """Forget the check of a pair, if there is one under way."""
 
     def cancel_all(self, association: "Association") -> None:

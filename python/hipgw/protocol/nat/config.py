@@ -17,19 +17,28 @@ class NatMode(IntEnum):
     UDP_ENCAPSULATION = 1
     """The Responder can be reached as it is: no checks."""
     ICE_STUN_UDP = 2
-    """Not spoken here."""
+    """Connectivity checks by STUN messages find a path (RFC 5770)."""
     ICE_HIP_UDP = 3
-    """Connectivity checks find a path."""
+    """Connectivity checks by HIP packets do."""
+
+
+CHECKED = frozenset({NatMode.ICE_STUN_UDP, NatMode.ICE_HIP_UDP})
+"""Modes with connectivity checks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NatConfig:
     """Settings of NAT traversal; all times in seconds."""
 
-    modes: tuple[int, ...] = (NatMode.UDP_ENCAPSULATION, NatMode.ICE_HIP_UDP)
+    modes: tuple[int, ...] = (
+        NatMode.UDP_ENCAPSULATION,
+        NatMode.ICE_HIP_UDP,
+        NatMode.ICE_STUN_UDP,
+    )
     """Offered and accepted, the preferred one first (RFC 9028 §4.3); empty: no negotiation."""
     pacing_s: float = 0.05
-    """Least time between two connectivity checks (Ta, RFC 9028 §4.4); at least 0.005."""
+    """Least time between two connectivity checks (Ta, RFC 9028 §4.4); at least 0.005, and 0.02
+    for those by STUN (RFC 5770 §4.4)."""
     pairs_max: int = 100
     """Candidate pairs that are checked for one peer (RFC 9028 §4.6.2)."""
 

@@ -1,6 +1,6 @@
 """Which NAT traversal mode two hosts use (RFC 9028 §4.3, §4.4)."""
 
-from hipgw.protocol.nat.config import NatConfig, NatMode, RegistrarConfig
+from hipgw.protocol.nat.config import CHECKED, NatConfig, NatMode, RegistrarConfig
 from hipgw.protocol.registrar import Registrar
 from hipgw.wire.packet import HipPacket
 from hipgw.wire.parameters import NatTraversalMode, Parameter, RelayTo, TransactionPacing
@@ -9,7 +9,10 @@ MODES_MAX = 6
 """Longer lists are read no further (RFC 9028 §5.4)."""
 DEFAULT_PACING_S = 0.05
 """Of a host that does not say (RFC 9028 §4.4)."""
+DEFAULT_STUN_PACING_S = 0.5
+"""The same with checks by STUN (RFC 5770 §4.4)."""
 PACING_MIN_S = 0.005
+STUN_PACING_MIN_S = 0.02
 PACING_MAX_S = 2.0
 """Who asks for more would never come to an end with it."""
 
@@ -29,7 +32,7 @@ def r1_parameters(
     modes = offered_modes(nat, relayed=relayed)
     if modes:
         parameters.append(NatTraversalMode(modes[:MODES_MAX]))
-    if NatMode.ICE_HIP_UDP in modes:
+    if CHECKED & set(modes):
         parameters.append(pacing(nat.pacing_s))
     if registrar is not None:
         parameters.append(Registrar.offer(registrar))
@@ -64,8 +67,11 @@ def pacing(seconds: float) -> TransactionPacing:
     return TransactionPacing(round(seconds * 1000))
 
 
-def agreed_pacing(nat: NatConfig, packet: HipPacket) -> float:
+def agreed_pacing(nat: NatConfig, packet: HipPacket, mode: int) -> float:
     """Ta in seconds: the greater one of both ends' (§4.4)."""
     theirs = packet.get(TransactionPacing)
-    seconds = DEFAULT_PACING_S if theirs is None else theirs.min_ta_ms / 1000
-    return min(max(nat.pacing_s, seconds, PACING_MIN_S), PACING_MAX_S)
+    usual, least = DEFAULT_PACING_S, PACING_MIN_S
+    if mode == NatMode.ICE_STUN_UDP:
+        usual, least = DEFAULT_STUN_PACING_S, STUN_PACING_MIN_S
+    seconds = usual if theirs is None else theirs.min_ta_ms / 1000
+    return min(max(nat.pacing_s, seconds, least), PACING_MAX_S)

@@ -21,11 +21,17 @@ from hipgw.wire.parameters import CandidateKind, Encrypted, LocatorSet, Paramete
 
 
 def own_candidates(
-    core: Core, path: Path, now: float, *, seen: tuple[IPAddress, int] | None = None
+    core: Core,
+    path: Path,
+    now: float,
+    *,
+    seen: tuple[IPAddress, int] | None = None,
+    relayed: bool = True,
 ) -> list[LocalCandidate]:
     """All transport addresses that this host may be reached at (§4.2).
 
-    *path*: that of the base exchange. *seen*: where the peer's relay saw this host.
+    *path*: that of the base exchange. *seen*: where the peer's relay saw this host. *relayed*:
+    whether data relays can be used.
     """
     sources: list[Source] = []
     # The one that has worked so far is not to be left out for want of room.
@@ -46,14 +52,14 @@ def own_candidates(
         Source(CandidateKind.SERVER_REFLEXIVE, Base(*one.local), *one.mapped)
         for one in core.reflexive.current(now)
     ]
-    for relay in relays:
+    for relay in relays if relayed else ():
         way = relay.path
         if way is None or way.local is None:
             continue
         base = Base(way.local, way.local_port, (way.remote, way.remote_port))
         sources += [
-            Source(CandidateKind.RELAYED, base, *relayed)
-            for relayed in relay.registrations.held.relayed
+            Source(CandidateKind.RELAYED, base, *where)
+            for where in relay.registrations.held.relayed
         ]
     return gather(sources)
 
@@ -87,8 +93,12 @@ def encrypted(
     return Encrypted(version.encrypt(choice, key, inner, core.random))
 
 
-def told_locators(packet: HipPacket, version: Version, choice: Choice, key: bytes) -> LocatorSet:
-    """The LOCATOR_SET in a packet's ENCRYPTED. Raises Dropped."""
+def told_locators(
+    packet: HipPacket, version: Version, choice: Choice, key: bytes, *, clear: bool = False
+) -> LocatorSet:
+    """The LOCATOR_SET in a packet's ENCRYPTED, or in *clear* if it may be. Raises Dropped."""
+    if clear and (told := packet.get(LocatorSet)) is not None:
+        return told
     for container in packet.all(Encrypted):
         try:
             inner = parse_parameters(version.decrypt(choice, key, container.data), version.number)

@@ -132,7 +132,10 @@ def _tell(core: Core, association: Association, checks: Checks, now: float) -> N
     session, ways = association.session, _ways(core, association, checks)
     if session is None or association.state not in UP or not ways:
         return
-    offer = Offer(candidates=offering.own_candidates(core, ways[0], now), pacing_s=checks.pacing_s)
+    offer = Offer(
+        candidates=offering.own_candidates(core, ways[0], now, relayed=modes.by_relays(session)),
+        pacing_s=checks.pacing_s,
+    )
     locators = offering.own_locators(core, offer, session.inbound_spi)
     key = session.hip_keys.outgoing_encryption
     update_tasks.cancel(association, checks.restarting)
@@ -193,16 +196,19 @@ def _begin_anew(
     core: Core, association: Association, path: Path, theirs: LocatorSet | None, now: float
 ) -> None:
     """Check with what is known of both ends now; data goes on as before until that is over."""
-    before = association.checks
-    if before is None or association.state not in UP:
+    before, session = association.checks, association.session
+    if before is None or session is None or association.state not in UP:
         return
-    before.way.cancel_all(association)
-    offer = Offer(candidates=offering.own_candidates(core, path, now), pacing_s=before.pacing_s)
+    offer = Offer(
+        candidates=offering.own_candidates(core, path, now, relayed=modes.by_relays(session)),
+        pacing_s=before.pacing_s,
+    )
     remote, relays = before.remote, before.peer_relays
     if theirs is not None:
         remote, told = read(theirs)
         relays = told or relays
-    checking.prepare_with(core, association, modes.check_way(), offer, remote, relays, began=now)
+    way = modes.check_way(core, association, session)
+    checking.prepare_with(core, association, way, offer, remote, relays, began=now)
     if association.checks is not None:
         association.checks.again = before.again or before.nominated is not None
     checking.begin(core, association, now)

@@ -24,6 +24,8 @@ LAST_WAIT = 16
 """Rm: so many RTO the last request is waited for."""
 TRANSACTION_S = RTO_S * ((1 << REQUESTS - 1) - 1 + LAST_WAIT)
 """How long an answer is waited for: 39.5 s."""
+_IDENTIFIED = slice(8, 8 + TRANSACTION_ID_OCTETS)
+"""Of a STUN message, where its transaction ID stands (RFC 8489 §5)."""
 PACING_S = 0.05
 """Between the first requests of two transactions (Ta, RFC 8445 §14.2)."""
 
@@ -77,6 +79,15 @@ class StunClient:
         self._questions = {
             path: _Question(path, now + index * PACING_S) for index, path in enumerate(paths)
         }
+
+    def expects(self, data: bytes, path: Path) -> bool:
+        """Whether a STUN message answers what was asked, by what its sender cannot guess."""
+        question = self._questions.get(path)
+        return (
+            question is not None
+            and question.transaction_id is not None
+            and hmac.compare_digest(question.transaction_id, data[_IDENTIFIED])
+        )
 
     def received(self, data: bytes, path: Path, now: float) -> Reflexive | None:
         """Take a STUN message, from anybody; what it tells, if it answers a question."""

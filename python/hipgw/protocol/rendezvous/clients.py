@@ -241,6 +241,7 @@ def may_rest(core: "Core", association: "Association") -> bool:
         and session is not None
         and session.rekey is None
         and not session.retired
+        and not session.spares
         and not session.by_router
         and path is not None
         and path.local is not None

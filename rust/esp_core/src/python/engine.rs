@@ -1,46 +1,30 @@
 //! `hipgw._esp_core.Engine`.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::fd::RawFd,
-    time::Duration,
-};
+use std::{os::fd::RawFd, time::Duration};
 
 use pyo3::{
-    import_exception,
     prelude::*,
-    types::{PyBytes, PyDict, PyList},
+    types::{PyDict, PyList},
 };
 
+use super::{
+    answers,
+    arguments::{address, hit, lsi, owned, parse_direction, path, permission, PeerOfLan},
+    errors::refuse,
+};
 use crate::{
-    beet::{Hit, Lsi},
-    drops::DropReason,
     ecn::MarkPolicy,
     engine::{
-        self, Direction, ElectionParameters, EngineError, PacketForm, SaParameters, SaPath,
-        TapParameters, ThreadOptions, TunParameters, UdpOffloads,
+        self, ElectionParameters, PacketForm, SaParameters, SaPath, TapParameters, ThreadOptions,
+        TunParameters, UdpOffloads,
     },
-    events::Event,
     l2::{
         framing::Framing,
         hello::Extent,
         ownership::{OwnershipParameters, StaticPeer},
     },
     layout::Format,
-    stats::Counter,
 };
-
-import_exception!(hipgw.errors, DataPlaneError);
-
-impl From<EngineError> for PyErr {
-    fn from(error: EngineError) -> Self {
-        DataPlaneError::new_err(error.to_string())
-    }
-}
-
-pub(super) fn refuse<T>(what: impl Into<String>) -> PyResult<T> {
-    Err(DataPlaneError::new_err(what.into()))
-}
 
 /// Threads, queues and tables of the data plane.
 #[pyclass(frozen, module = "hipgw._esp_core")]
@@ -60,7 +44,7 @@ impl Engine {
     fn drain_events<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let events = PyList::empty(py);
         for event in self.0.events().drain() {
-            events.append(event_dict(py, event)?)?;
+            events.append(answers::event(py, event)?)?;
         }
         Ok(events)
     }
@@ -302,12 +286,7 @@ impl Engine {
     }
 
     fn election<'py>(&self, py: Python<'py>, segment: u32) -> PyResult<Bound<'py, PyDict>> {
-        let line = self.0.election(segment)?;
-        let dict = PyDict::new(py);
-        dict.set_item("passive", line.passive)?;
-        dict.set_item("winner", line.winner.map(|hit| PyBytes::new(py, &hit)))?;
-        dict.set_item("heard", line.heard)?;
-        Ok(dict)
+        answers::election_line(py, &self.0.election(segment)?)
     }
 
     fn pulse(&self) -> (bool, bool) {
@@ -449,31 +428,7 @@ impl Engine {
     fn security_associations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let lines = PyList::empty(py);
         for line in self.0.security_associations() {
-            let dict = PyDict::new(py);
-            dict.set_item("spi", line.spi)?;
-            let direction = match line.direction {
-                Direction::In => "in",
-                Direction::Out => "out",
-            };
-            dict.set_item("direction", direction)?;
-            dict.set_item("suite", line.suite)?;
-            dict.set_item("local_hit", PyBytes::new(py, &line.local_hit))?;
-            dict.set_item("peer_hit", PyBytes::new(py, &line.peer_hit))?;
-            let local = line.path.local.map(octets).unwrap_or_default();
-            dict.set_item("local", PyBytes::new(py, &local))?;
-            dict.set_item("remote", PyBytes::new(py, &octets(line.path.remote)))?;
-            dict.set_item("local_port", line.path.local_port)?;
-            dict.set_item("remote_port", line.path.remote_port)?;
-            dict.set_item("udp", line.path.udp)?;
-            dict.set_item("verified", line.path.verified)?;
-            dict.set_item("packets", line.numbers.packets)?;
-            dict.set_item("bytes", line.numbers.bytes)?;
-            dict.set_item("sequence", line.numbers.sequence)?;
-            dict.set_item("replayed", line.numbers.replayed)?;
-            dict.set_item("auth_failed", line.numbers.auth_failed)?;
-            dict.set_item("lost", line.numbers.lost)?;
-            dict.set_item("last_used_s", line.last_used_s)?;
-            lines.append(dict)?;
+            lines.append(answers::sa_line(py, &line)?)?;
         }
         Ok(lines)
     }
@@ -481,12 +436,7 @@ impl Engine {
     fn mac_table<'py>(&self, py: Python<'py>, segment: u32) -> PyResult<Bound<'py, PyList>> {
         let lines = PyList::empty(py);
         for line in self.0.mac_table(segment)? {
-            let dict = PyDict::new(py);
-            dict.set_item("mac", PyBytes::new(py, &line.mac))?;
-            dict.set_item("vlan", line.vlan)?;
-            dict.set_item("peer_hit", PyBytes::new(py, &line.peer_hit))?;
-            dict.set_item("age_s", f64::from(line.age_s))?;
-            lines.append(dict)?;
+            lines.append(answers::mac_line(py, &line)?)?;
         }
         Ok(lines)
     }
@@ -498,22 +448,7 @@ impl Engine {
     }
 
     fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let drops = DropReason::ALL
-            .iter()
-            .map(|reason| self.0.drop_count(*reason));
-        let counters = PyDict::new(py);
-        for counter in Counter::ALL {
-            counters.set_item(counter.name(), self.0.counter(*counter))?;
-        }
-        #[cfg(feature = "stage-cycles")]
-        for stage in crate::stages::Stage::ALL {
-            let name = format!("stage_ns_{}", stage.name());
-            counters.set_item(name, self.0.stage_ns(*stage))?;
-        }
-        let statistics = PyDict::new(py);
-        statistics.set_item("drops", drops.collect::<Vec<_>>())?;
-        statistics.set_item("counters", counters)?;
-        Ok(statistics)
+        answers::statistics(py, &self.0)
     }
 }
 
@@ -525,174 +460,4 @@ pub(crate) fn capabilities(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         capabilities.set_item(name, available)?;
     }
     Ok(capabilities)
-}
-
-fn event_dict(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyDict>> {
-    let dict = PyDict::new(py);
-    match event {
-        Event::Control {
-            data,
-            local,
-            remote,
-            local_port,
-            remote_port,
-        } => {
-            dict.set_item("kind", "control")?;
-            set_datagram(&dict, &data, (local, local_port), (remote, remote_port))?;
-        }
-        Event::Stun {
-            data,
-            local,
-            remote,
-            local_port,
-            remote_port,
-        } => {
-            dict.set_item("kind", "stun")?;
-            set_datagram(&dict, &data, (local, local_port), (remote, remote_port))?;
-        }
-        Event::Acquire { destination } => {
-            dict.set_item("kind", "acquire")?;
-            dict.set_item("destination", PyBytes::new(py, &octets(destination)))?;
-        }
-        Event::FirstData { spi } => {
-            dict.set_item("kind", "first_data")?;
-            dict.set_item("spi", spi)?;
-        }
-        Event::UnknownSpi {
-            spi,
-            remote,
-            remote_port,
-        } => {
-            dict.set_item("kind", "unknown_spi")?;
-            dict.set_item("spi", spi)?;
-            dict.set_item("remote", PyBytes::new(py, &octets(remote)))?;
-            dict.set_item("remote_port", remote_port)?;
-        }
-        Event::SourceChanged {
-            spi,
-            local,
-            local_port,
-            remote,
-            remote_port,
-            udp,
-        } => {
-            dict.set_item("kind", "source_changed")?;
-            dict.set_item("spi", spi)?;
-            dict.set_item("local", PyBytes::new(py, &octets(local)))?;
-            dict.set_item("local_port", local_port)?;
-            dict.set_item("remote", PyBytes::new(py, &octets(remote)))?;
-            dict.set_item("remote_port", remote_port)?;
-            dict.set_item("udp", udp)?;
-        }
-        Event::Fatal { message } => {
-            dict.set_item("kind", "fatal")?;
-            dict.set_item("message", message)?;
-        }
-    }
-    Ok(dict)
-}
-
-fn set_datagram(
-    dict: &Bound<'_, PyDict>,
-    data: &[u8],
-    local: (IpAddr, u16),
-    remote: (IpAddr, u16),
-) -> PyResult<()> {
-    let py = dict.py();
-    dict.set_item("data", PyBytes::new(py, data))?;
-    dict.set_item("local", PyBytes::new(py, &octets(local.0)))?;
-    dict.set_item("remote", PyBytes::new(py, &octets(remote.0)))?;
-    dict.set_item("local_port", local.1)?;
-    dict.set_item("remote_port", remote.1)
-}
-
-fn parse_direction(name: &str) -> PyResult<Direction> {
-    match name {
-        "in" => Ok(Direction::In),
-        "out" => Ok(Direction::Out),
-        _ => refuse(format!("direction is \"in\" or \"out\", not {name:?}")),
-    }
-}
-
-fn path(
-    local: Option<&[u8]>,
-    remote: &[u8],
-    udp: bool,
-    (local_port, remote_port): (u16, u16),
-    mtu: usize,
-) -> PyResult<SaPath> {
-    Ok(SaPath {
-        local: local.map(address).transpose()?,
-        remote: address(remote)?,
-        udp,
-        local_port,
-        remote_port,
-        mtu,
-        interface: 0,
-        verified: true,
-        wire_spi: 0,
-    })
-}
-
-/// Octets of an address, and a port.
-pub(crate) type Place<'a> = (&'a [u8], u16);
-
-/// A peer's HITs, its stations' addresses, and whether it gets what is nobody's.
-type PeerOfLan = (Vec<Vec<u8>>, Vec<Vec<u8>>, bool);
-
-fn permission(
-    port: u16,
-    local: &[u8],
-    (client, peer): (Place<'_>, Place<'_>),
-    (outbound_spi, inbound_spi): (u32, u32),
-) -> PyResult<engine::Permission> {
-    let local = address(local)?;
-    Ok(engine::Permission {
-        port: (local.is_ipv6(), port),
-        local,
-        client: (address(client.0)?, client.1).into(),
-        peer: (address(peer.0)?, peer.1).into(),
-        outbound_spi,
-        inbound_spi,
-    })
-}
-
-pub(super) fn hit(octets: &[u8]) -> PyResult<Hit> {
-    octets
-        .try_into()
-        .or_else(|_| refuse(format!("a HIT has 16 octets, not {}", octets.len())))
-}
-
-fn owned(addresses: &[Vec<u8>]) -> PyResult<Vec<[u8; 4]>> {
-    let addresses = addresses.iter().map(|octets| match octets[..] {
-        [a, b, c, d] => Ok([a, b, c, d]),
-        _ => refuse("only IPv4 addresses are owned"),
-    });
-    addresses.collect()
-}
-
-fn lsi(octets: &[u8]) -> PyResult<Lsi> {
-    octets
-        .try_into()
-        .or_else(|_| refuse(format!("an LSI has 4 octets, not {}", octets.len())))
-}
-
-pub(super) fn address(octets: &[u8]) -> PyResult<IpAddr> {
-    if let Ok(v4) = <[u8; 4]>::try_from(octets) {
-        return Ok(Ipv4Addr::from(v4).into());
-    }
-    if let Ok(v6) = <[u8; 16]>::try_from(octets) {
-        return Ok(Ipv6Addr::from(v6).into());
-    }
-    refuse(format!(
-        "an address has 4 or 16 octets, not {}",
-        octets.len()
-    ))
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
 }

@@ -3,21 +3,15 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::{
-    import_exception,
     prelude::*,
     types::{PyBytes, PyList},
 };
 
-use super::engine::{address, refuse, Place};
-use crate::spinat::{self, Direction, Flow, Packet, Refused, Target, Verdict, WayId, HEADROOM};
-
-import_exception!(hipgw.errors, DataPlaneError);
-
-impl From<Refused> for PyErr {
-    fn from(refused: Refused) -> Self {
-        DataPlaneError::new_err(refused.to_string())
-    }
-}
+use super::{
+    arguments::{address, Place},
+    errors::refuse,
+};
+use crate::spinat::{self, Direction, Flow, Packet, Target, Verdict, WayId, HEADROOM};
 
 /// Packets that begin at lines of the CPU's caches.
 const ALIGNMENT: usize = 64;

@@ -3,27 +3,17 @@
 use std::{net::SocketAddr, os::fd::RawFd};
 
 use pyo3::{
-    import_exception,
     prelude::*,
     types::{PyBytes, PyDict, PyList},
 };
 
 use super::{
-    engine::{address, hit},
+    arguments::{address, hit},
     spinat::{flow, id, number, target},
 };
 use crate::mobile_router::{
-    ebpf::Ebpf, events::Sender, Exit, FastPath, HipPacket, MobileRouter, PathError, PathOptions,
-    Usage,
+    ebpf::Ebpf, events::Sender, Exit, FastPath, HipPacket, MobileRouter, PathOptions, Usage,
 };
-
-import_exception!(hipgw.errors, DataPlaneError);
-
-impl From<PathError> for PyErr {
-    fn from(error: PathError) -> Self {
-        DataPlaneError::new_err(error.to_string())
-    }
-}
 
 fn open_ebpf(wanted: bool, capacity: usize) -> Result<Box<dyn FastPath>, String> {
     if !wanted {

@@ -9,16 +9,20 @@
 //! Nothing here learns from packets. The control plane enters *ways*, one for each SPI and
 //! direction, from exchanges that it saw through; a packet without a way costs a look-up, no memory.
 
+mod key;
 mod packet;
 mod rewrite;
 mod table;
+mod way;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use self::{
+    key::{Direction, Flow},
     rewrite::HEADROOM,
-    table::{Counts, Direction, Flow, Passage, Refused, Spinat, Target, WayId, MOST_WAYS},
+    table::{Refused, Spinat, WayId, MOST_WAYS},
+    way::{Counts, Passage, Target},
 };
 
 use self::{packet::Shape, table::Sought};

@@ -1,6 +1,6 @@
 //! A packet's headers, as the other side has them.
 
-use super::{packet::Shape, table::Way};
+use super::{packet::Shape, way::Way};
 use crate::packet::{
     checksum,
     ip::{Header, Version, UDP_CHECKSUM, UDP_HEADER_LEN, V4, V4_HEADER_LEN, V6, V6_HEADER_LEN},

@@ -1,75 +1,19 @@
 //! The ways of SPINAT, found by SPI and addresses at a cost that does not grow.
 
-use std::{
-    collections::hash_map::RandomState,
-    fmt,
-    hash::BuildHasher,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    ops::Range,
+use std::{collections::hash_map::RandomState, fmt, hash::BuildHasher, ops::Range};
+
+use super::{
+    key::{Direction, Flow, Key},
+    packet::Shape,
+    way::{Counts, Passage, Target, Way},
 };
-
-use super::packet::Shape;
-use crate::{
-    packet::{checksum, ip::Version},
-    sys::memory::{prefer_huge_pages, prefetch},
-};
-
-/// From which side to which a packet goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From a correspondent to a client.
-    Inward,
-    /// From a client to a correspondent.
-    Outward,
-}
-
-/// What tells the packets of a way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Flow {
-    /// From a correspondent that uses the public SPI, wherever it is now.
-    Public { spi: u32 },
-    /// From a correspondent that knows no public SPI, and uses the client's own.
-    Plain { spi: u32, correspondent: IpAddr },
-    /// From a client at its registered address, to where it takes the correspondent to be.
-    Client {
-        spi: u32,
-        client: IpAddr,
-        correspondent: IpAddr,
-    },
-}
-
-/// What the packets of a way become. Ports are 0 for ESP that is not in UDP, on both ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
-    pub source: SocketAddr,
-    pub destination: SocketAddr,
-    pub spi: u32,
-}
+use crate::sys::memory::{prefer_huge_pages, prefetch};
 
 /// Names a way that was entered; never another one later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WayId {
     pub place: u32,
     pub generation: u32,
-}
-
-/// What the packets of a way are, and what they become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Passage {
-    pub flow: Flow,
-    pub target: Target,
-    /// Source and destination port that the last packet came with, if it was in UDP.
-    pub came_ports: Option<(u16, u16)>,
-}
-
-/// What a way carried.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub packets: u64,
-    /// Octets of ESP, without IP and UDP.
-    pub octets: u64,
-    /// Of the clock of `rewrite`: the last packet, or when it was entered.
-    pub used_s: u32,
 }
 
 /// Why a way was not entered.
@@ -97,30 +41,6 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// How packets of a way are told, with addresses as IPv6 has them (IPv4 mapped).
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Key {
-    source: u128,
-    destination: u128,
-    spi: u32,
-    kind: u32,
-}
-
-impl Key {
-    const PUBLIC: u32 = 1;
-    const PLAIN: u32 = 2;
-    const CLIENT: u32 = 3;
-
-    fn public(spi: u32) -> Self {
-        Self {
-            source: 0,
-            destination: 0,
-            spi,
-            kind: Self::PUBLIC,
-        }
-    }
-}
-
 /// What a packet is looked up by.
 #[derive(Clone, Copy)]
 pub(super) struct Sought {
@@ -130,179 +50,9 @@ pub(super) struct Sought {
 
 impl Sought {
     pub(super) const NONE: Self = Self {
-        key: Key {
-            source: 0,
-            destination: 0,
-            spi: 0,
-            kind: 0,
-        },
+        key: Key::NONE,
         hash: 0,
     };
-}
-
-impl From<Flow> for Key {
-    fn from(flow: Flow) -> Self {
-        match flow {
-            Flow::Public { spi } => Self::public(spi),
-            Flow::Plain { spi, correspondent } => Self {
-                source: wide(correspondent),
-                destination: 0,
-                spi,
-                kind: Self::PLAIN,
-            },
-            Flow::Client {
-                spi,
-                client,
-                correspondent,
-            } => Self {
-                source: wide(client),
-                destination: wide(correspondent),
-                spi,
-                kind: Self::CLIENT,
-            },
-        }
-    }
-}
-
-impl From<Key> for Flow {
-    fn from(key: Key) -> Self {
-        let spi = key.spi;
-        match key.kind {
-            Key::PUBLIC => Self::Public { spi },
-            Key::PLAIN => Self::Plain {
-                spi,
-                correspondent: narrow(key.source),
-            },
-            _ => Self::Client {
-                spi,
-                client: narrow(key.source),
-                correspondent: narrow(key.destination),
-            },
-        }
-    }
-}
-
-fn narrow(address: u128) -> IpAddr {
-    Ipv6Addr::from(address).to_canonical()
-}
-
-fn wide(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(ip) => mapped(u32::from(ip)),
-        IpAddr::V6(ip) => ip.into(),
-    }
-}
-
-/// The IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2).
-fn mapped(address: u32) -> u128 {
-    0xffff_0000_0000 | u128::from(address)
-}
-
-/// An entered way: two lines of the CPU's caches, which it fetches as a pair.
-#[repr(C, align(128))]
-pub(super) struct Way {
-    key: Key,
-    generation: u32,
-    used: bool,
-    pub v6: bool,
-    /// In front of ESP there is a UDP header.
-    pub udp: bool,
-    /// Addresses in network order; IPv4 ones in the first 4 octets.
-    pub source: [u8; 16],
-    pub destination: [u8; 16],
-    pub ports: [u8; 4],
-    pub spi: [u8; 4],
-    /// The sum of both addresses, as checksums have it.
-    pub sum: u16,
-    /// Whether the last packet came in UDP, and its ports then.
-    came_udp: bool,
-    came_ports: [u8; 4],
-    counts: Counts,
-}
-
-impl Way {
-    fn new(key: Key, generation: u32, now_s: u32) -> Self {
-        Self {
-            key,
-            generation,
-            used: true,
-            v6: false,
-            udp: false,
-            source: [0; 16],
-            destination: [0; 16],
-            ports: [0; 4],
-            spi: [0; 4],
-            sum: 0,
-            came_udp: false,
-            came_ports: [0; 4],
-            counts: Counts {
-                used_s: now_s,
-                ..Counts::default()
-            },
-        }
-    }
-
-    fn aim(&mut self, target: &Target) {
-        self.v6 = target.source.is_ipv6();
-        self.udp = target.source.port() != 0;
-        for (octets, end) in [
-            (&mut self.source, target.source),
-            (&mut self.destination, target.destination),
-        ] {
-            *octets = [0; 16];
-            match end.ip() {
-                IpAddr::V4(ip) => octets[..4].copy_from_slice(&ip.octets()),
-                IpAddr::V6(ip) => *octets = ip.octets(),
-            }
-        }
-        self.ports[..2].copy_from_slice(&target.source.port().to_be_bytes());
-        self.ports[2..].copy_from_slice(&target.destination.port().to_be_bytes());
-        self.spi = target.spi.to_be_bytes();
-        let sum = checksum::add(checksum::add(0, &self.source), &self.destination);
-        self.sum = checksum::fold(sum);
-    }
-
-    pub(super) fn version(&self) -> Version {
-        if self.v6 {
-            Version::V6
-        } else {
-            Version::V4
-        }
-    }
-
-    fn target(&self) -> Target {
-        let [source, destination] =
-            [(self.source, 0), (self.destination, 2)].map(|(octets, at)| {
-                let [a, b, c, d, ..] = octets;
-                let ip = if self.v6 {
-                    IpAddr::from(octets)
-                } else {
-                    IpAddr::from([a, b, c, d])
-                };
-                let port = u16::from_be_bytes([self.ports[at], self.ports[at + 1]]);
-                SocketAddr::new(ip, port)
-            });
-        Target {
-            source,
-            destination,
-            spi: u32::from_be_bytes(self.spi),
-        }
-    }
-
-    /// Remember how a packet came, which `packet` still is.
-    pub(super) fn came(&mut self, packet: &[u8], shape: &Shape) {
-        self.came_udp = shape.udp;
-        if shape.udp {
-            self.came_ports
-                .copy_from_slice(&packet[shape.ip_len..shape.ip_len + 4]);
-        }
-    }
-
-    pub(super) fn count(&mut self, octets: usize, now_s: u32) {
-        self.counts.packets += 1;
-        self.counts.octets += octets as u64;
-        self.counts.used_s = now_s;
-    }
 }
 
 /// More ways than this no table has.
@@ -365,7 +115,7 @@ impl Spinat {
     pub fn insert(&mut self, flow: Flow, target: &Target, now_s: u32) -> Result<WayId, Refused> {
         let key = Key::from(flow);
         check(&key, target)?;
-        let hash = self.hash(&key);
+        let hash = key.hash(&self.secret);
         if self.find_key(&key, hash).is_some() {
             return Err(Refused::Taken);
         }
@@ -389,7 +139,7 @@ impl Spinat {
             place,
             generation: way.generation,
         };
-        self.plain += usize::from(key.kind == Key::PLAIN);
+        self.plain += usize::from(key.is_plain());
         let mut at = self.home(hash);
         while self.entries[at] != 0 {
             at = self.next(at);
@@ -414,9 +164,9 @@ impl Spinat {
         let way = self.entered(id)?;
         let (key, counts) = (way.key, way.counts);
         way.used = false;
-        self.plain -= usize::from(key.kind == Key::PLAIN);
-        let wanted = entry(self.hash(&key), id.place);
-        let mut gap = self.home(self.hash(&key));
+        self.plain -= usize::from(key.is_plain());
+        let wanted = entry(key.hash(&self.secret), id.place);
+        let mut gap = self.home(key.hash(&self.secret));
         while self.entries[gap] != wanted {
             gap = self.next(gap);
         }
@@ -451,16 +201,7 @@ impl Spinat {
     #[must_use]
     pub fn passage(&self, id: WayId) -> Option<Passage> {
         let way = self.ways.get(id.place as usize)?;
-        if !way.used || way.generation != id.generation {
-            return None;
-        }
-        let [a, b, c, d] = way.came_ports;
-        let ports = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-        Some(Passage {
-            flow: way.key.into(),
-            target: way.target(),
-            came_ports: way.came_udp.then_some(ports),
-        })
+        (way.used && way.generation == id.generation).then(|| way.passage())
     }
 
     /// The ways that nothing has passed for so many seconds.
@@ -495,7 +236,7 @@ impl Spinat {
     #[must_use]
     pub fn named(&self, flow: Flow) -> Option<WayId> {
         let key = Key::from(flow);
-        let place = self.find_key(&key, self.hash(&key))?;
+        let place = self.find_key(&key, key.hash(&self.secret))?;
         Some(WayId {
             place,
             generation: self.ways[place as usize].generation,
@@ -521,26 +262,8 @@ impl Spinat {
 
     /// How a packet is told, and the hash of that; fetches the entry ahead.
     pub(super) fn sought(&self, direction: Direction, packet: &[u8], shape: &Shape) -> Sought {
-        let addresses = || addresses(packet, shape.version);
-        let key = match direction {
-            Direction::Outward => {
-                let (source, destination) = addresses();
-                Key {
-                    source,
-                    destination,
-                    spi: shape.spi,
-                    kind: Key::CLIENT,
-                }
-            }
-            Direction::Inward if self.plain != 0 => Key {
-                source: addresses().0,
-                destination: 0,
-                spi: shape.spi,
-                kind: Key::PLAIN,
-            },
-            Direction::Inward => Key::public(shape.spi),
-        };
-        let hash = self.hash(&key);
+        let key = Key::of(direction, packet, shape, self.plain != 0);
+        let hash = key.hash(&self.secret);
         prefetch(&self.entries[self.home(hash)]);
         Sought { key, hash }
     }
@@ -558,9 +281,9 @@ impl Spinat {
     /// The place of the way of a packet.
     pub(super) fn find(&self, sought: &Sought) -> Option<u32> {
         let found = self.find_key(&sought.key, sought.hash);
-        if found.is_none() && sought.key.kind == Key::PLAIN {
-            let key = Key::public(sought.key.spi);
-            return self.find_key(&key, self.hash(&key));
+        if found.is_none() && sought.key.is_plain() {
+            let key = Key::public(sought.key.spi());
+            return self.find_key(&key, key.hash(&self.secret));
         }
         found
     }
@@ -589,29 +312,6 @@ impl Spinat {
     fn next(&self, at: usize) -> usize {
         (at + 1) & (self.entries.len() - 1)
     }
-
-    /// Products of the key's parts with secret ones, folded, as wyhash makes them.
-    fn hash(&self, key: &Key) -> u32 {
-        let [a, b, c] = self.secret;
-        let low = u64::from(key.spi) | u64::from(key.kind) << 32;
-        let mut hash = fold(low ^ a, b);
-        if key.kind != Key::PUBLIC {
-            hash = fold(hash ^ key.source as u64, c ^ (key.source >> 64) as u64);
-        }
-        if key.kind == Key::CLIENT {
-            hash = fold(
-                hash ^ key.destination as u64,
-                b ^ (key.destination >> 64) as u64,
-            );
-        }
-        (hash ^ hash >> 32) as u32
-    }
-}
-
-/// Both halves of a product.
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    product as u64 ^ (product >> 64) as u64
 }
 
 fn entry(hash: u32, place: u32) -> Entry {
@@ -622,23 +322,6 @@ fn hash_of(entry: Entry) -> u32 {
     (entry >> 32) as u32
 }
 
-fn addresses(packet: &[u8], version: Version) -> (u128, u128) {
-    match version {
-        Version::V4 => (be32_mapped(packet, 12), be32_mapped(packet, 16)),
-        Version::V6 => (be128(packet, 8), be128(packet, 24)),
-    }
-}
-
-fn be32_mapped(packet: &[u8], at: usize) -> u128 {
-    mapped(crate::packet::be32(packet, at))
-}
-
-fn be128(packet: &[u8], at: usize) -> u128 {
-    let mut octets = [0; 16];
-    octets.copy_from_slice(&packet[at..at + 16]);
-    u128::from_be_bytes(octets)
-}
-
 fn check(key: &Key, target: &Target) -> Result<(), Refused> {
     let Target {
         source,
@@ -647,7 +330,7 @@ fn check(key: &Key, target: &Target) -> Result<(), Refused> {
     } = target;
     let fits = source.is_ipv6() == destination.is_ipv6()
         && (source.port() == 0) == (destination.port() == 0)
-        && key.spi != 0
+        && key.spi() != 0
         && *spi != 0;
     if fits {
         Ok(())
