@@ -588,7 +588,11 @@ class ControlService:
         if self.mobile_router_parts is not None:
             warnings = warnings + mobile_router_warnings(self.mobile_router_parts)
         fleet = self.fleet()
-        return warnings if fleet is None else warnings + fleet_warnings(fleet)
+        if fleet is not None:
+            bridges = self._config.endbox is None or bool(self._membership.endboxes)
+            lonely = None if bridges else self._identity.hit
+            warnings = warnings + fleet_warnings(fleet, lonely)
+        return warnings
 
     def _profiles(self) -> dict[str, int]:
         names = (peer.compat(self._driver.active_hit(peer.hit)) for peer in self._directory)
