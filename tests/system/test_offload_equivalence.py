@@ -31,19 +31,10 @@ from hipgw.lab import Host, Lab, Switch
 from hipgw.platform import sockets
 from hipgw.platform.netlink import with_netlink
 from hipgw.platform.tuntap import TunDevice, open_tap, open_tun
-from system.frames import (
-    LOCAL,
-    NO_OFFLOAD,
-    RECEIVER,
-    SENDER,
-    VLAN,
-    Arrived,
-    Parsed,
-    Stream,
-    Traffic,
-    by_flow,
-    weight,
-)
+from system.frame_making import weight
+from system.frame_numbers import LOCAL, NO_OFFLOAD, RECEIVER, SENDER, VLAN
+from system.frame_reading import Arrived, Parsed, Stream, by_flow
+from system.frame_traffic import Traffic
 
 pytestmark = pytest.mark.system
 
@@ -211,11 +202,7 @@ class Site:
             tap.fd, segment=1, mtu=LAN_MTU, mss_clamp=False, vnet_hdr=self.vnet_hdr
         )
         self.dataplane.set_tun(
-            tun.fd,
-            mtu=TUN_MTU,
-            local_hit=self.hit,
-            local_lsi=self.lsi,
-            vnet_hdr=self.vnet_hdr,
+            tun.fd, mtu=TUN_MTU, local_hit=self.hit, local_lsi=self.lsi, vnet_hdr=self.vnet_hdr
         )
 
     def _set_up(self, tap: str, tun: str) -> None:

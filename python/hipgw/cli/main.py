@@ -11,7 +11,6 @@ from hipgw.cli import (
     doctor,
     endbox,
     events,
-    fleet,
     keys,
     lab,
     mobile_router,
@@ -19,6 +18,7 @@ from hipgw.cli import (
     registrations,
     resolve,
 )
+from hipgw.cli.fleet.group import fleet
 from hipgw.cli.openhip import tools as openhip_tools
 from hipgw.cli.openhip import transfer
 from hipgw.cli.shown import ErrorsShown
@@ -47,7 +47,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         events.events,
     ),
     "Act": (contact.ping, contact.connect, contact.close, contact.rekey),
-    "Fleet": (fleet.fleet,),
+    "Fleet": (fleet,),
     "OpenHIP": (transfer.import_, transfer.export, openhip_tools.openhip),
     "Try out": (lab.lab,),
     "Shell": (completion.completion,),

@@ -12,7 +12,7 @@ from hipgw.cli.keys import own_addresses
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hipgw.config.openhip.importing import Note
+    from hipgw.config.openhip.import_run import Note
 
 _FOLDER = click.Path(path_type=Path, readable=False)
 

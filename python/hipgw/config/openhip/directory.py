@@ -23,7 +23,8 @@ from hipgw.config.openhip.hosts import (
     read_known_hosts,
     read_my_hosts,
 )
-from hipgw.config.openhip.importing import HIPGW_KEY, Imported, Note, translate
+from hipgw.config.openhip.import_run import Note
+from hipgw.config.openhip.importing import HIPGW_KEY, Imported, translate
 from hipgw.config.openhip.keys import KeyNumbers
 from hipgw.config.schema import Config
 from hipgw.errors import ConfigError, IdentityError

@@ -14,7 +14,8 @@ from hipgw.config.fields import DHT_PORT
 from hipgw.config.names import HipVersionName, SourceName
 from hipgw.config.openhip.conf import HipConf, conf_of, default_of, tags
 from hipgw.config.openhip.hosts import Host, Hosts
-from hipgw.config.openhip.importing import SELF, master_interfaces
+from hipgw.config.openhip.import_run import SELF
+from hipgw.config.openhip.importing import master_interfaces
 from hipgw.config.openhip.keys import KeyNumbers
 from hipgw.config.openhip.mapping import TAGS
 from hipgw.config.openhip.values import IPAddress

@@ -136,7 +136,7 @@ class MobileRouter:
         client.packets["out"] += 1
         anew = _begins_anew(flow, kind, transit) and self.config.outside is None
         place = self._leave(core, raw + tail(data), to, None if anew else flow, kind)
-        evidence.asked(flow, packet, place)
+        evidence.asked(flow, packet, place, now)
 
     def coming_in(self, core: Core, data: bytes, transit: Transit, now: float) -> None:
         """Pass on a HIP packet that came from outside for a client. Raises Dropped."""
@@ -183,7 +183,7 @@ class MobileRouter:
         if flow is not None:
             if kind not in _EXCHANGE and not flow.done and not flow.resumed:
                 raise Dropped(DropReason.UNEXPECTED)
-            if self.proxies.answered(self, core, flow, packet, transit.source):
+            if self.proxies.answered(self, core, flow, packet, transit.source, now):
                 return
             evidence.learn(self, core, client, flow, packet, transit.source, now)
             if kind is PacketType.CLOSE_ACK and flow.closing:

@@ -1,93 +1,26 @@
-"""`hipgw fleet`: the directory of a fleet, from the operator's side."""
+"""The commands that sign something: `hipgw fleet keygen`, `add`, `remove` and `sign`."""
 
 import re
-import time
 import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hipgw.cli import output
-from hipgw.cli.exits import Exit
-from hipgw.cli.fleet_place import Place, at_place, read_or_nothing, warn_of_others, write
-from hipgw.cli.options import Command, connect_to_daemon, json_option, socket_option
-from hipgw.cli.shown import ErrorsShown
+from hipgw.cli.fleet.options import key_option, place_options
+from hipgw.cli.fleet.place import Place, at_place, read_or_nothing, warn_of_others, write
 from hipgw.errors import IdentityError, NamingError
 
 if TYPE_CHECKING:
     from hipgw.identity.operator_key import OperatorKey
 
-_Result = TypeVar("_Result")
 _PERIOD = re.compile(r"(\d{1,5})([dhm])")
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
-class FleetGroup(ErrorsShown, click.Group):
-    """The commands of `hipgw fleet`."""
-
-
-@click.group(cls=FleetGroup)
-def fleet() -> None:
-    """The directory of a fleet: who belongs to it, signed by its operator.
-
-    A directory is a TOML file or lies in etcd. Machines believe nothing in it that the operator has
-    not signed; see docs/fleet.md.
-    """
-
-
-def _place_options(command: Command) -> Command:
-    for option in (
-        click.option(
-            "--fleet",
-            "fleet_name",
-            metavar="NAME",
-            help='With --directory: the fleet\'s name.  [default: "fleet"]',
-        ),
-        click.option(
-            "-d",
-            "--directory",
-            "place",
-            metavar="PLACE",
-            help="The directory: a TOML file, or http://HOST:PORT/PREFIX of an etcd.",
-        ),
-        click.option(
-            "--config",
-            "config_file",
-            type=click.Path(path_type=Path, readable=False),
-            metavar="FILE",
-            help="A hipgw.toml whose [fleet] says where the directory is.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _key_option(command: Command) -> Command:
-    return click.option(
-        "--key",
-        "key_file",
-        type=click.Path(path_type=Path, readable=False),
-        required=True,
-        envvar="HIPGW_FLEET_KEY",
-        show_envvar=True,
-        metavar="FILE",
-        help="The operator's private key.",
-    )(command)
-
-
-def _operator_option(command: Command) -> Command:
-    return click.option(
-        "--operator-key",
-        "operator_keys",
-        metavar="KEY",
-        multiple=True,
-        help="With --directory: a public key of the operators, ed25519:…; may be repeated.",
-    )(command)
-
-
-@fleet.command("keygen")
+@click.command("keygen")
 @click.argument("key_file", metavar="FILE", type=click.Path(path_type=Path, readable=False))
 @click.option("--force", is_flag=True, help="Replace a key file.")
 def keygen(key_file: Path, force: bool) -> None:
@@ -105,10 +38,10 @@ def keygen(key_file: Path, force: bool) -> None:
     click.echo(f'[fleet]\noperator_keys = ["{key.public}"]')
 
 
-@fleet.command("add")
+@click.command("add")
 @click.argument("name", metavar="NAME")
-@_place_options
-@_key_option
+@place_options
+@key_option
 @click.option("--hit", metavar="HIT", help="Its Host Identity Tag, as `hipgw id` shows it there.")
 @click.option("--hit-v1", metavar="HIT", help="Its HIT of HIP version 1, if it speaks both.")
 @click.option(
@@ -175,10 +108,10 @@ def add(
     click.echo(f"{name}: revision {revision}, signed by {key.public.id}")
 
 
-@fleet.command("remove")
+@click.command("remove")
 @click.argument("name", metavar="NAME")
-@_place_options
-@_key_option
+@place_options
+@key_option
 def remove(
     name: str,
     place: str | None,
@@ -204,10 +137,10 @@ def remove(
     click.echo(f"{name}: removed with revision {revision}, signed by {key.public.id}")
 
 
-@fleet.command("sign")
+@click.command("sign")
 @click.argument("file", metavar="FILE", type=click.File("rb"))
-@_place_options
-@_key_option
+@place_options
+@key_option
 @click.option("--dry-run", is_flag=True, help="Show what would be signed, and do nothing.")
 def sign(
     file: Any,
@@ -253,154 +186,6 @@ def sign(
     lines = at_place(work, config_file, place, fleet_name, (key.public,))
     for line in lines or ["nothing to be signed"]:
         click.echo(output.clean(line))
-
-
-@fleet.command("list")
-@_place_options
-@_operator_option
-@click.option("--all", "show_all", is_flag=True, help="Show also what was removed or has expired.")
-@json_option
-def list_entries(
-    place: str | None,
-    config_file: Path | None,
-    fleet_name: str | None,
-    operator_keys: tuple[str, ...],
-    show_all: bool,
-    as_json: bool,
-) -> None:
-    """The machines in the directory, and what machines would make of each entry."""
-    rows = _judged(config_file, place, fleet_name, operator_keys)
-    if not show_all:
-        rows = [row for row in rows if row["state"] not in ("removed", "expired")]
-    if as_json:
-        output.print_json(rows)
-        return
-    output.print_table(
-        ("name", "HIT", "addresses", "LANs", "revision", "signer", "state", "reason"),
-        [
-            (
-                row["name"],
-                row["hit"],
-                ", ".join(row["addresses"]) or None,
-                ", ".join(row["lans"]) or None,
-                row["revision"],
-                row["signer"],
-                row["state"],
-                row["reason"] or None,
-            )
-            for row in rows
-        ],
-        right=("revision",),
-    )
-
-
-@fleet.command("verify")
-@_place_options
-@_operator_option
-@click.pass_context
-def verify_entries(
-    ctx: click.Context,
-    place: str | None,
-    config_file: Path | None,
-    fleet_name: str | None,
-    operator_keys: tuple[str, ...],
-) -> None:
-    """Check every signature in the directory. Exits with status 1 if one entry is refused."""
-    rows = _judged(config_file, place, fleet_name, operator_keys)
-    bad = [row for row in rows if row["state"] == "refused"]
-    for row in bad:
-        click.echo(output.clean(f"{row['where']} ({row['name']}): {row['reason']}"), err=True)
-    click.echo(f"{len(rows) - len(bad)} of {len(rows)} entries are signed and in order")
-    if bad:
-        ctx.exit(Exit.NO)
-
-
-@fleet.command("status")
-@json_option
-@socket_option
-def status(as_json: bool, socket_path: Path | None) -> None:
-    """What the daemon here knows of its fleet: is the directory there, what was refused?"""
-    with connect_to_daemon(socket_path) as client:
-        answer = client.fleet()
-    if as_json:
-        output.print_json(answer)
-        return
-    if answer is None:
-        click.echo("There is no [fleet] here.")
-        return
-    pairs: dict[str, output.Cell] = {
-        "fleet": answer["fleet"],
-        "LAN": answer["lan"],
-        "entries in force": answer["entries"],
-    }
-    for number, one in enumerate(answer["directories"]):
-        silent = output.duration(one["silent_s"])
-        state = f"followed, told something {silent} ago" if silent else "followed"
-        if not one["reached"]:
-            state = f"cannot be used: {one['trouble'] or 'not read yet'}"
-        pairs["directory" if not number else f"directory {number + 1}"] = (
-            f"{one['directory']} ({state})"
-        )
-    pairs["missing there"] = ", ".join(answer["missing"]) or "none"
-    output.print_pairs(pairs)
-    if answer["refused"]:
-        click.echo("\nRefused:\n")
-        output.print_table(
-            ("ago", "name", "where", "reason"),
-            [
-                (output.duration(one["age_s"]), one["name"], one["where"], one["reason"])
-                for one in answer["refused"]
-            ],
-        )
-
-
-# -- what they have in common ---------------------------------------------------------------------
-
-
-def _judged(
-    config_file: Path | None,
-    place: str | None,
-    fleet_name: str | None,
-    operator_keys: tuple[str, ...],
-) -> list[dict[str, Any]]:
-    from hipgw.identity.operator_key import OperatorPublicKey
-    from hipgw.naming.fleet.entry import claimed_name
-
-    try:
-        keys = tuple(map(OperatorPublicKey.parse, operator_keys))
-    except IdentityError as error:
-        raise click.BadParameter(str(error), param_hint="--operator-key") from None
-    if place is not None and not keys:
-        raise click.UsageError("--directory needs an --operator-key to check signatures by")
-
-    async def work(at: Place) -> list[dict[str, Any]]:
-        now = time.time()
-        rows = []
-        for offered, entry, reason in at.entries(await at.directory.read()):
-            table = offered.table or {}
-            state = "refused"
-            if entry is not None:
-                expired = "removed" if entry.removed else "expired"
-                state = "in force" if entry.valid_at(now) else expired
-                if state == "in force" and not entry.accept:
-                    state = "kept out"
-            rows.append(
-                {
-                    "where": offered.where,
-                    "name": claimed_name(table),
-                    "hit": str(entry.hits[0]) if entry and entry.hits else None,
-                    "addresses": [str(one) for one in entry.addresses] if entry else [],
-                    "lans": list(entry.lans) if entry else [],
-                    "revision": entry.revision if entry else None,
-                    "expires": entry.expires.isoformat() if entry and entry.expires else None,
-                    "signer": entry.signer if entry else None,
-                    "state": state,
-                    "reason": reason,
-                }
-            )
-        return rows
-
-    return at_place(work, config_file, place, fleet_name, keys)
 
 
 def _drafts(file: Any) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""`hipgw fleet`: the directory of a fleet, from the operator's side."""
