@@ -1,5 +1,6 @@
 """Hosts behind NATs reach each other: directly where their NATs let them, else by a relay."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -200,6 +201,28 @@ def test_a_relay_that_restarts(lab: Lab) -> None:
     network.b.daemon.restart()
     network.wait_registered()
     assert network.reaches()
+    assert network.relayed() > 0
+
+
+def test_the_clients_of_a_relay_that_restarts_are_called(lab: Lab) -> None:
+    """They would notice when they renew, in minutes; the NATs still let the relay in."""
+    network = build(lab, NatKind.SYMMETRIC, traversal={"lifetime_s": 3600})
+    network.start()
+    assert network.reaches()
+
+    def registered() -> set[str]:
+        return {one["peer_hit"] for one in network.relay.request("registrations")}
+
+    both = {str(site.daemon.hit) for site in (network.a, network.b)}
+    kept = network.relay.directory / "relay-clients.json"
+    wait_until(lambda: len(json.loads(kept.read_text())) == 2, PATIENCE_S, what="two in the file")
+    network.relay.restart(crash=True)
+    wait_until(lambda: registered() == both, PATIENCE_S, what="the clients of before")
+    wait_until(
+        lambda: network.a.host.ping(str(network.b.daemon.hit), timeout_s=2.0),
+        2 * PATIENCE_S,
+        what="a ping across",
+    )
     assert network.relayed() > 0
 
 

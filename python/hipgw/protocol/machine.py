@@ -431,6 +431,10 @@ class HipMachine:
             return True
         return any(association.state in UP for association in self._core.with_peer(peer_hit))
 
+    def is_asking(self, address: IPAddress) -> bool:
+        """Whether an opportunistic attempt waits for an answer from an address."""
+        return address in self._core.opportunistic
+
     def is_behind_router(self, peer_hit: IPv6Address) -> bool:
         """Whether a mobile router has shown itself on the way to a peer."""
         sessions = [one.session for one in self._core.with_peer(peer_hit)]
