@@ -1,11 +1,12 @@
 """What a mobile router forwards with SPINAT, on one core, beside the kernel's masquerade.
 
-    python bench/spinat.py [--rounds 3] [--ways 20000] [--octets 64 1400] [--lock FILE]
+    python bench/spinat.py [--rounds 3] [--ways 20000] [--octets 64 1400] [--sides all] [--inward]
+                           [--lock FILE]
 
-A client's ESP comes in at a router's device and leaves by another one. One core does everything:
-it takes the packets in as from a network card, which costs hardly anything (`sender alone`), does
-what the router does with them, in the kernel and in user space, and drops them at the other end.
-In turns, each in new namespaces:
+A client's ESP comes in at a router's device and leaves by another one; with --inward it is that of
+correspondents. One core does everything: it takes the packets in as from a network card, which
+costs hardly anything (`sender alone`), does what the router does with them, in the kernel and in
+user space, and drops them at the other end. In turns, each in new namespaces:
 
 - sender alone: the packets are dropped as they come in
 - forwarding: the kernel routes, and changes nothing but the TTL
@@ -15,6 +16,9 @@ In turns, each in new namespaces:
 - hipgw, one at a time: the general path, taking one packet to a batch
 - hipgw, queue: the general path as it is by default
 - hipgw, eBPF: the fast path
+
+Flows whose two sides differ in IP version, or in the use of UDP, have the last two alone: beside
+them stands what the others do with packets that come in alike.
 
 The figure is packets a second that arrive of a flood. Programs in user space come before the one
 that takes packets in, which so waits for them: no queue overflows, and all time goes into packets
@@ -30,6 +34,7 @@ import fcntl
 import json
 import os
 import platform
+import socket
 import statistics
 import subprocess
 import sys
@@ -46,7 +51,7 @@ from hipgw.lab.host import Host
 from hipgw.lab.process import Process
 from latest import ROOT
 from measures.bpf import CLASSIFIER, TCX_INGRESS, attach, load
-from measures.esp_flood import CLIENT, PEER
+from measures.esp_flood import CLIENT, ETHERNET, PEER, frame
 from measures.spinat_router import INSIDE_DEVICE, OUTSIDE, OUTSIDE_DEVICE, QUEUE
 
 HERE = Path(__file__).parent
@@ -59,15 +64,33 @@ TCX_DROP = 2
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What the packets look like."""
+class Side:
+    """What packets look like on one side of the router."""
 
     family: int
     framing: str
+
+    def __str__(self) -> str:
+        return f"IPv{self.family}{' UDP' if self.framing == 'udp' else ''}"
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What packets come in as and what they leave as, and their octets of ESP."""
+
+    came: Side
+    goes: Side
     octets: int
 
     def __str__(self) -> str:
-        return f"IPv{self.family}{' UDP' if self.framing == 'udp' else ''}, {self.octets}"
+        if self.came == self.goes:
+            return f"{self.came}, {self.octets}"
+        return f"{self.came} to {self.goes}, {self.octets}"
+
+    @property
+    def like(self) -> "Flow":
+        """That of packets that come in alike and leave as they came."""
+        return Flow(self.came, self.came, self.octets)
 
 
 @dataclass
@@ -77,17 +100,30 @@ class Net:
     client: Host
     router: Host
     peer: Host
-    shape: Shape
+    flow: Flow
+    inward: bool
     ways: int
     directory: Path
 
+    @property
+    def devices(self) -> tuple[str, str]:
+        """Where packets come in, and where they leave."""
+        if self.inward:
+            return OUTSIDE_DEVICE, INSIDE_DEVICE
+        return INSIDE_DEVICE, OUTSIDE_DEVICE
+
+    @property
+    def sink(self) -> Host:
+        """Who gets them."""
+        return self.client if self.inward else self.peer
+
     def rule(self, *words: str) -> None:
         """A rule of the router's firewall."""
-        self.router.run([TABLES[self.shape.family], "-w", *words])
+        self.router.run([TABLES[self.flow.came.family], "-w", *words])
 
     def diverted(self) -> None:
         """Have the router queue what comes in, as hipgw does."""
-        where = f"-t raw -A PREROUTING -i {INSIDE_DEVICE}"
+        where = f"-t raw -A PREROUTING -i {self.devices[0]}"
         self.rule(*f"{where} -j NFQUEUE --queue-num {QUEUE} --queue-bypass".split())
 
     def started(self, command: Sequence[str | Path], name: str) -> None:
@@ -98,14 +134,18 @@ class Net:
 
     def hipgw(self, batch: int, kind: str) -> None:
         """hipgw's path."""
-        command = [sys.executable, "-m", "measures.spinat_router", str(self.shape.family)]
-        command += [self.shape.framing, str(self.ways), str(batch), kind]
+        flow = self.flow
+        inside, outside = (flow.goes, flow.came) if self.inward else (flow.came, flow.goes)
+        command = [sys.executable, "-m", "measures.spinat_router"]
+        for side in (inside, outside):
+            command += [str(side.family), side.framing]
+        command += [str(self.ways), str(batch), kind]
         self.started(command, "path")
 
 
 def sender_alone(net: Net) -> None:
     """Drop all of it."""
-    net.rule(*f"-t raw -A PREROUTING -i {INSIDE_DEVICE} -j DROP".split())
+    net.rule(*f"-t raw -A PREROUTING -i {net.devices[0]} -j DROP".split())
 
 
 def forwarding(net: Net) -> None:
@@ -115,6 +155,12 @@ def forwarding(net: Net) -> None:
 def masquerade(net: Net) -> None:
     """The rule that everybody has."""
     net.rule(*f"-t nat -A POSTROUTING -o {OUTSIDE_DEVICE} -j MASQUERADE".split())
+    if net.inward:
+        # The kernel lets in only what answers somebody.
+        side = net.flow.came
+        ends, before = (CLIENT[side.family], PEER[side.family]), arrived(net.peer)
+        net.client.call(send, frame(bytes(6), *ends, side.framing == "udp", 64)[ETHERNET:])
+        wait_until(lambda: arrived(net.peer) > before, 10, what="a first packet of the client")
 
 
 def one_at_a_time(net: Net) -> None:
@@ -152,7 +198,13 @@ CONTESTANTS: dict[str, Callable[[Net], None]] = {
     "hipgw, queue": hipgw_queue,
     "hipgw, eBPF": hipgw_ebpf,
 }
-ALONE, QUEUED, FAST = "sender alone", "hipgw, queue", "hipgw, eBPF"
+UNMAPPED = ("forwarding", "one at a time")
+"""Those that leave the addresses as they are."""
+OWN = ("hipgw, queue", "hipgw, eBPF")
+"""Those that are to reach what is asked for, and can do so if both sides differ."""
+ALONE = "sender alone"
+BASES = {"masquerade": 0.5, "one at a time": 3.0}
+"""What is asked for: so much of these."""
 
 
 def on_core(priority: int) -> list[str | Path]:
@@ -170,8 +222,16 @@ def ready(process: Process, word: str) -> None:
     wait_until(said, 60.0, what=f"{word!r} of a program")
 
 
+def send(packet: bytes) -> None:
+    """Send an IP packet from here."""
+    family = socket.AF_INET if packet[0] >> 4 == 4 else socket.AF_INET6
+    ends = packet[16:20] if family == socket.AF_INET else packet[24:40]
+    with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
+        sock.sendto(packet, (socket.inet_ntop(family, ends), 0))
+
+
 @contextlib.contextmanager
-def network(shape: Shape, ways: int) -> Iterator[Net]:
+def network(flow: Flow, inward: bool, ways: int) -> Iterator[Net]:
     """Three hosts in a row, the router's work on its core."""
     with Lab("spinat_bench") as lab:
         client, router, peer = lab.host("client"), lab.router("router"), lab.host("peer")
@@ -181,12 +241,15 @@ def network(shape: Shape, ways: int) -> Iterator[Net]:
         router.address(INSIDE_DEVICE, f"{INSIDE[4]}/24", f"{INSIDE[6]}/64")
         router.address(OUTSIDE_DEVICE, f"{OUTSIDE[4]}/24", f"{OUTSIDE[6]}/64")
         peer.address("eth0", f"{PEER[4]}/24", f"{PEER[6]}/64")
-        for destination, via in (("default", OUTSIDE[4]), ("default6", OUTSIDE[6])):
-            peer.route(destination, via)
-        client.ping(INSIDE[4], count=1)
-        router.ping(PEER[shape.family], count=1)
-        with dropped(peer, "eth0"):
-            yield Net(client, router, peer, shape, ways, lab.directory)
+        for host, gateways in ((client, INSIDE), (peer, OUTSIDE)):
+            host.route("default", gateways[4])
+            host.route("default6", gateways[6])
+        for family in (4, 6):
+            client.ping(INSIDE[family], count=1)
+            router.ping(PEER[family], count=1)
+        net = Net(client, router, peer, flow, inward, ways, lab.directory)
+        with dropped(net.sink, "eth0"):
+            yield net
 
 
 @contextlib.contextmanager
@@ -201,32 +264,39 @@ def dropped(host: Host, device: str) -> Iterator[None]:
         os.close(program)
 
 
-def arrived(net: Net) -> int:
-    """Packets that the correspondent's device has had."""
-    text = net.peer.call(Path("/proc/thread-self/net/dev").read_text)
+def arrived(host: Host) -> int:
+    """Packets that a host's device has had."""
+    text = host.call(Path("/proc/thread-self/net/dev").read_text)
     line = next(line for line in text.splitlines() if line.strip().startswith("eth0:"))
     return int(line.partition(":")[2].split()[1])
 
 
 def came_in(net: Net) -> int:
     """Packets that the router's first rule has seen."""
-    command = [TABLES[net.shape.family], "-w", "-t", "raw", "-vxnL", "PREROUTING"]
+    command = [TABLES[net.flow.came.family], "-w", "-t", "raw", "-vxnL", "PREROUTING"]
     return int(net.router.run(command).stdout.splitlines()[2].split()[0])
 
 
-def flood(net: Net, counted: Callable[[Net], int]) -> float:
-    """Packets a second that are counted there."""
-    shape = net.shape
+def flood(net: Net, name: str) -> float:
+    """Packets a second that one of them passes on."""
+    flow, family = net.flow, net.flow.came.family
+    ends = (CLIENT, PEER)
+    if net.inward:
+        ends = (PEER, CLIENT if name in UNMAPPED else OUTSIDE)
+
+    def counted() -> int:
+        return came_in(net) if name == ALONE else arrived(net.sink)
+
     command: list[str | Path] = [*on_core(1), sys.executable, "-m", "measures.esp_flood"]
-    command += [INSIDE_DEVICE, str(shape.family), shape.framing, str(shape.octets)]
-    command += [str(TRAFFIC_WAYS)]
+    command += [net.devices[0], *(end[family] for end in ends)]
+    command += [flow.came.framing, str(flow.octets), str(TRAFFIC_WAYS)]
     environment = {**os.environ, "PYTHONPATH": str(HERE)}
     process = net.router.popen(command, name="flood", environment=environment)
     ready(process, "sending")
     time.sleep(WARM_S)
-    begin, before = time.monotonic(), counted(net)
+    begin, before = time.monotonic(), counted()
     time.sleep(WINDOW_S)
-    after, end = counted(net), time.monotonic()
+    after, end = counted(), time.monotonic()
     process.kill()
     return (after - before) / (end - begin)
 
@@ -242,13 +312,16 @@ def turn(lock: Path | None) -> Iterator[None]:
         yield
 
 
-Runs = dict[str, dict[str, list[float]]]
-"""Packets a second by shape and contestant, one for each round."""
+Runs = dict[Flow, dict[str, list[float]]]
+"""Packets a second by flow and contestant, one for each round."""
 
 
-def ratio(runs: dict[str, list[float]], of: str, to: str) -> list[float]:
-    """Of each round."""
-    return [a / b for a, b in zip(runs[of], runs[to], strict=True)]
+def ratio(runs: Runs, flow: Flow, of: str, to: str) -> float | None:
+    """The median of those of each round, to what packets that come in alike reach."""
+    values, bases = runs[flow].get(of), runs.get(flow.like, {}).get(to)
+    if not values or not bases:
+        return None
+    return statistics.median(a / b for a, b in zip(values, bases, strict=True))
 
 
 def table(runs: Runs) -> Table:
@@ -256,17 +329,15 @@ def table(runs: Runs) -> Table:
     shown = Table(title="Packets a second on one core, in thousands", title_style="bold")
     for n, heading in enumerate(("path", "packets", "kpps", "of masquerade", "of one at a time")):
         shown.add_column(heading, justify="left" if n < 2 else "right", no_wrap=True)
-    for shape, by_path in runs.items():
+    for flow, by_path in runs.items():
         for path, values in by_path.items():
             least, middle, greatest = (
                 round(function(values) / 1e3) for function in (min, statistics.median, max)
             )
-            ratios = [
-                f"{statistics.median(ratio(by_path, path, base)):.2f}" if base in by_path else "-"
-                for base in ("masquerade", "one at a time")
-            ]
+            ratios = [ratio(runs, flow, path, base) for base in BASES]
+            cells = ["-" if one is None else f"{one:.2f}" for one in ratios]
             style = "bold cyan" if path.startswith("hipgw") else ""
-            shown.add_row(path, shape, f"{middle} ({least}-{greatest})", *ratios, style=style)
+            shown.add_row(path, str(flow), f"{middle} ({least}-{greatest})", *cells, style=style)
         shown.add_section()
     return shown
 
@@ -274,12 +345,12 @@ def table(runs: Runs) -> Table:
 def bar(runs: Runs) -> list[str]:
     """What is missed of what is asked for, in words."""
     missed = []
-    for shape, by_path in runs.items():
-        for base, wanted in (("masquerade", 0.5), ("one at a time", 3.0)):
-            if {QUEUED, FAST, base} <= set(by_path):
-                paths = (statistics.median(ratio(by_path, one, base)) for one in (QUEUED, FAST))
-                if (best := max(paths)) < wanted:
-                    missed.append(f"{shape}: {best:.2f} of {base}, not {wanted:g}")
+    for flow in runs:
+        for base, wanted in BASES.items():
+            both = [ratio(runs, flow, one, base) for one in OWN]
+            reached = [one for one in both if one is not None]
+            if len(reached) == len(OWN) and (best := max(reached)) < wanted:
+                missed.append(f"{flow}: {best:.2f} of {base}, not {wanted:g}")
     return missed
 
 
@@ -291,29 +362,41 @@ def main() -> int:
     parser.add_argument("--octets", type=int, nargs="+", default=[64, 1400], help="of ESP")
     parser.add_argument("--families", type=int, nargs="+", choices=[4, 6], default=[4, 6])
     parser.add_argument("--framing", nargs="+", choices=["plain", "udp"], default=["plain", "udp"])
+    parser.add_argument("--sides", choices=["same", "other", "all"], default="all")
+    parser.add_argument("--inward", action="store_true", help="what correspondents send")
     parser.add_argument("--only", nargs="+", choices=list(CONTESTANTS), default=list(CONTESTANTS))
     parser.add_argument("--lock", type=Path, help="a file to hold (flock) during each turn")
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 120)
     ways = max(options.ways, TRAFFIC_WAYS)
-    shapes = [
-        Shape(family, framing, octets)
-        for family in options.families
-        for framing in options.framing
+    sides = [Side(family, framing) for family in (4, 6) for framing in ("plain", "udp")]
+    flows = [
+        Flow(came, goes, octets)
+        for came in sides
+        if came.family in options.families and came.framing in options.framing
+        for goes in sides
+        if options.sides == "all" or (came == goes) == (options.sides == "same")
         for octets in options.octets
     ]
-    runs: Runs = {str(shape): {name: [] for name in options.only} for shape in shapes}
+    runs: Runs = {flow: {} for flow in flows}
     for number in range(options.rounds):
-        for shape in shapes:
+        for flow in flows:
             for name in options.only:
-                with turn(options.lock), network(shape, ways) as net:
+                if flow != flow.like and name not in OWN:
+                    continue
+                with turn(options.lock), network(flow, options.inward, ways) as net:
                     CONTESTANTS[name](net)
-                    found = flood(net, came_in if name == ALONE else arrived)
-                runs[str(shape)][name].append(found)
-                console.print(f"{number + 1}: {shape}: {name}: {found / 1e3:.0f} kpps")
+                    found = flood(net, name)
+                runs[flow].setdefault(name, []).append(found)
+                console.print(f"{number + 1}: {flow}: {name}: {found / 1e3:.0f} kpps")
     console.print(table(runs))
     PLACE.parent.mkdir(parents=True, exist_ok=True)
-    content = {"kernel": platform.release(), "ways": ways, "packets_per_s": runs}
+    content = {
+        "kernel": platform.release(),
+        "ways": ways,
+        "inward": options.inward,
+        "packets_per_s": {str(flow): by_path for flow, by_path in runs.items()},
+    }
     PLACE.write_text(json.dumps(content, indent=1) + "\n")
     for line in (missed := bar(runs)):
         console.print(f"[red]{line}[/red]")

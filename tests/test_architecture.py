@@ -37,6 +37,7 @@ ONLY_IN = {
     "dns": {"naming"},
     "hipgw._esp_core": {"dataplane", "identity", "daemon"},
     "hipgw._wire": {"wire"},
+    "hipgw._dns": {"naming"},
 }
 EXCEPTIONS = {
     # Key files are read and written here, and nowhere else in the pure rooms.

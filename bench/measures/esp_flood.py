@@ -1,6 +1,6 @@
 """ESP of many security associations of one client, as it would come from a network card.
 
-    python -m measures.esp_flood INTERFACE FAMILY udp|plain OCTETS WAYS
+    python -m measures.esp_flood INTERFACE SOURCE DESTINATION udp|plain OCTETS WAYS
 
 OCTETS are those of ESP, WAYS a power of two. The kernel is told that the frames have come in at
 the interface (XDP live frames, Linux 5.18), 64 at a time, and does on this core what it would then
@@ -24,13 +24,15 @@ AT_ONCE = 1 << 20
 _ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 _ESP, _UDP = 50, 17
 _XDP_DROP, _XDP_PASS = 1, 2
-_ETHERNET, _UDP_HEADER = 14, 8
+ETHERNET = 14
+_UDP_HEADER = 8
 _SPI_AND_SEQUENCE = struct.pack("!II", FIRST_SPI, 0xFFFF)
 
 
-def frame(mac: bytes, family: int, encapsulated: bool, octets: int) -> bytes:
-    """One packet of a client to its correspondent, behind an Ethernet header."""
-    ends = ip_address(CLIENT[family]).packed + ip_address(PEER[family]).packed
+def frame(mac: bytes, source: str, destination: str, encapsulated: bool, octets: int) -> bytes:
+    """One packet behind an Ethernet header."""
+    family = ip_address(source).version
+    ends = ip_address(source).packed + ip_address(destination).packed
     payload, protocol = _SPI_AND_SEQUENCE + bytes(octets - 8), _ESP
     if encapsulated:
         header, protocol = struct.pack("!HHH", PORT, PORT, _UDP_HEADER + octets), _UDP
@@ -84,14 +86,14 @@ def program(frame: bytes, spi_at: int, ways: int) -> list[Instruction]:
 
 def main() -> None:
     """See the module's text."""
-    interface, version, framing, octets, ways = sys.argv[1:]
-    family, encapsulated = int(version), framing == "udp"
+    interface, source, destination, framing, octets, ways = sys.argv[1:]
+    family, encapsulated = ip_address(source).version, framing == "udp"
     ifindex = socket.if_nametoindex(interface)
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
         sock.bind((interface, 0))
         mac = sock.getsockname()[4]
-    made = frame(mac, family, encapsulated, int(octets))
-    spi_at = _ETHERNET + (40 if family == 6 else 20) + (_UDP_HEADER if encapsulated else 0)
+    made = frame(mac, source, destination, encapsulated, int(octets))
+    spi_at = ETHERNET + (40 if family == 6 else 20) + (_UDP_HEADER if encapsulated else 0)
     sender = load(XDP, program(made, spi_at, int(ways)))
     # Only for a device that XDP is turned on at are there such frames.
     attach(load(XDP, [(0xB7, 0, 0, 0, _XDP_PASS), (0x95, 0, 0, 0, 0)]), ifindex, XDP_DEVICE)

@@ -1,9 +1,9 @@
 """A mobile router's path, with ways entered by hand, until its process is ended.
 
-    python -m measures.spinat_router FAMILY udp|plain WAYS BATCH ebpf|queue
+    python -m measures.spinat_router FAMILY udp|plain FAMILY udp|plain WAYS BATCH ebpf|queue
 
-WAYS associations are entered, of which `esp_flood` sends the first ones. Prints
-"ready".
+Family and framing of packets inside, and outside. WAYS associations are entered, both ways, of
+which `esp_flood` sends the first ones. Prints "ready".
 """
 
 import signal
@@ -21,10 +21,11 @@ INSIDE_DEVICE, OUTSIDE_DEVICE = "in0", "out0"
 
 def main() -> None:
     """See the module's text."""
-    version, framing, count, batch, kind = sys.argv[1:]
-    family, ways = int(version), int(count)
-    port = PORT if framing == "udp" else 0
-    client, peer, own = (ip_address(ends[family]).packed for ends in (CLIENT, PEER, OUTSIDE))
+    version, framing, outside_version, outside_framing, count, batch, kind = sys.argv[1:]
+    family, outside_family, ways = int(version), int(outside_version), int(count)
+    inside_port, outside_port = (PORT if one == "udp" else 0 for one in (framing, outside_framing))
+    client, correspondent = (ip_address(ends[family]).packed for ends in (CLIENT, PEER))
+    own, peer = (ip_address(ends[outside_family]).packed for ends in (OUTSIDE, PEER))
     path = SpinatPath(queue=QUEUE, capacity=2 * ways, batch=int(batch), ebpf=kind == "ebpf")
     if kind == "ebpf" and path.ebpf is not None:
         sys.exit(path.ebpf)
@@ -35,20 +36,20 @@ def main() -> None:
         path.insert(
             spi=spi,
             client=client,
-            correspondent=peer,
+            correspondent=correspondent,
             source=own,
             destination=peer,
-            source_port=port,
-            destination_port=port,
+            source_port=outside_port,
+            destination_port=outside_port,
             new_spi=spi,
             ifindex=outside,
         )
         path.insert(
             spi=spi,
-            source=peer,
+            source=correspondent,
             destination=client,
-            source_port=port,
-            destination_port=port,
+            source_port=inside_port,
+            destination_port=inside_port,
             new_spi=spi + 1,
             ifindex=inside,
         )

@@ -29,6 +29,8 @@ class Records:
     mute: bool = False
     asked: list[bytes] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
+    """Where queries came from by UDP."""
 
     def add(self, name: str, ttl: int, kind: str, *values: str) -> None:
         """Add records of one name and type."""
@@ -76,6 +78,7 @@ class _Udp(asyncio.DatagramProtocol):
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._records.ports.append(addr[1])
         answer = self._records.answer(data)
         if not self._records.mute and self._transport is not None:
             self._transport.sendto(answer, addr)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -13,7 +14,7 @@ import dns.rdatatype
 import pytest
 
 from hipgw.errors import NamingError
-from hipgw.naming.dns import tcp_server
+from hipgw.naming.dns import forwarder, tcp_server
 from hipgw.naming.dns.hip_answers import LocalName
 from hipgw.naming.dns.interceptor import Interceptor, InterceptorSettings
 from hipgw.naming.dns.servers import NameServer
@@ -148,6 +149,20 @@ async def test_many_at_once_get_their_own_answers() -> None:
         assert got == [f"192.0.2.{n}" for n in range(200)]
         # Nobody can foretell the ids.
         assert len({data[:2] for data in records.asked}) > 150
+
+
+async def test_no_port_is_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forwarder, "_QUERIES_PER_SOCKET", 5)
+    records = Records()
+    async with name_server(records) as server, interceptor(server) as running:
+        for _ in range(10):
+            await asyncio.gather(*(response(running, query("www.example")) for _ in range(12)))
+        counts = Counter(records.ports)
+        # More, where the machine is so busy that a query is tried again.
+        assert sum(counts.values()) >= 120, counts
+        assert max(counts.values()) <= 5, counts
+        assert running.statistics.forwarded == running.statistics.answered == 120
+        assert running._path.waiting == 0
 
 
 async def test_the_same_question_is_answered_from_the_cache() -> None:

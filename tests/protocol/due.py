@@ -76,7 +76,8 @@ def _times_while_up(known: Association) -> list[float]:
     times += known.checks.times() if known.checks is not None else ()
     times += [grant.expires for grant in _grants(known)]
     times += [permission.expires for permission in _permissions(known)]
-    maybe = [known.registrations.held.renew_at, known.registrations.held.check_at]
+    held = known.registrations.held
+    maybe = [held.renew_at, held.check_at, held.discover_at]
     maybe += [search and search.when, mobility.reconsider_at, mobility.keepalive_at]
     maybe.append(mobility.better_at)
     if session is not None:
@@ -124,6 +125,7 @@ def _looks(known: Association) -> tuple[object, ...]:
         mobility.keepalive_at,
         known.registrations.held.renew_at,
         known.registrations.held.check_at,
+        known.registrations.held.discover_at,
         _checks(known),
         [grant.expires for grant in _grants(known)],
         [permission.expires for permission in _permissions(known)],

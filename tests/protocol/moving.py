@@ -21,7 +21,8 @@ from hipgw.protocol.nat.config import RegistrarConfig
 from hipgw.protocol.path import IPAddress, Path, Transport
 from hipgw.protocol.registration import ServiceType
 from hipgw.protocol.states import State
-from protocol.network import FAST, Network, Node, hip_version, identity
+from hipgw.wire.parameters import EchoRequestSigned, EchoResponseSigned
+from protocol.network import FAST, Network, Node, hip_version, identity, parse
 
 WORLD = ""
 
@@ -272,6 +273,11 @@ class Moving(Network):
         if opened.encryption_key != sealed.encryption_key:
             return False
         self.perform(target, target.machine.data_received(wire, self.now))
+        if not self.where[target.address]:
+            seen = Path(to.address, place.address, place.transport, to.port, place.port)
+            if target.heard.get(wire) != (seen.remote, seen.remote_port):
+                target.heard[wire] = seen.remote, seen.remote_port
+                self.perform(target, target.machine.source_changed(wire, seen, self.now))
         return True
 
     def _given_inside(self, router: Node, to: Place) -> Node:
@@ -286,6 +292,17 @@ def _is_of(lent: LendSpi, place: Place, spi: int) -> bool:
 
 def _is_to(lent: LendSpi, to: IPAddress) -> bool:
     return lent.shown.address == to or any(place.address == to for place in lent.peer)
+
+
+def is_check(data: bytes, router: Node) -> bool:
+    """Whether a packet asks a router if it is there, or is the answer.
+
+    If four such are lost in turn, a client gives the router up and registers again; but it is the
+    daemon that sees to that, which is not here. So no test lets them be lost by chance.
+    """
+    packet = parse(data)
+    echo = packet.get(EchoRequestSigned) or packet.get(EchoResponseSigned)
+    return echo is not None and router.hit in (packet.sender_hit, packet.receiver_hit)
 
 
 def both_ways(network: Moving, one: Node, other: Node) -> None:

@@ -113,6 +113,8 @@ class Internet(Network):
         """By inner realm."""
         self.realm: dict[str, str] = {}
         """Of each host, by name."""
+        self.further: dict[tuple[str, IPAddress], str] = {}
+        """Of hosts with several interfaces, by name and address."""
         self.hosts: dict[tuple[str, IPAddress], Node] = {}
         self.paths: dict[tuple[str, int], Path] = {}
         """Of outbound security associations, by host and SPI."""
@@ -166,6 +168,15 @@ class Internet(Network):
             self.nat(kind, outside, realm)
         # The same private address everywhere: it must not matter.
         return self.host(name, "192.168.1.2", keys, config, realm)
+
+    def also_at(self, node: Node, address: str, realm: str = PUBLIC) -> None:
+        """Give a host one more interface and address, behind the others."""
+        where = ip_address(address)
+        self.hosts[realm, where] = node
+        self.further[node.name, where] = realm
+        more = [one for (_, one), other in self.hosts.items() if other is node]
+        addresses = [node.address, *(one for one in more if one != node.address)]
+        self.perform(node, node.machine.addresses_changed(addresses, self.now))
 
     def move(self, node: Node, address: str, realm: str = PUBLIC) -> None:
         """Take a host to another place."""
@@ -221,9 +232,10 @@ class Internet(Network):
         if not sas:
             return False
         path = self.paths[node.name, sas[-1].spi]
+        source = (path.local or node.address, path.local_port)
         self._travel(
-            self.realm[node.name],
-            (path.local or node.address, path.local_port),
+            self._realm(node, source),
+            source,
             (path.remote, path.remote_port),
             Esp(sas[-1].spi, text),
         )
@@ -241,6 +253,9 @@ class Internet(Network):
         return True
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _realm(self, node: Node, source: Place) -> str:
+        return self.further.get((node.name, source[0]), self.realm[node.name])
 
     def _send(self, node: Node, effect: SendDatagram) -> None:
         self.sent.append((node.name, effect.data[2] & 0x7F))
@@ -262,7 +277,7 @@ class Internet(Network):
             self.stun.append((sender.name, source, target, effect.data))
         else:
             self.travelled.append((sender.name, source, target, effect.data))
-        self._travel(self.realm[sender.name], source, target, content)
+        self._travel(self._realm(sender, source), source, target, content)
 
     def _travel(
         self, realm: str, source: Place, target: Place, content: bytes | Esp | Stun

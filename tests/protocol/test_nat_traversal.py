@@ -338,6 +338,41 @@ def test_a_host_that_moves_is_found_again(who: str, kind: NatKind, new: NatKind)
     assert net.flows(a, b)
 
 
+@pytest.mark.parametrize("mode", [NatMode.ICE_HIP_UDP, NatMode.ICE_STUN_UDP])
+@pytest.mark.parametrize("relay_has_both", [False, True])
+@pytest.mark.parametrize("who", ["caller", "called"])
+@pytest.mark.parametrize("kind", [NatKind.NONE, NatKind.PORT_RESTRICTED])
+def test_a_host_that_moves_to_another_ip_version(
+    kind: NatKind, who: str, relay_has_both: bool, mode: NatMode
+) -> None:
+    """The peer's relay and its address in use are out of reach then, but another one is not."""
+    config = replace(FAST, nat=NatConfig(modes=(NatMode.UDP_ENCAPSULATION, mode)))
+    net = Internet()
+    relay = net.host("relay", RELAY, identity("ecdsa-p256", 1), relay_config())
+    mover = net.behind("mover", kind, 1, identity("ecdsa-p256", 2), config)
+    stays = net.host("stays", "203.0.113.9", identity("ecdsa-p256", 3), config)
+    net.also_at(stays, "2001:db8::9")
+    if relay_has_both:
+        net.also_at(relay, "2001:db8::1")
+    if who == "called":
+        register(net, mover, relay)
+        net.run(2)
+        meet(net, stays, mover)
+    else:
+        register(net, stays, relay)
+        net.run(2)
+        meet(net, mover, stays)
+    assert net.flows(mover, stays)
+    net.move(mover, "2001:db8::7")
+    net.until(lambda: net.flows(mover, stays), 10)
+    assert len(established(mover, stays)) == len(established(stays, mover)) == 1
+    path = path_between(mover, stays)
+    assert path is not None
+    assert path.remote == ip_address("2001:db8::9")
+    net.run(300)
+    assert net.flows(mover, stays)
+
+
 @pytest.mark.parametrize("first", [NatKind.PORT_RESTRICTED, NatKind.SYMMETRIC])
 @pytest.mark.parametrize("both", [False, True])
 def test_what_a_nat_that_forgets_cuts_off_is_found_again(first: NatKind, both: bool) -> None:

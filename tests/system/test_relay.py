@@ -260,6 +260,29 @@ def test_a_host_that_moves_to_another_nat(lab: Lab) -> None:
     assert path_of(network, "outbound_spi") == spi, "no new association"
 
 
+def test_a_host_that_moves_to_ipv6(lab: Lab) -> None:
+    """Neither the relay nor the address in use can be reached from there, but another one."""
+    network = build(lab, NatKind.PORT_RESTRICTED)
+    router, a, b = lab.hosts["r"], network.a.host, network.b.host
+    for number, host in ((1, a), (2, b)):
+        lab.link(host, "eth1", router, f"six{number}")
+        router.address(f"six{number}", f"2001:db8:{number}::1/64")
+    a.address("eth1", "2001:db8:1::2/64")
+    a.route("default", "2001:db8:1::1")
+    network.start()
+    assert network.reaches()
+    assert path(network.b, network.a)["remote"] == "192.0.2.2"
+    spi = path_of(network, "outbound_spi")
+    b.remove_address("eth0", "192.168.1.2/24")
+    b.address("eth1", "2001:db8:2::2/64")
+    b.route("default", "2001:db8:2::1")
+    assert wait_until(
+        lambda: b.ping(str(network.a.daemon.hit), timeout_s=1.0), PATIENCE_S, what="a ping from b"
+    )
+    assert path(network.b, network.a)["remote"] == "2001:db8:1::2"
+    assert path_of(network, "outbound_spi") == spi, "no new association"
+
+
 def test_a_stranger_gets_nothing(lab: Lab) -> None:
     network = build(lab, NatKind.PORT_RESTRICTED, relay={"clients": ["a"]})
     network.relay.start()

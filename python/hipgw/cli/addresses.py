@@ -33,7 +33,7 @@ def _print_own(answer: "AddressesAnswer") -> None:
         click.echo("No own address is usable, or they are not watched (mobility.enabled).")
         return
     output.print_table(
-        ("own address", "interface", "leaves by", "STUN servers see"),
+        ("own address", "interface", "leaves by", "seen outside as"),
         [
             (
                 own["address"],

@@ -267,7 +267,8 @@ class OwnAddressAnswer(TypedDict):
     """Whether its packets leave by that interface whatever the routing table prefers; else they go
     where the routes lead."""
     reflexive: list[str]
-    """As STUN servers see it (`nat.stun_servers`), such as `198.51.100.7:10500`."""
+    """As STUN servers see it (`nat.stun_servers`), or relays beside the address that they know:
+    such as `198.51.100.7:10500`."""
 
 
 class LocatorAnswer(TypedDict):

@@ -107,6 +107,8 @@ class Session:
     """In force, drawn from up to its index."""
     wire_spi: int = 0
     """What is put on the wire instead of `outbound_spi`: what the peer's mobile router is lent."""
+    wire_spi_before: int = 0
+    """The same of the security association that this one has replaced; 0 if none."""
     stun_password: bytes = field(default=b"", repr=False)
     """Of connectivity checks by STUN, for both ends; empty if there are none (RFC 5770 §5.2)."""
     lent_key: "LentKey | None" = None
@@ -228,6 +230,8 @@ class InitiatorExchange:
     i2: bytes = b""
     session: Session | None = None
     """What I2 proposes; in force once R2 is there."""
+    i2_sent: float = 0.0
+    """When the last one was made."""
     host_id_tlv: bytes = b""
     """The Responder's HOST_ID as it came in R1: HIP_MAC_2 covers it."""
     recalls: bool = False
@@ -338,7 +342,7 @@ class Association:
     updates: dict[int, UpdateTask] = field(default_factory=dict)
     """Own UPDATEs that wait for their acknowledgement, by Update ID."""
     rtt: float | None = None
-    """Estimate of the round-trip time in seconds; None before the first UPDATE was answered."""
+    """Estimate of the round-trip time in seconds; None before any answer."""
     mobility: Mobility = field(default_factory=lambda: Mobility())
     checks: Checks | None = None
     """For a path between two hosts behind NATs; None if they did not need any."""

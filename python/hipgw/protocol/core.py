@@ -105,7 +105,7 @@ class Core:
         self.addresses_known = False
         """Whether somebody has told, if only that there are none."""
         self.reflexive = ReflexiveAddresses()
-        """As STUN servers see them."""
+        """As STUN servers and relays see them."""
         self.stun = StunTable()
         """Whom this host checks paths with by STUN."""
         self.registrar = Registrar(config.registrar, random) if config.registrar else None

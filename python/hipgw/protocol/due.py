@@ -13,7 +13,7 @@ from hipgw.protocol import (
 from hipgw.protocol.association import Association
 from hipgw.protocol.core import UP, Core
 from hipgw.protocol.mobile_router import client, router_check
-from hipgw.protocol.nat import checking, restart
+from hipgw.protocol.nat import checking, discovery, restart
 from hipgw.protocol.states import State
 from hipgw.protocol.transitions import Trigger
 
@@ -41,6 +41,7 @@ def look_at(core: Core, association: Association, now: float) -> None:
         restart.timer_expired(core, association, now)
     if association.state in UP:
         requester.timer_expired(core, association, now)
+        discovery.timer_expired(core, association, now)
         if association.registrations.held.unanswered:
             association.registrations.held.unanswered = False
             closing.begin(core, association, "the registrar does not answer", now)

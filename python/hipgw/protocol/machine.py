@@ -30,7 +30,7 @@ from hipgw.protocol.effects import Effect
 from hipgw.protocol.mobile_router.clients import ClientInfo
 from hipgw.protocol.mobile_router.router import MobileRouter
 from hipgw.protocol.mobile_router.transit import Place, Transit
-from hipgw.protocol.nat import restart
+from hipgw.protocol.nat import discovery, restart
 from hipgw.protocol.nat.reflexive import Reflexive
 from hipgw.protocol.path import IPAddress, Path
 from hipgw.protocol.reception import Reception
@@ -248,6 +248,7 @@ class HipMachine:
         mobility.addresses_changed(self._core, addresses, now)
         for association in list(self._core.associations.values()):
             restart.moved(self._core, association, now)
+        discovery.addresses_changed(self._core, now)
         return self._drain()
 
     def reflexive_address(self, seen: Reflexive, now: float, *, lifetime_s: float) -> None:
@@ -404,7 +405,7 @@ class HipMachine:
         return list(islice(registration_infos.everybody(self._core), most))
 
     def reflexive_addresses(self, now: float) -> list[Reflexive]:
-        """Own transport addresses as STUN servers see them, the newest first."""
+        """Own transport addresses as STUN servers and relays see them, the newest first."""
         return self._core.reflexive.current(now)
 
     @property

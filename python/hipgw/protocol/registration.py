@@ -146,6 +146,12 @@ class Held:
     renew_at: float | None = None
     check_at: float | None = None
     """When to ask a mobile router whether it is there."""
+    discover_at: float | None = None
+    """When to ask a relay how it sees another own address (CANDIDATE_DISCOVERY)."""
+    undiscovered: list[IPAddress] = field(default_factory=list)
+    """Own addresses that are still to be asked from this time."""
+    resting: dict[IPAddress, tuple[float, float]] = field(default_factory=dict)
+    """Those from where no answer comes: when they are tried again, and how long that is."""
     cut_off: bool = False
     """Whether the mobile router has said that it has no network outside."""
     unanswered: bool = False
@@ -157,6 +163,8 @@ class Held:
             yield self.renew_at
         if self.check_at is not None:
             yield self.check_at
+        if self.discover_at is not None:
+            yield self.discover_at
         for grant in self.grants.values():
             yield grant.expires
 

@@ -343,7 +343,7 @@ def _finish(core: Core, association: Association, session: Session, now: float) 
         return
     sa_pairs.retire(core, association, session, session.inbound_spi, now + UNUSED_S)
     session.inbound_spi, session.outbound_spi = rekey.new_spi, rekey.peer.new_spi
-    session.wire_spi = rekey.wire_spi
+    session.wire_spi_before, session.wire_spi = session.wire_spi, rekey.wire_spi
     session.esp_keys = rekey.keys
     session.rekeyed += 1
     sa_pairs.rebind(association, old_outbound, session.outbound_spi)

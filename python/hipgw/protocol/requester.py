@@ -89,8 +89,14 @@ def request(core: "Core", association: "Association", offer: RegInfo | None) -> 
     return [RegRequest(_lifetime(wanted, offer, compat), compat.named(types))]
 
 
-def answered(core: "Core", association: "Association", packet: HipPacket, now: float) -> None:
-    """Take what an authentic R2 or UPDATE says of registrations."""
+def answered(
+    core: "Core",
+    association: "Association",
+    packet: HipPacket,
+    now: float,
+    came_by: Path | None = None,
+) -> None:
+    """Take what an authentic R2 or UPDATE says of registrations; *came_by*: for an UPDATE."""
     held, compat = association.registrations.held, _compat(core, association)
     where = packet.get(RegFrom)
     if where is not None and where.address.is_unspecified:
@@ -101,7 +107,8 @@ def answered(core: "Core", association: "Association", packet: HipPacket, now: f
     if where is not None:
         if (peers := packet.get(UntoldPeers)) is not None:
             client.untold(core, association, where, peers.hits, now)
-        else:
+        elif came_by is None or not association.path or came_by.local == association.path.local:
+            # Else it is about another own address.
             held.mapped = (where.address, where.port)
     responses, failures = packet.all(RegResponse), packet.all(RegFailed)
     for response in responses:
@@ -171,6 +178,8 @@ def drop(core: "Core", association: "Association", reason: str) -> None:
     held = association.registrations.held
     _end(core, association, list(held.grants), reason)
     held.offer, held.mapped, held.renew_at = None, None, None
+    held.discover_at, held.undiscovered = None, []
+    held.resting.clear()
     held.cut_off = False
     held.asked = frozenset()
     held.relayed.clear()
@@ -294,6 +303,8 @@ def _hold(
     held.grants[reg_type] = Grant(reg_type, length_s, now + length_s)
     if reg_type == ServiceType.RENDEZVOUS:
         core.rendezvous_servers[association.peer_hit] = association
+    if reg_type == ServiceType.RELAY_UDP_HIP and first:
+        held.discover_at = now
     if reg_type == ServiceType.MOBILE_ROUTER and first:
         core.mobile_routers[association.peer_hit] = association
         client.registered(core, association, now)

@@ -126,7 +126,8 @@ def _change_over(
     before = session.outbound_spi
     retire(core, association, session, session.inbound_spi, now + GRACE_S)
     session.inbound_spi, session.outbound_spi = spare.inbound_spi, spare.outbound_spi
-    session.wire_spi, session.esp_keys = spare.wire_spi, spare.keys
+    session.wire_spi_before, session.wire_spi = session.wire_spi, spare.wire_spi
+    session.esp_keys = spare.keys
     in_use_now(core, association, session, before, now)
     core.effects.append(
         Rekeyed(

@@ -163,8 +163,12 @@ def send_again(core: "Core", association: "Association", task: UpdateTask, path:
 
 def measure(association: "Association", rtt: float) -> None:
     """Take note of how long an answer took, in seconds."""
-    known = association.rtt
-    association.rtt = rtt if known is None else known + GAIN * (rtt - known)
+    association.rtt = smoothed(association.rtt, rtt)
+
+
+def smoothed(known: float | None, rtt: float) -> float:
+    """The estimate after another answer; *known* is the one before, None for the first answer."""
+    return rtt if known is None else known + GAIN * (rtt - known)
 
 
 def build(association: "Association", session: "Session", parameters: Sequence[Parameter]) -> bytes:

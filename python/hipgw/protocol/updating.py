@@ -24,7 +24,7 @@ from hipgw.protocol.drops import DropReason
 from hipgw.protocol.echoes import answers, echo_request
 from hipgw.protocol.effects import PingReply
 from hipgw.protocol.mobile_router import client, correspondent, handed_tickets
-from hipgw.protocol.nat import restart, update_checks
+from hipgw.protocol.nat import discovery, restart, update_checks
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.protection import mac_holds, signature_holds
 from hipgw.protocol.responder import confirmed
@@ -122,7 +122,7 @@ def handle(core: Core, packet: HipPacket, path: Path, now: float) -> None:
         association.last_traffic = association.mobility.heard_at = now
     try:
         _acknowledged(core, association, packet, path, now)
-        requester.answered(core, association, packet, now)
+        requester.answered(core, association, packet, now, path)
         if seq is None or association.session is not session or association.state not in UP:
             return
         _process(core, association, session, packet, seq.update_id, path, now)
@@ -174,6 +174,8 @@ def _process(
     if locator_set is not None:
         unverified = mobility.received(core, association, locator_set, update_id, path, now)
         client.changed(core, association, now)
+    elif discovery.is_request(packet):
+        pass  # from whatever address: it is not to be remembered (RFC 9028 §4.2)
     elif path.relay_to is None and packet.get(CandidatePriority) is None:
         reachability.source_seen(core, association, path, now)
     elif packet.get(CandidatePriority) is None:

@@ -4,6 +4,9 @@ Only the transaction id changes on the way, and the port: each query leaves by o
 sockets, connected to one server, with an id and at a port that nobody can foretell (RFC 5452 §9.2).
 Sockets are replaced after some thousand queries, or a minute. What comes back is taken from that
 server, with that id and that question alone.
+
+What happens for every datagram is in `hipgw._dns.QueryPath`; here is what does not: sockets that
+come and go, servers that are silent or not there.
 """
 
 import asyncio
@@ -11,19 +14,12 @@ import errno
 import logging
 import os
 import socket
-import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+from hipgw._dns import Pending, Port, QueryPath, host_of
 from hipgw.logs import packet_path_logger
-from hipgw.naming.dns.answer_cache import AnswerCache
-from hipgw.naming.dns.octets import (
-    MESSAGE_MAX,
-    answers,
-    is_plain_query,
-    question_of,
-    server_failure,
-)
+from hipgw.naming.dns.octets import server_failure
 from hipgw.naming.dns.servers import NameServer
 
 _SOCKETS = 4
@@ -44,30 +40,8 @@ _GONE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPERM)
 _log = logging.getLogger(__name__)
 _packet_log = packet_path_logger(__name__ + ".packets")
 
-Client = tuple[str, int] | tuple[str, int, int, int]
-"""Where a query came from."""
-Reply = Callable[[Client, bytes], None]
-
-
-@dataclass(slots=True)
-class _Pending:
-    query: bytes
-    client: Client
-    due: float
-    attempt: int
-
-
-@dataclass(slots=True, eq=False)
-class _Port:
-    """One socket of our own, connected to a server."""
-
-    sock: socket.socket
-    server: int
-    until: float
-    """When it is replaced."""
-    left: int = _QUERIES_PER_SOCKET
-    pending: dict[int, _Pending] = field(default_factory=dict)
-    """By transaction id, the longest waiting first."""
+Client = bytes
+"""Where a query came from: a socket address as the kernel has it."""
 
 
 @dataclass(slots=True)
@@ -93,20 +67,19 @@ class DnsStatistics:
 class UdpForwarder:
     """Not to be used before `start`, on the running loop."""
 
-    def __init__(self, cache: AnswerCache, reply: Reply) -> None:
-        """*reply* sends an answer to a client."""
-        self.statistics = DnsStatistics()
-        self._cache = cache
-        self._reply = reply
+    def __init__(self, path: QueryPath) -> None:
+        """*path*: of queries from clients, and of answers back to them."""
+        self._path = path
+        path.forward_by(
+            self._forward, self._prefer, self._refused, _SOCKETS, _PENDING_MAX, _PATIENCE_S
+        )
         self._servers: tuple[NameServer, ...] = ()
-        self._ports: list[list[_Port]] = []
+        self._ports: list[list[Port]] = []
         """Of each server."""
-        self._retired: list[_Port] = []
+        self._retired: list[Port] = []
         """Replaced, but with queries under way."""
         self._preferred = 0
         """The server that is asked first: the last one that answered when others did not."""
-        self._pending = 0
-        self._random: list[int] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tick: asyncio.TimerHandle | None = None
 
@@ -129,8 +102,9 @@ class UdpForwarder:
         self._close_ports()
         self._servers = servers
         self._ports = [[] for _ in servers]
-        self._preferred = 0
-        self._cache.clear()
+        self._prefer(0)
+        if self._path.cache is not None:
+            self._path.cache.clear()
 
     @property
     def server(self) -> NameServer | None:
@@ -142,29 +116,28 @@ class UdpForwarder:
         for n in range(len(self._servers)):
             yield self._servers[(self._preferred + n) % len(self._servers)]
 
-    def forward(self, query: bytes, client: Client) -> None:
-        """Have a query answered, from the cache or by a server."""
-        assert self._loop is not None
-        now = self._loop.time()
-        kept = self._cache.get(query, now)
-        if kept is not None:
-            self.statistics.cached += 1
-            self._reply(client, kept)
-            return
-        if self._pending >= _PENDING_MAX:
-            self.statistics.dropped += 1
-            return
-        self.statistics.forwarded += 1
-        self._send(_Pending(query, client, now + _PATIENCE_S, 0))
-
     # -- towards servers -----------------------------------------------------------------------
 
-    def _send(self, pending: _Pending) -> None:
+    def _forward(self, query: bytes, client: Client) -> None:
+        """Have a query answered by a server."""
+        assert self._loop is not None
+        statistics = self._path.statistics
+        if self._path.waiting >= _PENDING_MAX:
+            statistics.dropped += 1
+            return
+        statistics.forwarded += 1
+        self._send(Pending(query, client, self._loop.time() + _PATIENCE_S))
+
+    def _prefer(self, server: int) -> None:
+        self._preferred = server
+        self._path.ports = self._ports[server] if self._ports else []
+
+    def _send(self, pending: Pending) -> None:
         while pending.attempt < _ROUNDS * len(self._servers):
             server = (self._preferred + pending.attempt) % len(self._servers)
             try:
                 # Both of one draw: which socket, and the transaction id.
-                draw = self._draw()
+                draw = self._path.draw()
                 port = self._port_of(server, draw)
                 number = draw & 0xFFFF
                 while number in port.pending:
@@ -180,12 +153,19 @@ class UdpForwarder:
                 pending.attempt += 1
                 continue
             port.pending[number] = pending
-            self._pending += 1
+            self._path.waiting += 1
             return
-        self.statistics.failed += 1
-        self._reply(pending.client, server_failure(pending.query))
+        self._path.statistics.failed += 1
+        self.reply(pending.client, server_failure(pending.query))
 
-    def _port_of(self, server: int, draw: int) -> _Port:
+    def reply(self, client: Client, answer: bytes) -> None:
+        """Send an answer to a client."""
+        error = self._path.reply(client, answer)
+        if error:
+            # A client that does not wait for the answer any more, or a full buffer.
+            _packet_log.debug("cannot answer %s: %s", host_of(client), os.strerror(error))
+
+    def _port_of(self, server: int, draw: int) -> Port:
         ports = self._ports[server]
         if len(ports) < _SOCKETS:
             port = self._open(server)
@@ -199,7 +179,7 @@ class UdpForwarder:
             port = ports[place] = self._open(server)
         return port
 
-    def _open(self, server: int) -> _Port:
+    def _open(self, server: int) -> Port:
         assert self._loop is not None
         where = self._servers[server]
         family = socket.AF_INET if where.address.version == 4 else socket.AF_INET6
@@ -210,54 +190,27 @@ class UdpForwarder:
         except OSError:
             sock.close()
             raise
-        port = _Port(sock, server, self._loop.time() + _SOCKET_AGE_S)
-        self._loop.add_reader(sock.fileno(), self._readable, port)
+        port = Port(sock, server, self._loop.time() + _SOCKET_AGE_S, _QUERIES_PER_SOCKET)
+        self._loop.add_reader(sock.fileno(), self._path.receive_answers, port)
         return port
-
-    def _draw(self) -> int:
-        """32 bits from the kernel, fetched some thousand at a time."""
-        if not self._random:
-            self._random = list(struct.unpack("1024I", os.urandom(4096)))
-        return self._random.pop()
 
     # -- from servers ----------------------------------------------------------------------------
 
-    def _readable(self, port: _Port) -> None:
-        # One at a time: there is seldom another one on the same of so many sockets, and asking
-        # costs as much as being called again.
-        try:
-            data = port.sock.recv(MESSAGE_MAX)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._refused(port, error)
-            return
-        number = int.from_bytes(data[:2], "big")
-        pending = port.pending.get(number)
-        if pending is None or not answers(data, question_of(pending.query)):
-            self.statistics.not_asked_for += 1
-            return
-        del port.pending[number]
-        self._pending -= 1
-        self.statistics.answered += 1
-        if pending.attempt:
-            self._preferred = port.server
-        self._reply(pending.client, pending.query[:2] + data[2:])
-        if self._loop is not None and is_plain_query(pending.query):
-            self._cache.put(pending.query, data, self._loop.time())
-
-    def _refused(self, port: _Port, error: OSError) -> None:
+    def _refused(self, port: Port | None, error: int) -> None:
         """Nobody is there: all that waits on this socket is asked elsewhere at once."""
-        self._trouble(port.server, error)
+        if port is None:
+            _packet_log.warning("cannot receive DNS queries: %s", os.strerror(error))
+            return
+        self._trouble(port.server, OSError(error, os.strerror(error)))
         waiting = list(port.pending.values())
-        self._pending -= len(waiting)
+        self._path.waiting -= len(waiting)
         port.pending.clear()
         for pending in waiting:
             self._again(pending)
 
-    def _again(self, pending: _Pending) -> None:
+    def _again(self, pending: Pending) -> None:
         assert self._loop is not None
-        self.statistics.retried += 1
+        self._path.statistics.retried += 1
         pending.attempt += 1
         pending.due = self._loop.time() + _PATIENCE_S
         self._send(pending)
@@ -271,7 +224,7 @@ class UdpForwarder:
     def _look_after(self) -> None:
         assert self._loop is not None
         now = self._loop.time()
-        late: list[_Pending] = []
+        late: list[Pending] = []
         for port in [port for ports in self._ports for port in ports] + self._retired:
             # They wait in the order of their coming, but for a few that were tried again.
             for number, pending in list(port.pending.items()):
@@ -279,7 +232,7 @@ class UdpForwarder:
                     break
                 del port.pending[number]
                 late.append(pending)
-        self._pending -= len(late)
+        self._path.waiting -= len(late)
         for pending in late:
             self._again(pending)
         for ports in self._ports:
@@ -295,10 +248,11 @@ class UdpForwarder:
         for port in [port for ports in self._ports for port in ports] + self._retired:
             self._close(port)
         self._ports = [[] for _ in self._servers]
+        self._prefer(self._preferred)
         self._retired.clear()
-        self._pending = 0
+        self._path.waiting = 0
 
-    def _close(self, port: _Port) -> None:
+    def _close(self, port: Port) -> None:
         if self._loop is not None:
             self._loop.remove_reader(port.sock.fileno())
-        port.sock.close()
+        port.close()

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from hipgw._dns import QueryPath
 from hipgw.errors import NamingError
 from hipgw.logs import packet_path_logger
 from hipgw.naming.dns.answer_cache import AnswerCache
 from hipgw.naming.dns.forwarder import Client, DnsStatistics, UdpForwarder
 from hipgw.naming.dns.hip_answers import HipAnswers, Lookup
-from hipgw.naming.dns.octets import MESSAGE_MAX, asks_below, is_query, suffix_octets
+from hipgw.naming.dns.octets import suffix_octets
 from hipgw.naming.dns.servers import NameServer
 from hipgw.naming.dns.tcp_server import TcpServer
 
-_BATCH_MAX = 64
-"""Datagrams that are read before others get their turn."""
 _LOOKUPS_MAX = 256
 """Queries for names under the suffix that are answered at the same time."""
 _RECEIVE_BUFFER_OCTETS = 1 << 20
@@ -48,7 +47,15 @@ class Interceptor:
         self.settings = settings
         self._suffix = suffix_octets(settings.suffix)
         self._udp, self._listening = _bind(settings)
-        self._forwarder = UdpForwarder(AnswerCache(settings.cache_max), self._reply)
+        self._path = QueryPath(
+            self._udp,
+            self._suffix,
+            AnswerCache(settings.cache_max) if settings.cache_max else None,
+            DnsStatistics(),
+            self._allowed,
+            self._look_up,
+        )
+        self._forwarder = UdpForwarder(self._path)
         self._answers = HipAnswers(settings.suffix, lookup, settings.ttl_s)
         self._tcp = TcpServer(
             self._suffix, self._answers.answer, self._forwarder.servers_in_turn, self._allowed
@@ -56,15 +63,12 @@ class Interceptor:
         self._own = str(settings.address)
         self._known: dict[str, bool] = {}
         self._lookups: set[asyncio.Task[None]] = set()
-        self._batch = 1
-        """How many are read at once. As many as come: asking for one more than there are costs as
-        much as reading one."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def statistics(self) -> DnsStatistics:
         """What became of queries."""
-        return self._forwarder.statistics
+        return self._path.statistics
 
     def use(self, servers: Sequence[NameServer]) -> None:
         """Pass queries on to these servers from now on."""
@@ -81,7 +85,7 @@ class Interceptor:
         """Begin to answer, on the running loop."""
         self._loop = asyncio.get_running_loop()
         self._forwarder.start(self._loop)
-        self._loop.add_reader(self._udp.fileno(), self._readable)
+        self._loop.add_reader(self._udp.fileno(), self._path.receive_queries)
         await self._tcp.start(self._listening)
 
     async def stop(self) -> None:
@@ -96,35 +100,8 @@ class Interceptor:
 
     def close(self) -> None:
         """Give the port back; for an interceptor that was not started."""
-        self._udp.close()
+        self._path.close()
         self._listening.close()
-
-    def _readable(self) -> None:
-        receive, suffix, known = self._udp.recvfrom, self._suffix, self._known
-        for n in range(self._batch):
-            try:
-                data, client = receive(MESSAGE_MAX)
-            except BlockingIOError:
-                self._batch = max(1, n)
-                return
-            except OSError as error:
-                _packet_log.warning("cannot receive DNS queries: %s", error.strerror)
-                return
-            # Each call counts here: what can be told without is told first.
-            if not is_query(data) or not (known.get(client[0]) or self._allowed(client[0])):
-                continue
-            if suffix in data.lower() and asks_below(data, suffix):
-                self._look_up(data, client)
-            else:
-                self._forwarder.forward(data, client)
-        self._batch = min(2 * self._batch, _BATCH_MAX)
-
-    def _reply(self, client: Client, answer: bytes) -> None:
-        try:
-            self._udp.sendto(answer, client)
-        except OSError as error:
-            # A client that does not wait for the answer any more, or a full buffer.
-            _packet_log.debug("cannot answer %s: %s", client[0], error.strerror)
 
     def _look_up(self, query: bytes, client: Client) -> None:
         if len(self._lookups) >= _LOOKUPS_MAX:
@@ -143,7 +120,7 @@ class Interceptor:
             _packet_log.exception("DNS query")
             return
         if answer is not None:
-            self._reply(client, answer)
+            self._forwarder.reply(client, answer)
 
     def _allowed(self, client: str) -> bool:
         """Whether it asks from this machine: peers that can reach an LSI are not served."""

@@ -1,4 +1,7 @@
-"""As much of a DNS message as is looked at when it is only passed on (RFC 1035 §4.1)."""
+"""As much of a DNS message as is looked at when it is only passed on (RFC 1035 §4.1).
+
+By UDP `hipgw._dns` does the same for every datagram; the tests hold both together.
+"""
 
 HEADER_LENGTH = 12
 MESSAGE_MAX = 65535

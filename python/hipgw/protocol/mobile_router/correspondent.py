@@ -21,6 +21,7 @@ from hipgw.wire.parameters import (
     AuthTicket,
     EchoRequestSigned,
     EchoResponseSigned,
+    EspInfo,
     EspInfoNoSig,
     HipMac,
     LocatorSet,
@@ -45,7 +46,10 @@ def updated(core: Core, association: Association, session: Session, packet: HipP
     if packet.get(LocatorSet) is not None:
         session.has_left = session.behind_router and not labelled
     session.behind_router = session.behind_router or labelled
-    _relabel(core, association, session, wire_spi(packet, session.outbound_spi))
+    info = packet.get(EspInfo)
+    if info is None or info.new_spi == session.outbound_spi:
+        # Else it is about another one: the keys are being renewed, or have been since it was made.
+        _relabel(core, association, session, wire_spi(packet, session.outbound_spi))
 
 
 def is_by_proxy(packet: HipPacket) -> bool:
@@ -133,7 +137,10 @@ def _take(
     finally:
         place.applied_update_id = before
     session.has_left = False
-    _relabel(core, association, session, wire_spi(packet, session.outbound_spi))
+    spi = wire_spi(packet, session.outbound_spi)
+    if spi != session.wire_spi_before:
+        # Else the router had not seen yet that the keys were being renewed.
+        _relabel(core, association, session, spi)
     for locator in found:
         reachability.verify(core, association, session, locator, now, arrived=path)
     core.arm(association)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hipgw.protocol import update_tasks
 from hipgw.protocol.core import Core
-from hipgw.protocol.mobile_router import carriers
+from hipgw.protocol.mobile_router import carriers, round_trips
 from hipgw.protocol.mobile_router.clients import Client
 from hipgw.protocol.mobile_router.flows import Change, Flow, Offer
 from hipgw.protocol.mobile_router.labels import wire_spi
@@ -60,8 +60,12 @@ def remember(flow: Flow, packet: HipPacket, client: Place, shown: Place, to: Pla
         flow.changes.popitem(last=False)
 
 
-def asked(flow: Flow, packet: HipPacket, place: Place) -> None:
-    """Note what shows, when it comes back, that the correspondent is at a place."""
+def asked(flow: Flow, packet: HipPacket, place: Place, now: float) -> None:
+    """Note what shows, when it comes back, that the correspondent is at a place, and how far."""
+    if packet.packet_type is PacketType.I2:
+        round_trips.left(flow, -1, now)
+    elif packet.packet_type is PacketType.UPDATE and (seq := packet.get(Seq)) is not None:
+        round_trips.left(flow, number_of(packet, seq.update_id), now)
     if flow.peer.get(place.address.version) != place or not flow.settled:
         for echo in (*packet.all(EchoRequestSigned), *packet.all(EchoRequestUnsigned)):
             flow.asked[echo.data] = place
@@ -74,8 +78,7 @@ def answered(
 ) -> None:
     """A correspondent has answered a client's packet, so what that says is true."""
     changes = flow.changes.get(update_id, [])
-    known = (*flow.peer.values(), *flow.claimed.values())
-    there = any(one.address == source.address for one in known)
+    there = _is_there(flow, source)
     # Without a way of its own the answer may come from another of its addresses.
     genuine = [one for one in changes if there or one.to.address == source.address]
     if len(genuine) != 1:
@@ -113,13 +116,13 @@ def learn(
     expected = False
     if info is not None and kind is PacketType.R2 and flow.answers_wanted:
         # Only what comes from where the I2 went; whoever forges that is one of a few.
-        there = (*flow.peer.values(), *flow.claimed.values())
-        expected = any(place.address == source.address for place in there)
+        expected = _is_there(flow, source)
         first = flow.answers_wanted == ANSWERS_MAX
         if expected:
             flow.answers_wanted -= 1
             note = router.spis.peer_uses if first else router.spis.seen
             note(core, flow, wire_spi(packet, info.new_spi))
+            round_trips.answered(flow, [-1], now)
             answered(router, core, flow, -1, source, now)
     seq = packet.get(Seq)
     if kind is PacketType.UPDATE and seq is not None:
@@ -132,8 +135,11 @@ def learn(
         offer = Offer(source, nonces, spi, tuple(places.values()))
         router.spis.offered(core, flow, seq.update_id, offer)
     if kind is PacketType.UPDATE and (ack := packet.get(Ack)) is not None:
-        for update_id in ack.update_ids[:ANSWERS_MAX]:
-            answered(router, core, flow, number_of(packet, update_id), source, now)
+        numbers = [number_of(packet, one) for one in ack.update_ids[:ANSWERS_MAX]]
+        if _is_there(flow, source):
+            round_trips.answered(flow, numbers, now)
+        for number in numbers:
+            answered(router, core, flow, number, source, now)
     if kind is PacketType.R1 and (via := packet.get(ViaRvs)) is not None:
         for server in via.addresses[-1:]:
             flow.servers[server.version] = Place(server, flow.transport)
@@ -196,6 +202,12 @@ def resumes(packet: HipPacket) -> bool:
     """Whether an UPDATE tells enough of an association that was made elsewhere."""
     told = packet.get(AuthTicket) is not None and packet.get(LocatorSet) is not None
     return told or packet.get(EspInfo) is not None
+
+
+def _is_there(flow: Flow, source: Place) -> bool:
+    """Whether the correspondent is known to be there, or says so."""
+    there = (*flow.peer.values(), *flow.claimed.values())
+    return any(one.address == source.address for one in there)
 
 
 def number_of(packet: HipPacket, update_id: int) -> int:

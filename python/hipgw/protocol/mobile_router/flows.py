@@ -36,6 +36,8 @@ class Proxy:
     places: tuple[Place, ...]
     """Where the correspondent may be, taken in turn."""
     retransmission: Retransmission
+    sent: float
+    """When, for the first time."""
     packet: bytes = b""
     transmissions: int = 0
 
@@ -142,6 +144,11 @@ class Flow:
     """Where its packets leave from."""
     told: Place | None = None
     """Where the client is, as a router that this one is inside of has it; None for `outside`."""
+    timed: tuple[int, float | None] | None = None
+    """Number of a packet of the client that is to be answered, -1 for an I2, and when it left, None
+    if it has left again since."""
+    rtt: float | None = None
+    """Estimate of how long the correspondent takes to answer, in seconds; None before it has."""
     reminded: float = 0.0
     """When the correspondent was told last where the client is."""
     ticket: Ticket | None = None

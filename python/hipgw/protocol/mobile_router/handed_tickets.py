@@ -9,7 +9,14 @@ from hipgw.protocol.drops import DropReason
 from hipgw.protocol.mobile_router.packets import address_of
 from hipgw.protocol.path import IPAddress
 from hipgw.wire.packet import HipPacket, parse_parameters
-from hipgw.wire.parameters import Encrypted, EspInfo, LocatorSet, Parameter, ProxyTicket
+from hipgw.wire.parameters import (
+    Encrypted,
+    EspInfo,
+    LocatorSet,
+    Parameter,
+    ProxyTicket,
+    Seq,
+)
 
 ADDRESSES_MAX = 8
 """Of a correspondent, that are looked at."""
@@ -22,6 +29,8 @@ class Known(NamedTuple):
     """By which the correspondent takes data."""
     own_spi: int
     """By which the client does."""
+    newest: bool
+    """Whether the client has said nothing later."""
     addresses: tuple[IPAddress, ...]
     """Of the correspondent."""
 
@@ -34,12 +43,14 @@ def take(
     Raises Dropped for those that cannot be taken, so that they come again.
     """
     refused: Dropped | None = None
+    seq = packet.get(Seq)
+    newest = seq is not None and seq.update_id == session.highest_update_id
     for container in packet.all(Encrypted):
         inner = _opened(session, container)
         try:
             for one in inner:
                 if isinstance(one, ProxyTicket):
-                    known = _known(inner)
+                    known = _known(inner, newest)
                     take_one(core, association, one, now, known)
         except Dropped as dropped:
             refused = dropped
@@ -58,9 +69,16 @@ def take_one(
     router = core.mobile_router
     if router is None:
         raise Dropped(DropReason.BAD_TICKET)
-    peer, own, addresses = known or Known(0, 0, ())
+    peer, own, newest, addresses = known or Known(0, 0, False, ())
     router.ticket_came(
-        core, association, ticket, now, peer_spi=peer, own_spi=own, addresses=addresses
+        core,
+        association,
+        ticket,
+        now,
+        peer_spi=peer,
+        own_spi=own,
+        newest=newest,
+        addresses=addresses,
     )
 
 
@@ -73,9 +91,9 @@ def _opened(session: Session, container: Encrypted) -> tuple[Parameter, ...]:
         raise Dropped(DropReason.DECRYPTION) from None
 
 
-def _known(inner: tuple[Parameter, ...]) -> Known:
+def _known(inner: tuple[Parameter, ...], newest: bool) -> Known:
     info = next((one for one in inner if isinstance(one, EspInfo)), EspInfo(0, 0, 0))
     listed = next((one.locators for one in inner if isinstance(one, LocatorSet)), ())
     addresses = [address_of(one) for one in listed[:ADDRESSES_MAX]]
     known = tuple(one for one in addresses if one is not None)
-    return Known(info.old_spi, info.new_spi, known)
+    return Known(info.old_spi, info.new_spi, newest, known)

@@ -16,12 +16,11 @@ from hipgw.errors import IdentityError
 from hipgw.protocol import update_tasks
 from hipgw.protocol.core import Core, Dropped
 from hipgw.protocol.drops import DropReason
-from hipgw.protocol.mobile_router import carriers, guests, tickets
+from hipgw.protocol.mobile_router import carriers, guests, round_trips, tickets
 from hipgw.protocol.mobile_router.flows import Flow, Proxy, Ticket
 from hipgw.protocol.mobile_router.packets import send
 from hipgw.protocol.mobile_router.transit import Place
 from hipgw.protocol.path import IPAddress, Transport
-from hipgw.protocol.retransmission import Retransmission
 from hipgw.wire.coverage import mac_coverage
 from hipgw.wire.insertion import with_parameters
 from hipgw.wire.packet import HipPacket, PacketType
@@ -48,11 +47,10 @@ if TYPE_CHECKING:
 AT_ONCE = 256
 """Correspondents that are told at once, those heard last first."""
 CHUNK = 32
-"""Of these, without anything else coming between."""
+"""Of these, without anything else coming between. While there are more, answers wait as well: they
+are not asked again before that is over."""
 BATCH, INTERVAL_S = 20, 0.01
 """So many of the others are told in each such time."""
-RETRIES = 3
-"""After which the client is asked."""
 NONCE_OCTETS = 16
 _FOREVER = 0xFFFFFFFF
 _OPENHIP_S = 1800
@@ -168,7 +166,13 @@ class Proxies:
             _have_told(router, core, some, now)
 
     def answered(
-        self, router: "MobileRouter", core: Core, flow: Flow, packet: HipPacket, source: Place
+        self,
+        router: "MobileRouter",
+        core: Core,
+        flow: Flow,
+        packet: HipPacket,
+        source: Place,
+        now: float,
     ) -> bool:
         """Note what answers an UPDATE; whether the packet was for this router alone.
 
@@ -194,6 +198,8 @@ class Proxies:
         if not ticket.rhash.verify_mac(ticket.key, mac_coverage(packet.raw), mac.mac):
             raise Dropped(DropReason.BAD_MAC)
         if proxy is not None and proxy.number in ack.update_ids:
+            if proxy.transmissions == 1:
+                round_trips.measured(flow, now - proxy.sent)
             flow.proxy = None
             router.found(core, flow, source)
         return True
@@ -240,7 +246,10 @@ class Proxies:
             place,
             (flow.told or place).address,
             places,
-            _retransmission(core, now),
+            round_trips.retransmission(
+                core, flow, now, patient=not ticket.numbered or len(self._due) > CHUNK
+            ),
+            now,
         )
         self._send(core, flow, flow.proxy)
 
@@ -258,17 +267,6 @@ class Proxies:
                 send(core, proxy.packet, Place(source.address, other.transport, source.port), other)
         entry = (proxy.retransmission.when, next(self._number), flow, proxy)
         heapq.heappush(self._due, entry)
-
-
-def _retransmission(core: Core, now: float) -> Retransmission:
-    config = core.config
-    return Retransmission(
-        now,
-        first_s=config.retransmit_s,
-        limit_s=config.retransmit_max_s,
-        retries=RETRIES,
-        random=core.random,
-    )
 
 
 def _packet(flow: Flow, ticket: Ticket, address: IPAddress, number: int, nonce: bytes) -> bytes:

@@ -136,7 +136,7 @@ class MobileRouter:
         client.packets["out"] += 1
         anew = _begins_anew(flow, kind, transit) and self.config.outside is None
         place = self._leave(core, raw + tail(data), to, None if anew else flow, kind)
-        evidence.asked(flow, packet, place)
+        evidence.asked(flow, packet, place, now)
 
     def coming_in(self, core: Core, data: bytes, transit: Transit, now: float) -> None:
         """Pass on a HIP packet that came from outside for a client. Raises Dropped."""
@@ -183,7 +183,7 @@ class MobileRouter:
         if flow is not None:
             if kind not in _EXCHANGE and not flow.done and not flow.resumed:
                 raise Dropped(DropReason.UNEXPECTED)
-            if self.proxies.answered(self, core, flow, packet, transit.source):
+            if self.proxies.answered(self, core, flow, packet, transit.source, now):
                 return
             evidence.learn(self, core, client, flow, packet, transit.source, now)
             if kind is PacketType.CLOSE_ACK and flow.closing:
@@ -229,12 +229,13 @@ class MobileRouter:
         *,
         peer_spi: int = 0,
         own_spi: int = 0,
+        newest: bool = False,
         addresses: Iterable[IPAddress] = (),
     ) -> None:
         """A client gives a ticket for one of its correspondents. Raises Dropped.
 
         *peer_spi*: what its packets to that one bear, if it says so; *own_spi*: by which it takes
-        data itself; *addresses*: where that one
+        data itself; *newest*: whether it has said nothing later; *addresses*: where that one
         has told it that it is.
         """
         hit = association.peer_hit
@@ -250,7 +251,7 @@ class MobileRouter:
             raise Dropped(DropReason.BAD_TICKET)
         if peer_spi:
             self.spis.peer_uses(core, flow, peer_spi)
-        self.spis.prove(core, flow, own_spi, now)
+        self.spis.prove(core, flow, own_spi, now, returns=newest)
         path = association.path
         for address in addresses:
             # This host's own one stands for a correspondent that has none of that IP version.

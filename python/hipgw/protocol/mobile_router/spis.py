@@ -166,10 +166,16 @@ class Spis:
         self.by_public[public] = flow
         self._tell(core, flow, lent)
 
-    def prove(self, core: Core, flow: Flow, spi: int, now: float) -> None:
-        """A client takes data by an SPI, as the correspondent or the client itself has shown."""
+    def prove(self, core: Core, flow: Flow, spi: int, now: float, *, returns: bool = False) -> None:
+        """A client takes data by an SPI, as the correspondent or the client itself has shown.
+
+        One that another has replaced stays replaced unless it *returns*: while a client renews its
+        keys, its other UPDATEs still name the SPI before, and may be answered last.
+        """
         found = next((one for one in flow.lent if one.private == spi), None)
         if found is None or (found.proven and found is flow.current):
+            return
+        if found.proven and found.until is not None and not returns:
             return
         for old in flow.lent:
             if old.until is None:

@@ -7,7 +7,7 @@ neither end's packets get through to the other then if both NATs look at where t
 
 import hmac
 
-from hipgw.protocol import reachability, requester, update_tasks
+from hipgw.protocol import paths, reachability, requester, update_tasks
 from hipgw.protocol.association import Association, Session
 from hipgw.protocol.core import UP, Core
 from hipgw.protocol.nat import checking, modes, offering
@@ -30,6 +30,8 @@ LOOK_S = 0.3
 WAIT_S = 5.0
 """How long that is waited for."""
 RETRIES = 4
+WAYS_MAX = 8
+"""Addresses that the peer is told at, in turn."""
 NONCE_OCTETS = 16
 
 
@@ -72,6 +74,8 @@ def timer_expired(core: Core, association: Association, now: float) -> None:
         or relay.registrations.held.asked
         or (relay.path is not None and relay.path.local not in core.own_addresses)
         for relay in offering.own_relays(core)
+        # One that no own address can write to will not know in time.
+        if paths.pairs(core, relay)
     )
     if pending and now < checks.restart_by:
         checks.restart_at = now + LOOK_S
@@ -151,17 +155,25 @@ def _tell(core: Core, association: Association, checks: Checks, now: float) -> N
         now,
         acknowledged=_acknowledged,
         abandoned=_abandoned,
-        retries=RETRIES,
+        retries=max(RETRIES, len(ways)),
     )
 
 
 def _ways(core: Core, association: Association, checks: Checks) -> list[Path]:
-    """How the peer may be told: by its relays, by that of the base exchange, and directly."""
+    """How the peer may be told: by its relays, by that of the base exchange, and directly.
+
+    The address in use may be of an IP version that this host has none of any more, unlike others
+    that the peer has told of.
+    """
     targets: list[tuple[IPAddress, int]] = list(checks.peer_relays)
     targets += [(home.remote, home.remote_port) for home in association.mobility.home]
     path = association.path
     if path is not None and path.relay_to is None:
         targets.append((path.remote, path.remote_port))
+    best_first = sorted(checks.remote, key=lambda one: one.priority, reverse=True)
+    targets += [
+        (one.address, one.port) for one in best_first if one.address not in core.own_addresses
+    ]
     port = path.local_port if path is not None else 0
     ways = []
     for address, remote_port in dict.fromkeys(targets):
@@ -169,7 +181,7 @@ def _ways(core: Core, association: Association, checks: Checks) -> list[Path]:
         local = next(own, None)
         if local is not None:
             ways.append(Path(local, address, Transport.UDP, port, remote_port))
-    return ways
+    return ways[:WAYS_MAX]
 
 
 def _acknowledged(

@@ -34,6 +34,7 @@ pub(super) enum Size {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Alu {
     Add = 0x00,
+    Subtract = 0x10,
     And = 0x50,
     ShiftLeft = 0x60,
     ShiftRight = 0x70,
@@ -57,9 +58,12 @@ pub(super) enum Helper {
     SkbStoreBytes = 9,
     L4CsumReplace = 11,
     SkbLoadBytes = 26,
+    CsumDiff = 28,
+    SkbChangeProto = 31,
     SkbPullData = 39,
     CsumUpdate = 40,
     SkbChangeHead = 43,
+    SkbAdjustRoom = 50,
     RedirectNeigh = 152,
     KtimeGetCoarseNs = 160,
 }

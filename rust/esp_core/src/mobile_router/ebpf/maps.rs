@@ -68,7 +68,7 @@ pub(super) struct Value {
     pub spi: [u8; 4],
     /// Of both addresses, as checksums have it.
     pub sum: u32,
-    /// What packets must look like already: see `shape`.
+    /// What packets look like then: see `shape`.
     pub shape: u32,
     pub ifindex: u32,
     /// Where their counts are.
@@ -122,7 +122,7 @@ fn bare(address: IpAddr) -> [u8; 16] {
 pub(super) enum Global {
     /// Ways of correspondents that know no public SPI; without any none has to be looked for.
     Plain,
-    /// Packets of ways whose two sides differ in family or framing.
+    /// Packets of ways whose two sides differ, and whose checksum cannot be seen to here.
     OtherShape,
     /// Longer than the way takes.
     TooLong,

@@ -4,9 +4,11 @@
 
 mod builder;
 mod devices;
+mod exchange;
 mod maps;
 mod mtus;
 mod program;
+mod reshape;
 mod trains;
 
 #[cfg(test)]

@@ -1,13 +1,11 @@
 //! The program that rewrites packets where they come in.
 //!
-//! It does what `Spinat::rewrite` does to packets whose two sides have the same shape, and takes one
+//! It does what `Spinat::rewrite` does (`reshape`, where both sides differ in shape), and takes one
 //! from the TTL or hop limit, as a router does. Whatever else comes along goes on as if it was not
 //! there, unchanged: every test comes before the first octet that is written.
 
 use super::{
-    builder::{
-        Alu, Builder, Helper, Is, Label, Size, FRAME, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9,
-    },
+    builder::{Alu, Builder, Helper, Is, Label, Size, FRAME, R0, R1, R2, R3, R4, R6, R7, R8, R9},
     maps::{shape, Global, Key, Maps, Value, DEVICES, MAPPED, MOST_DEVICES, SLOT, SLOTS},
 };
 use crate::{
@@ -22,36 +20,30 @@ pub(super) const GO_ON: i32 = -1;
 // struct __sk_buff of linux/bpf.h.
 const SKB_LEN: i16 = 0;
 const SKB_PKT_TYPE: i16 = 4;
-const SKB_PROTOCOL: i16 = 16;
+pub(super) const SKB_PROTOCOL: i16 = 16;
 const SKB_VLAN_PRESENT: i16 = 20;
-const SKB_DATA: i16 = 76;
-const SKB_DATA_END: i16 = 80;
+pub(super) const SKB_DATA: i16 = 76;
+pub(super) const SKB_DATA_END: i16 = 80;
 pub(super) const SKB_GSO_SEGS: i16 = 164;
-const SKB_GSO_SIZE: i16 = 176;
+pub(super) const SKB_GSO_SIZE: i16 = 176;
 
 const ETHERNET: i16 = 14;
-const ETH_P_IP: u16 = 0x0800;
-const ETH_P_IPV6: u16 = 0x86dd;
-const ESP: u8 = 50;
+pub(super) const ESP: u8 = 50;
 /// SPI and sequence number (RFC 4303 §2).
 const ESP_MIN: i32 = 8;
-const UDP: i16 = UDP_HEADER_LEN as i16;
-
-// Flags of bpf_l4_csum_replace.
-const MANGLED_0: i32 = 0x20;
-const PSEUDO_HEADER: i32 = 0x10;
+pub(super) const UDP: i16 = UDP_HEADER_LEN as i16;
 
 // The stack.
 pub(super) const KEY: i16 = -(size_of::<Key>() as i16);
 pub(super) const KEY_SPI: i16 = KEY + std::mem::offset_of!(Key, spi) as i16;
 /// What the sum of the addresses changes by.
-const ADDRESSES: i16 = KEY - 8;
+pub(super) const ADDRESSES: i16 = KEY - 8;
 /// What the sum of ports and SPI changes by.
 pub(super) const REST: i16 = KEY - 16;
 /// What the sum of all that no checksum within the packet makes up for changes by.
-const UNBALANCED: i16 = KEY - 24;
-/// The UDP checksum before.
-const CHECKSUM: i16 = KEY - 32;
+pub(super) const UNBALANCED: i16 = KEY - 24;
+/// The UDP checksum before; where it is to be a new one, that.
+pub(super) const CHECKSUM: i16 = KEY - 32;
 /// Packets that this one is.
 pub(super) const PACKETS: i16 = KEY - 40;
 /// Below this, what `joined` needs.
@@ -68,21 +60,23 @@ pub(super) use field;
 /// How an IP header is laid out, in octets.
 #[derive(Clone, Copy)]
 pub(super) struct Ip {
-    v6: bool,
+    pub(super) v6: bool,
+    pub(super) ethertype: u16,
     pub(super) len: i16,
     /// Of the length field.
-    length: i16,
-    protocol: i16,
+    pub(super) length: i16,
+    pub(super) protocol: i16,
     /// Of the TTL or hop limit.
-    limit: i16,
+    pub(super) limit: i16,
     /// Of the two octets on even ground that it is one of.
-    limit_pair: i16,
-    source: i16,
-    address: i16,
+    pub(super) limit_pair: i16,
+    pub(super) source: i16,
+    pub(super) address: i16,
 }
 
-const V4: Ip = Ip {
+pub(super) const V4: Ip = Ip {
     v6: false,
+    ethertype: 0x0800,
     len: 20,
     length: 2,
     protocol: 9,
@@ -91,8 +85,9 @@ const V4: Ip = Ip {
     source: 12,
     address: 4,
 };
-const V6: Ip = Ip {
+pub(super) const V6: Ip = Ip {
     v6: true,
+    ethertype: 0x86dd,
     len: 40,
     length: 4,
     protocol: 6,
@@ -103,7 +98,7 @@ const V6: Ip = Ip {
 };
 
 impl Ip {
-    fn destination(&self) -> i16 {
+    pub(super) fn destination(&self) -> i16 {
         self.source + self.address
     }
 }
@@ -114,6 +109,7 @@ impl Ip {
 pub(super) fn program(maps: &Maps, direction: Direction, framing: Framing) -> Vec<Instruction> {
     let mut writer = Writer {
         pass: Label::default(),
+        reshape: Label::default(),
         to: Builder::default(),
         maps,
         direction,
@@ -131,6 +127,8 @@ pub(super) struct Writer<'maps> {
     pub(super) to: Builder,
     /// Where packets go on.
     pass: Label,
+    /// Where those get new headers that have been noted down.
+    pub(super) reshape: Label,
     maps: &'maps Maps,
     direction: Direction,
     /// Octets in front of the IP header.
@@ -139,8 +137,9 @@ pub(super) struct Writer<'maps> {
 
 impl Writer<'_> {
     fn all(&mut self) {
-        let [pass, v4, v6] = [(); 3].map(|()| self.to.label());
+        let [pass, reshape, v4, v6] = [(); 4].map(|()| self.to.label());
         self.pass = pass;
+        self.reshape = reshape;
         let to = &mut self.to;
         to.set(R6, R1);
         // Not what is for others, or for many; not what is for a VLAN's own device.
@@ -149,18 +148,20 @@ impl Writer<'_> {
             to.jump_if_number(R0, Is::NotEqual, 0, pass);
         }
         to.load(Size::B4, R0, R6, SKB_PROTOCOL);
-        to.jump_if_number(R0, Is::Equal, ETH_P_IP.to_be().into(), v4);
-        to.jump_if_number(R0, Is::Equal, ETH_P_IPV6.to_be().into(), v6);
+        for (ip, label) in [(V4, v4), (V6, v6)] {
+            to.jump_if_number(R0, Is::Equal, ip.ethertype.to_be().into(), label);
+        }
         self.pass();
         self.to.place(v4);
         self.family(V4);
         self.to.place(v6);
         self.family(V6);
+        self.reshape();
         self.to.place(pass);
         self.pass();
     }
 
-    fn pass(&mut self) {
+    pub(super) fn pass(&mut self) {
         self.to.set_number(R0, GO_ON);
         self.to.exit();
     }
@@ -219,10 +220,8 @@ impl Writer<'_> {
         self.lengths(ip, udp);
         self.find(ip, udp);
         self.fits(ip, udp);
-        self.count(ip, udp);
-        self.differences(ip, udp);
-        self.write(ip, udp);
-        self.checksums(ip, udp);
+        self.count(esp_at(ip, udp));
+        self.exchange(ip, udp);
         self.send();
     }
 
@@ -287,7 +286,7 @@ impl Writer<'_> {
         to.set(R8, R0);
         to.load(Size::B4, R0, R8, field!(shape));
         to.jump_if_number(R0, Is::Equal, shape(ip.v6, udp) as i32, same);
-        self.leave(Global::OtherShape);
+        self.note(ip, udp);
         self.to.place(same);
     }
 
@@ -326,20 +325,9 @@ impl Writer<'_> {
     /// Whether the packet, or each of those that it was joined from, may be sent as long as it is:
     /// by the device's MTU as it is now, and by the way's if that has one.
     fn fits(&mut self, ip: Ip, udp: bool) {
-        let [alone, joined, too_long, apart, fits, least] = [(); 6].map(|()| self.to.label());
-        let words = std::os::fd::AsFd::as_fd(&*self.maps.words);
+        let [alone, joined, too_long, apart, fits] = [(); 5].map(|()| self.to.label());
+        self.mtu(too_long);
         let to = &mut self.to;
-        to.load(Size::B4, R2, R8, field!(device));
-        to.jump_if_number(R2, Is::Greater, MOST_DEVICES as i32 - 1, too_long);
-        to.alu_number(Alu::ShiftLeft, R2, 3);
-        to.map_value(R1, words, (DEVICES * 8) as i32);
-        to.alu(Alu::Add, R1, R2);
-        to.load(Size::B8, R1, R1, 0);
-        to.load(Size::B4, R0, R8, field!(mtu));
-        to.jump_if_number(R0, Is::Equal, 0, least);
-        to.jump_if(R1, Is::AtMost, R0, least);
-        to.set(R1, R0);
-        to.place(least);
         to.load(Size::B4, R2, R6, SKB_GSO_SIZE);
         to.jump_if_number(R2, Is::Equal, 0, alone);
         if udp {
@@ -365,8 +353,26 @@ impl Writer<'_> {
         self.to.place(fits);
     }
 
-    /// Count in the way's slot.
-    fn count(&mut self, ip: Ip, udp: bool) {
+    /// How long a packet may be to 1; if nothing is known of the device, it is too long.
+    pub(super) fn mtu(&mut self, too_long: Label) {
+        let least = self.to.label();
+        let words = std::os::fd::AsFd::as_fd(&*self.maps.words);
+        let to = &mut self.to;
+        to.load(Size::B4, R2, R8, field!(device));
+        to.jump_if_number(R2, Is::Greater, MOST_DEVICES as i32 - 1, too_long);
+        to.alu_number(Alu::ShiftLeft, R2, 3);
+        to.map_value(R1, words, (DEVICES * 8) as i32);
+        to.alu(Alu::Add, R1, R2);
+        to.load(Size::B8, R1, R1, 0);
+        to.load(Size::B4, R0, R8, field!(mtu));
+        to.jump_if_number(R0, Is::Equal, 0, least);
+        to.jump_if(R1, Is::AtMost, R0, least);
+        to.set(R1, R0);
+        to.place(least);
+    }
+
+    /// Count in the way's slot; so much of 9 is not ESP.
+    pub(super) fn count(&mut self, headers: i16) {
         let pass = self.pass;
         let words = std::os::fd::AsFd::as_fd(&*self.maps.words);
         let to = &mut self.to;
@@ -380,150 +386,22 @@ impl Writer<'_> {
         to.load(Size::B8, R2, FRAME, PACKETS);
         to.atomic_add(R1, 0, R2);
         to.set(R2, R9);
-        to.alu_number(Alu::Add, R2, -i32::from(esp_at(ip, udp)));
+        to.alu_number(Alu::Add, R2, -i32::from(headers));
         to.atomic_add(R1, 8, R2);
     }
 
-    /// What the sums of the parts of the packet will change by (RFC 1624).
-    fn differences(&mut self, ip: Ip, udp: bool) {
-        let to = &mut self.to;
-        to.load(Size::B4, R3, R7, ip.source);
-        for offset in (4..2 * ip.address).step_by(4) {
-            to.load(Size::B4, R0, R7, ip.source + offset);
-            to.alu(Alu::Add, R3, R0);
-        }
-        fold32(to);
-        to.alu32_number(Alu::Xor, R3, -1);
-        to.load(Size::B4, R0, R8, field!(sum));
-        to.alu(Alu::Add, R3, R0);
-        fold32(to);
-        to.store(Size::B8, FRAME, ADDRESSES, R3);
-
-        to.load(Size::B4, R3, R7, esp_at(ip, udp));
-        to.alu32_number(Alu::Xor, R3, -1);
-        to.load(Size::B4, R0, R8, field!(spi));
-        to.alu(Alu::Add, R3, R0);
-        if udp {
-            to.load(Size::B4, R0, R7, ip.len);
-            to.alu32_number(Alu::Xor, R0, -1);
-            to.alu(Alu::Add, R3, R0);
-            to.load(Size::B4, R0, R8, field!(ports));
-            to.alu(Alu::Add, R3, R0);
-        }
-        fold32(to);
-        to.store(Size::B8, FRAME, REST, R3);
-    }
-
-    fn write(&mut self, ip: Ip, udp: bool) {
-        let to = &mut self.to;
-        to.load(Size::B2, R4, R7, ip.limit_pair);
-        to.alu_number(Alu::Xor, R4, 0xffff);
-        to.load(Size::B1, R0, R7, ip.limit);
-        to.alu_number(Alu::Add, R0, -1);
-        to.store(Size::B1, R7, ip.limit, R0);
-        to.load(Size::B2, R0, R7, ip.limit_pair);
-        to.alu(Alu::Add, R4, R0);
-        to.load(Size::B8, R3, FRAME, ADDRESSES);
-        to.alu(Alu::Add, R3, R4);
-        if ip.v6 {
-            fold32(to);
-            to.store(Size::B8, FRAME, UNBALANCED, R3);
-            for offset in [0, 8, 16, 24] {
-                to.load(Size::B8, R0, R8, field!(source) + offset);
-                to.store(Size::B8, R7, ip.source + offset, R0);
-            }
-        } else {
-            // The header's own checksum makes up for what changes in it.
-            to.store_number(Size::B8, FRAME, UNBALANCED, 0);
-            to.load(Size::B2, R0, R7, 10);
-            to.alu_number(Alu::Xor, R0, 0xffff);
-            to.alu(Alu::Add, R3, R0);
-            for _ in 0..3 {
-                to.set(R0, R3);
-                to.alu_number(Alu::ShiftRight, R0, 16);
-                to.alu_number(Alu::And, R3, 0xffff);
-                to.alu(Alu::Add, R3, R0);
-            }
-            to.alu_number(Alu::Xor, R3, 0xffff);
-            to.store(Size::B2, R7, 10, R3);
-            for (field, at) in [
-                (field!(source), ip.source),
-                (field!(destination), ip.destination()),
-            ] {
-                to.load(Size::B4, R0, R8, field);
-                to.store(Size::B4, R7, at, R0);
-            }
-        }
-        if udp {
-            to.load(Size::B4, R0, R8, field!(ports));
-            to.store(Size::B4, R7, ip.len, R0);
-        }
-        to.load(Size::B4, R0, R8, field!(spi));
-        to.store(Size::B4, R7, esp_at(ip, udp), R0);
-    }
-
-    /// Bring the UDP checksum up to date, and what the kernel knows of the sum of the whole packet
-    /// (CHECKSUM_COMPLETE). From here on 7 is not to be used.
-    fn checksums(&mut self, ip: Ip, udp: bool) {
-        let [without, done] = [(); 2].map(|()| self.to.label());
-        let at = i32::from(self.ethernet + ip.len + 6);
-        let to = &mut self.to;
-        if udp {
-            to.load(Size::B8, R0, FRAME, CHECKSUM);
-            to.jump_if_number(R0, Is::Equal, 0, without);
-            // The kernel tells one that the device is still to complete (CHECKSUM_PARTIAL): it has
-            // the addresses in it, and nothing else.
-            let same = to.label();
-            for (difference, flags) in [(ADDRESSES, MANGLED_0 | PSEUDO_HEADER), (REST, MANGLED_0)] {
-                if difference == REST {
-                    // All bits are a difference of nothing: ports and SPI are what they were.
-                    to.load(Size::B8, R0, FRAME, REST);
-                    to.alu32_number(Alu::Add, R0, 1);
-                    to.jump_if_number(R0, Is::Equal, 0, same);
-                }
-                to.set(R1, R6);
-                to.set_number(R2, at);
-                to.set_number(R3, 0);
-                to.load(Size::B8, R4, FRAME, difference);
-                to.set_number(R5, flags);
-                to.call(Helper::L4CsumReplace);
-            }
-            to.place(same);
-            if ip.v6 {
-                // It has taken the addresses' part for made up for by a checksum of the header.
-                to.load(Size::B8, R2, FRAME, UNBALANCED);
-                to.set(R1, R6);
-                to.call(Helper::CsumUpdate);
-            }
-            to.jump(done);
-            to.place(without);
-        }
-        to.load(Size::B8, R3, FRAME, REST);
-        to.load(Size::B8, R0, FRAME, UNBALANCED);
-        to.alu(Alu::Add, R3, R0);
-        fold32(to);
-        to.set(R2, R3);
-        to.set(R1, R6);
-        to.call(Helper::CsumUpdate);
-        to.place(done);
-    }
-
     /// Send the packet: the kernel finds route and neighbour by what the packet is now.
-    fn send(&mut self) {
+    pub(super) fn send(&mut self) {
         let to = &mut self.to;
         if self.ethernet == 0 {
             // What is sent has to have had a link header when it came.
-            let there = to.label();
             to.set(R1, R6);
             to.set_number(R2, ETHERNET.into());
             to.set_number(R3, 0);
             to.call(Helper::SkbChangeHead);
-            to.jump_if_number(R0, Is::Equal, 0, there);
-            // It has been changed already, and cannot go on.
-            to.set_number(R0, SHOT);
-            to.exit();
-            to.place(there);
+            self.or_drop();
         }
+        let to = &mut self.to;
         to.load(Size::B4, R1, R8, field!(ifindex));
         to.set_number(R2, 0);
         to.set_number(R3, 0);
@@ -532,8 +410,18 @@ impl Writer<'_> {
         to.exit();
     }
 
+    /// Drop the packet unless the call has succeeded: it has been changed, and cannot go on.
+    pub(super) fn or_drop(&mut self) {
+        let done = self.to.label();
+        let to = &mut self.to;
+        to.jump_if_number(R0, Is::Equal, 0, done);
+        to.set_number(R0, SHOT);
+        to.exit();
+        to.place(done);
+    }
+
     /// Count a packet that goes on for this reason, and let it.
-    fn leave(&mut self, why: Global) {
+    pub(super) fn leave(&mut self, why: Global) {
         let words = std::os::fd::AsFd::as_fd(&*self.maps.words);
         self.to.map_value(R1, words, why.at());
         self.to.set_number(R2, 1);
@@ -549,12 +437,12 @@ pub(super) fn esp_at(ip: Ip, udp: bool) -> i16 {
     ip.len + if udp { UDP } else { 0 }
 }
 
-/// Bring a sum of 32-bit numbers in 3 down to 32 bits.
-fn fold32(to: &mut Builder) {
-    for _ in 0..2 {
+/// Bring a sum in 3, of not too many numbers of 32 bits, down to 16 bits.
+pub(super) fn fold16(to: &mut Builder) {
+    for _ in 0..3 {
         to.set(R0, R3);
-        to.alu_number(Alu::ShiftRight, R0, 32);
-        to.alu32(Alu::Move, R3, R3);
+        to.alu_number(Alu::ShiftRight, R0, 16);
+        to.alu_number(Alu::And, R3, 0xffff);
         to.alu(Alu::Add, R3, R0);
     }
 }

@@ -118,7 +118,7 @@ fn ends(v6: bool) -> impl Strategy<Value = SocketAddr> {
     }
 }
 
-/// A packet's ends and SPI, those it gets, and what it is told by.
+/// A packet's ends and SPI, those it gets, what it is told by, and what else is in its headers.
 #[derive(Clone, Debug)]
 struct Case {
     came: Target,
@@ -126,30 +126,38 @@ struct Case {
     kind: u8,
     esp_len: usize,
     v4_checksum: bool,
+    traffic_class: u8,
+    /// Flow label of IPv6; identification and "don't fragment" of IPv4.
+    label: u32,
+}
+
+/// One side of a flow of any family, plain or in UDP.
+fn sides() -> impl Strategy<Value = Target> {
+    (any::<bool>(), any::<bool>()).prop_flat_map(|(v6, udp)| {
+        (ends(v6), ends(v6), 1..=u32::MAX).prop_map(move |(mut source, mut destination, spi)| {
+            if !udp {
+                source.set_port(0);
+                destination.set_port(0);
+            }
+            target(source, destination, spi)
+        })
+    })
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    (any::<bool>(), any::<bool>()).prop_flat_map(|(v6, udp)| {
-        let side = move || {
-            (ends(v6), ends(v6), 1..=u32::MAX).prop_map(
-                move |(mut source, mut destination, spi)| {
-                    if !udp {
-                        source.set_port(0);
-                        destination.set_port(0);
-                    }
-                    target(source, destination, spi)
-                },
-            )
-        };
-        (side(), side(), 0..3u8, 8..1400usize, any::<bool>()).prop_map(
-            |(came, goes, kind, esp_len, v4_checksum)| Case {
-                came,
-                goes,
-                kind,
-                esp_len,
-                v4_checksum,
-            },
-        )
+    let fields = (any::<u8>(), 0..1u32 << 20);
+    let packets = (0..3u8, 8..1400usize, any::<bool>(), fields);
+    (sides(), sides(), packets).prop_map(|(came, goes, packet)| {
+        let (kind, esp_len, v4_checksum, (traffic_class, label)) = packet;
+        Case {
+            came,
+            goes,
+            kind,
+            esp_len,
+            v4_checksum,
+            traffic_class,
+            label,
+        }
     })
 }
 
@@ -171,12 +179,28 @@ impl Case {
     }
 
     fn packet(&self) -> Vec<u8> {
-        packet(
+        let mut packet = packet(
             self.came.source,
             self.came.destination,
             &esp(self.came.spi, self.esp_len),
             self.v4_checksum,
-        )
+        );
+        let [_, a, b, c] = self.label.to_be_bytes();
+        if self.came.source.is_ipv6() {
+            packet[0] = 0x60 | self.traffic_class >> 4;
+            packet[1] = self.traffic_class << 4 | a;
+            packet[2..4].copy_from_slice(&[b, c]);
+        } else {
+            packet[1] = self.traffic_class;
+            packet[4..8].copy_from_slice(&[b, c, a << 6 & 0x40, 0]);
+            set_limit(&mut packet, |limit| limit);
+        }
+        packet
+    }
+
+    fn same_shape(&self) -> bool {
+        let shape = |end: SocketAddr| (end.is_ipv6(), end.port() != 0);
+        shape(self.came.source) == shape(self.goes.source)
     }
 }
 
@@ -237,6 +261,8 @@ fn examples() -> [Case; 4] {
         kind: 2,
         esp_len: 100,
         v4_checksum: true,
+        traffic_class: 0,
+        label: 1 << 16,
     })
 }
 
@@ -294,31 +320,33 @@ fn what_is_not_for_it_goes_on() {
 fn what_it_cannot_do_goes_on_and_is_counted() {
     let Some(mut both) = Both::new() else { return };
     let examples = examples();
-    for (case, other) in examples.iter().zip(examples.iter().cycle().skip(1)) {
-        let (direction, flow) = case.flow();
-        let id = both.insert(flow, &other.goes, EXIT);
-        assert!(both.goes_on(direction, &case.packet()), "another shape");
-        let len = case.packet().len() as u32;
-        let short = Exit {
-            mtu: len - 1,
-            ..EXIT
-        };
-        both.fast.aim(id, &case.goes, short);
-        assert!(both.goes_on(direction, &case.packet()), "too long");
-        both.fast.aim(id, &case.goes, Exit { mtu: len, ..EXIT });
-        assert_eq!(both.fast(direction, &case.packet()).0, REDIRECT);
-        both.fast.aim(id, &case.goes, Exit::default());
-        assert!(
-            both.goes_on(direction, &case.packet()),
-            "nobody said where to"
-        );
-        assert_eq!(both.fast.counts(id).packets, 1);
-        both.fast.remove(id);
-        both.spinat.remove(id);
+    let headers = |end: SocketAddr| {
+        let ip = if end.is_ipv6() { 40 } else { 20 };
+        ip + if end.port() != 0 { 8 } else { 0 }
+    };
+    for case in &examples {
+        for other in &examples {
+            let (direction, flow) = case.flow();
+            let len = headers(other.goes.source) + 4 + case.esp_len as u32;
+            let exit = |mtu| Exit { mtu, ..EXIT };
+            let id = both.insert(flow, &other.goes, exit(len - 1));
+            assert!(both.goes_on(direction, &case.packet()), "too long");
+            both.fast.aim(id, &other.goes, exit(len));
+            let (verdict, out) = both.fast(direction, &case.packet());
+            assert_eq!((verdict, out.len()), (REDIRECT, len as usize));
+            both.fast.aim(id, &other.goes, Exit::default());
+            assert!(
+                both.goes_on(direction, &case.packet()),
+                "nobody said where to"
+            );
+            assert_eq!(both.fast.counts(id).packets, 1);
+            both.fast.remove(id);
+            both.spinat.remove(id);
+        }
     }
-    assert_eq!(both.statistic("ebpf_left_other_shape"), 4);
-    assert_eq!(both.statistic("ebpf_left_too_long"), 4);
-    assert_eq!(both.statistic("ebpf_rewritten"), 4);
+    assert_eq!(both.statistic("ebpf_left_other_shape"), 0);
+    assert_eq!(both.statistic("ebpf_left_too_long"), 16);
+    assert_eq!(both.statistic("ebpf_rewritten"), 16);
     assert_eq!(both.statistic("ebpf_refused"), 0);
 }
 
@@ -348,6 +376,21 @@ fn joined_packets() {
         let counts = both.fast.counts(id);
         assert_eq!((counts.packets, counts.octets), (9, 9 * 120));
 
+        for other in examples() {
+            // Only what goes as it came can stay joined.
+            if !(Case {
+                goes: other.goes,
+                ..case.clone()
+            })
+            .same_shape()
+            {
+                both.fast.aim(id, &other.goes, EXIT);
+                let (verdict, out) = both.joined(direction, &one_way, (9, 120));
+                assert_eq!((verdict, &out), (GO_ON, &one_way));
+            }
+        }
+        both.fast.aim(id, &case.goes, EXIT);
+
         for (spis, len) in [
             (vec![spi, spi, 7, spi], 120), // of two ways
             (vec![spi, spi, spi, 7], 120),
@@ -368,7 +411,7 @@ fn joined_packets() {
         both.fast.remove(id);
         both.spinat.remove(id);
     }
-    assert_eq!(both.statistic("ebpf_left_joined"), 6);
+    assert_eq!(both.statistic("ebpf_left_joined"), 6 + 6);
     assert_eq!(both.statistic("ebpf_left_too_long"), 2);
 }
 

@@ -4,7 +4,7 @@
 //! payload, where the next one of `SKB_GSO_SIZE` octets begins.
 
 use super::{
-    builder::{Alu, Helper, Is, Label, Size, FRAME, R0, R1, R2, R3, R4, R5, R6, R8, R9},
+    builder::{Alu, Builder, Helper, Is, Label, Size, FRAME, R0, R1, R2, R3, R4, R5, R6, R8, R9},
     maps::Value,
     program::{
         esp_at, field, Ip, Writer, KEY_SPI, PACKETS, REST, REST_OF_STACK, SHOT, SKB_GSO_SEGS,
@@ -20,6 +20,8 @@ const AT: i16 = REST_OF_STACK - 16;
 const LAST: i16 = REST_OF_STACK - 24;
 const COUNT: i16 = REST_OF_STACK - 32;
 const OCTETS: i16 = REST;
+/// Below this, what those with new headers need.
+pub(super) const BELOW_TRAINS: i16 = COUNT;
 
 impl Writer<'_> {
     /// Give all datagrams but the first the SPI that they get, if all are of one way; else nothing is
@@ -105,15 +107,25 @@ impl Writer<'_> {
     /// Have all of it in one piece, and only if the kernel is to make the checksums of all: where
     /// each datagram has one of its own (fraglist GRO), the payload cannot be changed here.
     fn linear(&mut self, ip: Ip, apart: Label) {
-        let at = i32::from(self.ethernet + ip.len + 6);
-        let unchanged = self.to.label();
         let to = &mut self.to;
         to.set(R1, R6);
         to.set(R2, R9);
         to.alu_number(Alu::Add, R2, self.ethernet.into());
         to.call(Helper::SkbPullData);
         to.jump_if_number(R0, Is::NotEqual, 0, apart);
-        let checksum = |to: &mut super::builder::Builder, helper, place: i16| {
+        let to_be_made = self.to.label();
+        self.if_to_be_made(ip, to_be_made);
+        self.to.jump(apart);
+        self.to.place(to_be_made);
+    }
+
+    /// Jump if the kernel is still to make the UDP checksum (CHECKSUM_PARTIAL), which no field tells:
+    /// it leaves such a one as it is where it would bring any other up to date. That is undone.
+    /// From here on 7 is not to be used.
+    pub(super) fn if_to_be_made(&mut self, ip: Ip, to_be_made: Label) {
+        let at = i32::from(self.ethernet + ip.len + 6);
+        let to = &mut self.to;
+        let checksum = |to: &mut Builder, helper, place: i16| {
             to.set(R1, R6);
             to.set_number(R2, at);
             to.set(R3, FRAME);
@@ -125,7 +137,6 @@ impl Writer<'_> {
         to.store_number(Size::B8, FRAME, AT, 0);
         to.store_number(Size::B8, FRAME, OCTETS, 0);
         checksum(to, Helper::SkbLoadBytes, AT);
-        // One that the kernel is still to make stays as it is.
         to.set(R1, R6);
         to.set_number(R2, at);
         to.set_number(R3, 0);
@@ -135,9 +146,7 @@ impl Writer<'_> {
         checksum(to, Helper::SkbLoadBytes, OCTETS);
         to.load(Size::B2, R0, FRAME, AT);
         to.load(Size::B2, R1, FRAME, OCTETS);
-        to.jump_if(R0, Is::Equal, R1, unchanged);
+        to.jump_if(R0, Is::Equal, R1, to_be_made);
         checksum(to, Helper::SkbStoreBytes, AT);
-        to.jump(apart);
-        to.place(unchanged);
     }
 }
