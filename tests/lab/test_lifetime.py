@@ -78,7 +78,7 @@ def other() -> Iterator[LabProcess]:
 def test_a_signal_ends_it_in_order(other: LabProcess, number: signal.Signals) -> None:
     assert len(other.namespaces()) == 2
     other.process.send_signal(number)
-    status = other.process.wait(20)
+    status = other.process.wait(60)
     assert status == (-number if number is signal.SIGINT else 128 + number)
     assert other.is_gone()
 
@@ -88,7 +88,7 @@ def test_impatience_does_not_break_off_the_cleaning(other: LabProcess) -> None:
         other.process.send_signal(signal.SIGINT)
         other.process.send_signal(signal.SIGTERM)
         time.sleep(0.05)
-    other.process.wait(20)
+    other.process.wait(60)
     assert other.is_gone()
 
 
