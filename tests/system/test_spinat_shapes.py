@@ -10,20 +10,7 @@ from hipgw._esp_core import SpinatPath
 from hipgw.lab import wait_until
 from hipgw.lab.host import Host
 from hipgw.wire.checksum import checksum16
-from system.test_spinat_ebpf import (
-    SHAPES,
-    TUN_CLIENT,
-    Net,
-    Shape,
-    Tun,
-    divert,
-    is_whole,
-    lab,
-    net,
-    send,
-    send_train,
-)
-from system.test_spinat_path import (
+from system.spinat_ends import (
     CLIENT,
     DONT_FRAGMENT,
     ESP,
@@ -34,11 +21,14 @@ from system.test_spinat_path import (
     QUEUE,
     UDP,
     Tap,
+    divert,
     esp,
     ip_packet,
     packed,
+    send,
     udp,
 )
+from system.spinat_kernel import SHAPES, TUN_CLIENT, Net, Shape, Tun, is_whole, lab, net, send_train
 
 __all__ = ["lab", "net"]
 
