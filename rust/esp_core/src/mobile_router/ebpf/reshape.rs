@@ -226,6 +226,8 @@ impl Writer<'_> {
         to.jump_if_number(R0, Is::NotEqual, 0, failed);
         to.set(R7, R9);
         to.alu_number(Alu::Add, R7, -4);
+        // It is less than the end; older verifiers do not see that, and so no end of the loop either.
+        to.jump_if_number(R7, Is::Greater, MOST_SUMMED, failed);
         to.store_number(Size::B8, FRAME, SUM, 0);
         let mut size = AT_ONCE;
         while size > 0 {
