@@ -38,6 +38,27 @@ def test_a_configuration_that_is_there_gets_the_role(tmp_path: Path, role: str) 
     assert load(path, add=(role,)).roles == ("host", role)
 
 
+def test_whoever_gets_another_role_keeps_its_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(at_hand, "FOLDER", tmp_path)
+
+    def hits(*roles: str) -> list[str]:
+        path = at_hand.at_hand(None, roles)
+        assert load(path).roles == roles
+        return [str(one.hit) for one in load_identities(load(path), path)]
+
+    before = hits("mobile_router")
+    assert hits("rvs", "mobile_router") == before
+    assert f"with the keys of {tmp_path / 'mobile-router'}" in capsys.readouterr().err
+    assert hits("mobile_router") == before
+    # Also the other way round.
+    monkeypatch.setattr(at_hand, "FOLDER", tmp_path / "new")
+    first = hits("rvs", "mobile_router")
+    assert first != before
+    assert hits("mobile_router") == first
+
+
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be made"):

@@ -296,6 +296,15 @@ def test_unknown_address_to_call(
     assert not started
 
 
+def test_whoever_is_at_an_address_is_called(
+    run: Run, openhip: Path, started: list[tuple[Config, str, bool]]
+) -> None:
+    assert hip(run, openhip, "-o", "-t", "192.0.2.99").exit_code == 0
+    ((config, called, _),) = started
+    assert config.hip.opportunistic
+    assert called == "192.0.2.99"
+
+
 def test_unknown_flag(run: Run, openhip: Path) -> None:
     assert hip(run, openhip, "-i3").exit_code == Exit.USAGE
 

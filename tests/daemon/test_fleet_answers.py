@@ -1,6 +1,7 @@
 """What `hipgw fleet status` and `hipgw status` are told of the fleet."""
 
 import asyncio
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from hipgw.daemon.fleet_answers import fleet_answer, fleet_warnings
@@ -38,3 +39,13 @@ def test_what_ails_the_directory_is_told(tmp_path: Path) -> None:
     assert answer["refused"][0]["where"] == "entry[0]"
     source.reached, source.trouble = False, "it burns"
     assert fleet_warnings(fleet_answer(FLEET, None, keeper))[0]["hint"] == "it burns"
+
+
+def test_an_endbox_that_is_in_no_lan_is_told_what_it_takes(tmp_path: Path) -> None:
+    keeper = FleetKeeper([], Book(FLEET, KEYS), Store(tmp_path / "fleet.db"), lambda _: None)
+    hit = IPv6Address("2001:22::7")
+    (warning,) = fleet_warnings(fleet_answer(FLEET, None, keeper), hit)
+    assert (warning["code"], warning["severity"]) == ("fleet_no_lan", "warning")
+    assert str(hit) in warning["hint"]
+    assert not fleet_warnings(fleet_answer(FLEET, "plant", keeper), hit)
+    assert not fleet_warnings(fleet_answer(FLEET, None, keeper))

@@ -319,3 +319,17 @@ async def test_what_others_say_is_not_called_configured() -> None:
     said = {answer.source: answer.found[0].addresses for answer in answers if answer.found}
     assert said["configured"] == (ip_address("192.0.2.1"),)
     assert said["dht"] == (ip_address("192.0.2.7"),)
+
+
+async def test_who_was_met_by_address_is_a_peer_until_nobody_needs_it() -> None:
+    net = Net()
+    peer = net.finder.met(HIT, ip_address("192.0.2.1"), udp=False)
+    assert peer is not None
+    assert (peer.name, peer.addresses, peer.udp) == (str(HIT), (ip_address("192.0.2.1"),), False)
+    assert peer.source == "opportunistic"
+    assert net.directory.by_destination(peer.lsi) == peer
+    assert net.directory.by_address(ip_address("192.0.2.1")) == peer
+    assert net.finder.met(OLD, ip_address("192.0.2.1"), udp=True) is None, "of no version spoken"
+    net.clock.now += 301
+    net.finder.expire()
+    assert net.directory.by_hit(HIT) is None

@@ -13,7 +13,7 @@ from hipgw.identity.puzzle import verify_puzzle
 from hipgw.identity.rhash import rhash
 from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.drops import DropReason
-from hipgw.protocol.effects import Closed, Effect, Established, Failed, SendDatagram
+from hipgw.protocol.effects import Closed, Effect, Established, Failed, Met, SendDatagram
 from hipgw.protocol.machine import HipMachine
 from hipgw.protocol.path import Path, Transport
 from hipgw.protocol.protection import protect, sign
@@ -446,6 +446,26 @@ def test_opportunistic_mode(transport: Transport) -> None:
     network.run(3)
     assert_joined(a, b)
     assert len(a.of(Established)) == 1
+    (met,) = a.of(Met)
+    assert isinstance(met, Met)
+    assert (met.peer_hit, met.path.remote) == (b.hit, b.address)
+    assert not b.of(Met)
+    assert not a.machine.is_asking(b.address)
+
+
+def test_who_answers_an_opportunistic_call_has_to_be_welcome() -> None:
+    network = Network()
+    wanted = replace(FAST, opportunistic=True)
+    _, b = pair(network, wanted)
+    a = network.add("a", "192.0.2.1", ordered()[0], replace(wanted, accept=lambda _hit: False))
+    network.connect(a, b, opportunistic=True)
+    assert a.machine.is_asking(b.address)
+    network.run(120)
+    (failed,) = a.of(Failed)
+    assert isinstance(failed, Failed)
+    assert "hip.accept" in failed.reason
+    assert not a.of(Met)
+    assert not a.machine.is_asking(b.address)
 
 
 def test_opportunistic_mode_without_an_answer() -> None:

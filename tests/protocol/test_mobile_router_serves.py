@@ -11,7 +11,7 @@ from hipgw.protocol.mobile_router.config import MobileRouterConfig
 from hipgw.protocol.mobile_router.transit import Place, Transit
 from hipgw.protocol.nat.config import RegistrarConfig
 from hipgw.protocol.path import HIP_UDP_PORT, Path, Transport
-from hipgw.protocol.registration import ServiceType
+from hipgw.protocol.registration import ServiceType, Wanted
 from hipgw.protocol.rendezvous.config import RendezvousConfig
 from hipgw.protocol.states import State
 from protocol.moving import Moving, both_ways
@@ -87,6 +87,23 @@ def test_machines_inside_meet_by_the_rendezvous_server_too(transport: Transport)
     network.run(3.0)
     assert caller.state(friend) is State.ESTABLISHED, router.drops()
     both_ways(network, caller, friend)
+
+
+@pytest.mark.parametrize("named", [ServiceType.MOBILE_ROUTER, ServiceType.RENDEZVOUS])
+def test_who_is_named_for_one_service_is_asked_for_the_other_by_itself(named: ServiceType) -> None:
+    network = Moving()
+    config = serving(ServiceType.RENDEZVOUS)
+    router = network.router("router", ROUTER, [HERE], 1, config=config)
+    both = ServiceType.RENDEZVOUS, ServiceType.MOBILE_ROUTER
+    automatic = replace(FAST, automatic=lambda _hit: Wanted(reg_types=both, lifetime_s=60.0))
+    client = network.host("client", CLIENT, 2, "router", config=automatic)
+    effects = client.machine.register(router.hit, [named], 300.0, network.now)
+    network.perform(client, effects)
+    network.connect(client, router)
+    network.run(3.0)
+    held = {one.reg_type: one.lifetime_s for one in client.machine.held_registrations()}
+    assert set(held) == set(both)
+    assert min(held.values()) > 200, "as long as was said"
 
 
 def test_what_is_for_nobody_is_dropped_as_before() -> None:

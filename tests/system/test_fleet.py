@@ -191,6 +191,8 @@ def test_etcd_comes_and_goes_under_traffic(lab: Lab) -> None:
         wait_until(lambda here=site.daemon: not here.established(three.daemon.hit), SEEN_S)
     assert not three.lan.ping(one.lan4, count=2, timeout_s=0.5)
     assert "e3" not in {peer["name"] for peer in one.daemon.request("peers")}
+    ailments = [one["code"] for one in three.daemon.request("status")["health"]]
+    assert "fleet_no_lan" in ailments, ailments
     sent, lost = pings.result()
     assert sent > 100
     assert lost == 0

@@ -3,14 +3,17 @@
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from ipaddress import IPv6Address
 
 import pytest
+import tomli_w
 
+from hipgw.errors import ControlError
 from hipgw.identity.lsi import default_lsi
 from hipgw.lab import Lab, wait_until
-from hipgw.lab.topologies import Family, Site, TransportName, host_pair
+from hipgw.lab.topologies import Family, Site, TransportName, host_pair, underlay_address
 from system.traffic import transfer
 
 pytestmark = pytest.mark.system
@@ -43,6 +46,44 @@ def test_by_hit_and_lsi(lab: Lab, family: Family, transport: TransportName) -> N
         assert transfer(one.gateway, two.gateway, target, "-u", "-b", "5M", "-l", "1000") > 4
     for target in names(one):
         assert two.gateway.ping(target, count=2).received == 2
+
+
+@pytest.mark.parametrize("transport", ["udp", "raw"])
+def test_whoever_is_at_an_address(lab: Lab, transport: TransportName) -> None:
+    """The caller knows no peer at all; afterwards it has a HIT and an LSI for the one it met."""
+    hip = {"opportunistic": True, "accept": "any"}
+    network = host_pair(lab, transport=transport, hip=hip)
+    one, two = network.sites
+    tables = tomllib.loads(one.daemon.config_file.read_text())
+    del tables["peer"]
+    one.daemon.config_file.write_text(tomli_w.dumps(tables))
+    network.start()
+    address = underlay_address(2, 4)
+    answer = one.daemon.request("connect", peer=address, timeout_s=15.0)
+    assert answer["established"], answer
+    assert answer["peer_hit"] == str(two.daemon.hit)
+    (peer,) = one.daemon.request("peers")
+    assert (peer["source"], peer["addresses"]) == ("opportunistic", [address])
+    for target in (peer["hit"], peer["lsi"]):
+        assert one.gateway.ping(target, count=2, timeout_s=5).received == 2, target
+    # It is known by its address now, and called again by whatever is sent to it.
+    again = one.daemon.request("connect", peer=address, timeout_s=15.0)
+    assert (again["peer_hit"], again["established"]) == (peer["hit"], True)
+    one.daemon.request("close", peer=peer["hit"], timeout_s=3.0)
+    assert one.gateway.ping(peer["lsi"], count=1, timeout_s=5).received == 1
+    with pytest.raises(ControlError, match="is this machine itself"):
+        one.daemon.request("connect", peer=underlay_address(1, 4), timeout_s=1.0)
+
+
+def test_nobody_is_called_by_an_address_unless_it_is_wanted(lab: Lab) -> None:
+    network = host_pair(lab)
+    network.start()
+    one = network.sites[0]
+    with pytest.raises(ControlError, match="opportunistic mode is off"):
+        one.daemon.request("connect", peer=underlay_address(2, 6), timeout_s=1.0)
+    # The address of somebody who is known needs none of it.
+    answer = one.daemon.request("connect", peer=underlay_address(2, 4), timeout_s=15.0)
+    assert (answer["peer"], answer["established"]) == ("g2", True)
 
 
 @pytest.mark.both_versions(by_request=True)

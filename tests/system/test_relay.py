@@ -1,5 +1,6 @@
 """Hosts behind NATs reach each other: directly where their NATs let them, else by a relay."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -203,6 +204,28 @@ def test_a_relay_that_restarts(lab: Lab) -> None:
     assert network.relayed() > 0
 
 
+def test_the_clients_of_a_relay_that_restarts_are_called(lab: Lab) -> None:
+    """They would notice when they renew, in minutes; the NATs still let the relay in."""
+    network = build(lab, NatKind.SYMMETRIC, traversal={"lifetime_s": 3600})
+    network.start()
+    assert network.reaches()
+
+    def registered() -> set[str]:
+        return {one["peer_hit"] for one in network.relay.request("registrations")}
+
+    both = {str(site.daemon.hit) for site in (network.a, network.b)}
+    kept = network.relay.directory / "relay-clients.json"
+    wait_until(lambda: len(json.loads(kept.read_text())) == 2, PATIENCE_S, what="two in the file")
+    network.relay.restart(crash=True)
+    wait_until(lambda: registered() == both, PATIENCE_S, what="the clients of before")
+    wait_until(
+        lambda: network.a.host.ping(str(network.b.daemon.hit), timeout_s=2.0),
+        2 * PATIENCE_S,
+        what="a ping across",
+    )
+    assert network.relayed() > 0
+
+
 def test_the_status_tells_of_a_relay_that_is_gone(lab: Lab) -> None:
     network = build(lab, NatKind.PORT_RESTRICTED)
     network.start()
@@ -281,6 +304,33 @@ def test_a_host_that_moves_to_ipv6(lab: Lab) -> None:
     )
     assert path(network.b, network.a)["remote"] == "2001:db8:1::2"
     assert path_of(network, "outbound_spi") == spi, "no new association"
+
+
+def test_a_second_interface_leads_to_a_direct_path(lab: Lab) -> None:
+    """The relay tells how it looks from outside of its NAT; the first one's NAT lets nobody in."""
+    network = build(lab, NatKind.SYMMETRIC, NatKind.PORT_RESTRICTED)
+    router, a = lab.hosts["r"], network.a.host
+    nat = lab.nat("n3")
+    lab.link(nat, "wan0", router, "c")
+    lab.link(a, "eth1", nat, "lan0")
+    nat.address("wan0", "100.64.3.2/24")
+    router.address("c", "100.64.3.1/24")
+    nat.route("default", "100.64.3.1")
+    nat.address("lan0", "10.9.9.1/24")
+    nat.hide("wan0", kind=NatKind.PORT_RESTRICTED)
+    a.address("eth1", "10.9.9.2/24")
+    a.route("default", "10.9.9.1", metric=100)
+    network.start()
+
+    def told() -> bool:
+        own = network.a.daemon.request("addresses")["own"]
+        return ["100.64.3.2:10500"] in [one["reflexive"] for one in own]
+
+    wait_until(told, PATIENCE_S, what="what the relay sees of eth1")
+    assert network.reaches()
+    assert path(network.a, network.b)["local"] == "10.9.9.2"
+    assert path(network.b, network.a)["remote"] == "100.64.3.2"
+    assert network.relayed() == 0
 
 
 def test_a_stranger_gets_nothing(lab: Lab) -> None:

@@ -140,6 +140,7 @@ def connect(
 ) -> None:
     """Make an association with a peer, unless there is one.
 
+    With hip.opportunistic, PEER may be the address of a machine whose HIT is not known.
     Exits with status 1 if it was not established in time (with --timeout 0: if it is not yet).
     """
     with connect_to_daemon(socket_path) as client:

@@ -225,7 +225,9 @@ class ConnectAnswer(TypedDict):
     """How an attempt to associate went."""
 
     peer: str
+    """Its name or HIT; the address that was called, if nobody has answered there."""
     peer_hit: str
+    """`::` if an address was called, and nobody has answered."""
     state: str
     established: bool
     duration_s: float | None
@@ -626,7 +628,11 @@ class ControlApi(Protocol):
         ...
 
     async def connect(self, peer: str, *, timeout_s: float) -> ConnectAnswer:
-        """Begin a base exchange and wait for its end, `timeout_s` at most (0: do not wait)."""
+        """Begin a base exchange and wait for its end, `timeout_s` at most (0: do not wait).
+
+        *peer* may be an address of the underlay: whoever is there is called, if configured so.
+        Raises LocalProtocolError if not.
+        """
         ...
 
     async def close(self, peer: str, *, timeout_s: float) -> CloseAnswer:

@@ -1,4 +1,4 @@
-"""Which clients a mobile router had, so that it can call them after it was restarted.
+"""Which clients a mobile router or a relay had, so that it can call them after it was restarted.
 
 Their associations are gone then, and they would find out only when they ask for something.
 """
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from hipgw.identity.hit import is_hit
-from hipgw.protocol.mobile_router.clients import ClientInfo
 from hipgw.protocol.mobile_router.transit import Place
 from hipgw.protocol.path import Transport
 
@@ -24,21 +23,23 @@ _log = logging.getLogger(__name__)
 
 
 class ClientMemory:
-    """HITs of clients, and where they were inside, in a file of the daemon's state folder."""
+    """HITs of clients, and where they were, in a file of the daemon's state folder."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str = FILE_NAME) -> None:
         """Read what an earlier run has left; a file that cannot be used counts as empty."""
-        self._file = directory / FILE_NAME
+        self._file = directory / name
         self.places: Mapping[IPv6Address, Place] = _read(self._file)
         """As they are in the file."""
 
-    def keep(self, clients: Iterable[ClientInfo], *, others: bool = False) -> None:
+    def keep(
+        self, clients: Iterable[tuple[IPv6Address, Place | None]], *, others: bool = False
+    ) -> None:
         """These are the clients now: write them down if they have changed.
 
         *others*: besides those that are remembered.
         """
         places = dict(self.places) if others else {}
-        places |= {one.hit: one.place for one in clients if one.place is not None}
+        places |= {hit: place for hit, place in clients if place is not None}
         if places == self.places:
             return
         self.places = places

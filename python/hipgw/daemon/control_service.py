@@ -59,6 +59,7 @@ from hipgw.daemon.mobile_router_answers import (
     mobile_router_warnings,
 )
 from hipgw.daemon.naming import NamingServices
+from hipgw.daemon.opportunistic import OpportunisticCalls, underlay_address
 from hipgw.daemon.peer_answers import UP_STATES, PeerAnswers
 from hipgw.daemon.registration_answers import registration_answers
 from hipgw.daemon.resolve_answers import resolve_answer
@@ -69,6 +70,7 @@ from hipgw.naming.peers import PeerDirectory
 from hipgw.platform.address_watch import AddressWatch
 from hipgw.protocol.compat import RFC
 from hipgw.protocol.effects import Closed, Effect, Established, Failed, PingReply, Rekeyed
+from hipgw.protocol.path import IPAddress
 from hipgw.protocol.states import State
 from hipgw.roles.endbox import SEGMENT
 from hipgw.roles.hello import Election
@@ -107,6 +109,7 @@ class ControlService:
         self._membership = membership
         self._peers = PeerAnswers(config, directory, membership, driver)
         self._health = Health(config, directory, endboxes=lambda: membership.endboxes)
+        self._opportunistic = OpportunisticCalls(driver, config.hip.transport)
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._waiting: dict[IPv6Address, set[asyncio.Future[Effect]]] = {}
@@ -125,6 +128,7 @@ class ControlService:
     def handle_event(self, event: Effect) -> None:
         """Take note of what happened, and wake those who wait for it."""
         self._health.handle_event(event)
+        self._opportunistic.handle_event(event)
         self._peers.handle_event(event)
         match event:
             case PingReply(request=request):
@@ -296,7 +300,13 @@ class ControlService:
 
     async def connect(self, peer: str, *, timeout_s: float) -> ConnectAnswer:
         if self._directory.find(peer) is None:
-            await self._naming.look_up(peer)
+            address = underlay_address(peer)
+            if address is None:
+                await self._naming.look_up(peer)
+            elif (there := self._at(address)) is not None:
+                peer = str(there)
+            else:
+                return await self._call_whoever(address, timeout_s)
         hit = self._hit(peer)
         known = self._directory.by_hit(hit)
         duration_s: float | None = None
@@ -326,6 +336,22 @@ class ControlService:
             "established": established,
             "duration_s": duration_s,
             "reason": reason,
+        }
+
+    async def _call_whoever(self, address: IPAddress, timeout_s: float) -> ConnectAnswer:
+        """Associate with the machine at an address, whatever its HIT is."""
+        if address.is_loopback or address in self._watch.addresses:
+            raise LocalProtocolError(f"{address} is this machine itself")
+        outcome = await self._opportunistic.call(address, timeout_s)
+        hit = outcome.peer_hit
+        established = hit is not None and self._driver.is_up(hit)
+        return {
+            "peer": str(address) if hit is None else self._directory.name_of(hit),
+            "peer_hit": str(hit or IPv6Address(0)),
+            "state": State.UNASSOCIATED.value if hit is None else self._state(hit),
+            "established": established,
+            "duration_s": outcome.duration_s,
+            "reason": None if established else outcome.reason,
         }
 
     async def close(self, peer: str, *, timeout_s: float) -> CloseAnswer:
@@ -380,6 +406,16 @@ class ControlService:
                 return info.peer_hit
         raise UnknownPeerError(text)
 
+    def _at(self, address: IPAddress) -> IPv6Address | None:
+        """The HIT of who is known to be at an address of the underlay."""
+        if (peer := self._directory.by_address(address)) is not None:
+            return peer.hit
+        for info in self._driver.machine.associations():
+            path = info.path
+            if info.state in UP_STATES and path is not None and path.remote == address:
+                return info.peer_hit
+        return None
+
     def _own_lsi(self) -> object:
         return self._directory.lsi_of(self._identity.hit)
 
@@ -420,7 +456,11 @@ class ControlService:
         if self.mobile_router_parts is not None:
             warnings = warnings + mobile_router_warnings(self.mobile_router_parts)
         fleet = self.fleet()
-        return warnings if fleet is None else warnings + fleet_warnings(fleet)
+        if fleet is not None:
+            bridges = self._config.endbox is None or bool(self._membership.endboxes)
+            lonely = None if bridges else self._identity.hit
+            warnings = warnings + fleet_warnings(fleet, lonely)
+        return warnings
 
     def _profiles(self) -> dict[str, int]:
         names = (peer.compat(self._driver.active_hit(peer.hit)) for peer in self._directory)

@@ -20,6 +20,7 @@ from hipgw.protocol.effects import (
     Failed,
     InstallSA,
     Lookup,
+    Met,
     MoveSA,
     PathMtuChanged,
     RemoveSA,
@@ -84,6 +85,8 @@ class HipDriver:
         """Lifetimes of the services that are wanted of peers, by type."""
         self._in_each_version: dict[IPv6Address, tuple[IPv6Address, ...]] = {}
         """Peers that are talked to by all these HITs at once, by the preferred one."""
+        self._met: dict[IPv6Address, Path] = {}
+        """Who has answered opportunistic calls that are not over yet, and where."""
         self._impatient: set[IPv6Address] = set()
         """Peers that are looked up if they do not answer soon."""
 
@@ -125,6 +128,18 @@ class HipDriver:
             self._finder.refresh(now, self._connect_found)
         else:
             self._connect_by(now, now.hit)
+
+    def call_whoever(self, address: IPAddress, transport: Transport) -> None:
+        """Call a machine of which the address alone is known (RFC 7401 §4.1.8).
+
+        `Met` tells who it is, if anybody answers. Raises LocalProtocolError if that is not allowed,
+        or there is no way to there.
+        """
+        local = self._transport.source_address(address)
+        if local is None:
+            raise LocalProtocolError(f"there is no route to {address}")
+        path = Path(local, address, transport, self._transport.udp_port)
+        self.perform(self.machine.connect(None, [path], time.monotonic()))
 
     def connect_in_each_version(self, peer: Peer, hits: Sequence[IPv6Address]) -> None:
         """Have an association by each of these HITs of a peer, instead of by the best of them."""
@@ -205,6 +220,8 @@ class HipDriver:
     def _failed(self, effect: Failed) -> None:
         """An exchange has failed: go on with another version of HIP, if there is one."""
         hit = effect.peer_hit
+        if hit is not None:
+            self._met.pop(hit, None)
         peer = self._directory.by_hit(hit) if hit is not None else None
         each = peer is not None and peer.hit in self._in_each_version
         if peer is not None and hit is not None and not each and not self.is_up(hit):
@@ -239,6 +256,9 @@ class HipDriver:
         """Of several versions of HIP, the one that is preferred stays."""
         hit = effect.peer_hit
         self._impatient.discard(self._directory.primary(hit))
+        met = self._met.pop(hit, None)
+        if met is not None and self._directory.by_hit(hit) is None:
+            self._finder.met(hit, met.remote, udp=met.transport is Transport.UDP)
         self._versions.established(hit)
         self._listener(effect)
         peer = self._directory.by_hit(hit)
@@ -443,6 +463,9 @@ class HipDriver:
                 self._failed(effect)
             case Established():
                 self._established(effect)
+            case Met(peer_hit=hit, path=path):
+                self._met[hit] = path
+                self._listener(effect)
             case _:
                 self._listener(effect)
 

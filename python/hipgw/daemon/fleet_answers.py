@@ -1,6 +1,7 @@
 """What the control socket is told about the fleet's directory."""
 
 import time
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from hipgw.control.api import FleetAnswer, HealthWarning
@@ -41,8 +42,11 @@ def fleet_answer(fleet: str, lan: str | None, keeper: "FleetKeeper") -> FleetAns
     }
 
 
-def fleet_warnings(answer: FleetAnswer) -> list[HealthWarning]:
-    """What is wrong with the directory now."""
+def fleet_warnings(answer: FleetAnswer, lonely: IPv6Address | None = None) -> list[HealthWarning]:
+    """What is wrong with the directory now.
+
+    *lonely*: this machine's HIT, if it is an endbox that nobody shares a LAN with.
+    """
     found: list[HealthWarning] = [
         {
             "code": "fleet_unreachable",
@@ -53,6 +57,16 @@ def fleet_warnings(answer: FleetAnswer) -> list[HealthWarning]:
         for one in answer["directories"]
         if not one["reached"]
     ]
+    if lonely is not None and answer["lan"] is None:
+        found.append(
+            {
+                "code": "fleet_no_lan",
+                "severity": "warning",
+                "message": "this endbox is in no LAN of its fleet, and bridges nothing",
+                "hint": f"the operator puts it into one: `hipgw fleet add NAME --hit {lonely}"
+                " --address ADDRESS --lan LAN`",
+            }
+        )
     if any(one["age_s"] < LATELY_S for one in answer["refused"]):
         found.append(
             {

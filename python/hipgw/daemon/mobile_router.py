@@ -288,7 +288,8 @@ class MobileRouterParts:
         self._keeping = None
         assert self._driver is not None
         calling = self._recall is not None
-        self._memory.keep(self._driver.machine.mobile_router_clients(), others=calling)
+        clients = self._driver.machine.mobile_router_clients()
+        self._memory.keep(((one.hit, one.place) for one in clients), others=calling)
 
     def _look_around(self) -> None:
         assert self._loop is not None

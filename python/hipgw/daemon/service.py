@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from functools import partial
 from ipaddress import IPv6Address
 from pathlib import Path as FilePath
 
@@ -26,6 +27,7 @@ from hipgw.daemon.membership import Membership
 from hipgw.daemon.mobile_router import MobileRouterParts
 from hipgw.daemon.naming import NamingServices, Surroundings
 from hipgw.daemon.naming_parts import build
+from hipgw.daemon.relay_clients import RelayClients
 from hipgw.daemon.roles import make_roles
 from hipgw.daemon.stun import StunRunner
 from hipgw.daemon.transport import ControlTransport
@@ -94,7 +96,8 @@ class Service:
     ) -> None:
         """*identities*: one for each version of HIP that is spoken, the preferred one first.
 
-        *call* is the name of a peer that is called at once, whatever the roles do by themselves.
+        *call* is the name of a peer that is called at once, whatever the roles do by themselves, or
+        an address at which somebody is called.
         """
         self._call = call
         self._config = config
@@ -109,6 +112,7 @@ class Service:
         self._multicast: MulticastGroup | None = None
         self._mobile_router: MobileRouterParts | None = None
         self._lan: LanWatch | None = None
+        self._relay_clients: RelayClients | None = None
         self._limits = Limits(config.esp.rekey_packets, config.esp.rekey_bytes)
         self._membership = Membership(config, [identity.hit for identity in identities])
 
@@ -265,6 +269,10 @@ class Service:
             self._control.election = timers.election
             self._control.multicast = self._multicast
         self._start_roles(directory)
+        if config.relay is not None:
+            self._relay_clients = RelayClients(config.daemon.state_dir, driver)
+            stack.callback(self._relay_clients.rest)
+            self._relay_clients.start()
         await self._naming.start(driver)
         # What lives as long as the daemon is not to be looked through again and again for garbage:
         # it is much, and everybody waits meanwhile.
@@ -273,8 +281,14 @@ class Service:
         _log.info(
             "hipgw is running", extra={"hit": str(identity.hit), "roles": ",".join(config.roles)}
         )
-        if self._call and (peer := await self._naming.look_up(self._call)) is not None:
-            driver.connect(peer)
+        if self._call:
+            await self._call_at_once(self._call)
+
+    async def _call_at_once(self, called: str) -> None:
+        try:
+            await self._control.connect(called, timeout_s=0)
+        except HipgwError as error:
+            _log.warning("%s is not called: %s", called, error)
 
     def _security_associations(self, dataplane: DataPlane) -> SecurityAssociations | WithoutData:
         config = self._config
@@ -472,6 +486,8 @@ class Service:
         if isinstance(event, PingReply | PathChanged):
             self._dead_peers.answered(event.peer_hit, time.monotonic())
         self._naming.handle_event(event)
+        if self._relay_clients is not None:
+            self._relay_clients.handle_event(event)
         for role in self._roles:
             role.handle_event(event)
         self._event_log.write(event)
@@ -515,7 +531,8 @@ class Service:
             if was_cut_off:
                 self._driver.retry()
             up = [entry for entry in flowing if self._driver.is_up(entry.peer_hit)]
-            found = self._dead_peers.look(up, time.monotonic(), machine.is_behind_router)
+            now = time.monotonic()
+            found = self._dead_peers.look(up, now, partial(machine.may_be_cut_off, now=now))
             for hit in found.search:
                 self._driver.path_silent(hit)
             for hit in found.ask:
@@ -540,6 +557,8 @@ class Service:
         self._roles.clear()
         if self._mobile_router is not None:
             self._mobile_router.rest()
+        if self._relay_clients is not None:
+            self._relay_clients.rest()
         self._driver.close_all()
         deadline = time.monotonic() + CLOSE_PATIENCE_S
         while self._driver.machine.association_count and time.monotonic() < deadline:

@@ -13,7 +13,7 @@ from hipgw.errors import HipgwError
 from hipgw.identity.hit import hit_version, is_hit
 from hipgw.naming.peers import CONFIGURED, FLEET, Peer, PeerDirectory
 from hipgw.naming.resolver import Resolver
-from hipgw.naming.sources import Found, Rendezvous
+from hipgw.naming.sources import Found, Provenance, Rendezvous
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ Then = Callable[[Peer | None], None]
 ADDRESSES_MAX = 16
 RENDEZVOUS_MAX = 8
 """Most places that are tried of one peer, whatever the sources say."""
+OPPORTUNISTIC = "opportunistic"
+"""The source of a peer that has answered at an address that was called without a HIT."""
 FRESH_S = 5.0
 """Sources are not asked anew about the same peer more often than that."""
 
@@ -142,6 +144,22 @@ class PeerFinder:
         """A program was told this peer's LSI or HIT, and may use it so long."""
         if (lease := self._leases.get(self._directory.primary(hit))) is not None:
             lease.kept_until = max(lease.kept_until, self._clock() + seconds)
+
+    def met(self, hit: IPv6Address, address: IPAddress, *, udp: bool) -> Peer | None:
+        """Somebody was called without a HIT, and has this one: a peer now, as if looked up.
+
+        None if there is no room for it.
+        """
+        found = Found(
+            hit,
+            OPPORTUNISTIC,
+            Provenance.UNSIGNED,
+            self._keep_s,
+            addresses=(address,),
+            udp=udp,
+        )
+        usable = self._usable([found])
+        return self._take(usable) if usable else None
 
     # -- calling -----------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ class Peer:
     rendezvous: tuple[Rendezvous, ...] = ()
     """Rendezvous servers that it can be called by, in order; before `addresses` (RFC 8005 §4)."""
     source: str = CONFIGURED
-    """Who said that there is such a peer, as in `naming.order`."""
+    """Who said that there is such a peer, as in `naming.order`, or "opportunistic"."""
     sought: bool = False
     """Whether it is looked up when it has to be called and nothing is known of where it is."""
 

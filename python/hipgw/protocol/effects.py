@@ -182,6 +182,19 @@ class Established:
 
 
 @dataclass(frozen=True, slots=True)
+class Met:
+    """An opportunistic attempt has got to know whom it talks to: it goes on with this HIT.
+
+    `Established` or `Failed` follows.
+    """
+
+    local_hit: IPv6Address
+    peer_hit: IPv6Address
+    path: Path
+    """By which it has answered."""
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The association is over, by either side's wish or by idleness."""
 
@@ -377,6 +390,7 @@ Effect = (
     | Lookup
     | StateChanged
     | Established
+    | Met
     | Closed
     | Failed
     | PingReply

@@ -16,7 +16,7 @@ from hipgw.protocol.agreement import agree
 from hipgw.protocol.association import Association, InitiatorExchange, Session
 from hipgw.protocol.core import SPI_MIN, Core, Dropped, receiver, require
 from hipgw.protocol.drops import DropReason
-from hipgw.protocol.effects import CancelPuzzle, Direction, SolvePuzzle
+from hipgw.protocol.effects import CancelPuzzle, Direction, Met, SolvePuzzle
 from hipgw.protocol.mobile_router import client, correspondent, router_check
 from hipgw.protocol.nat import checking, modes, offering
 from hipgw.protocol.nat.checks import Offer
@@ -65,6 +65,7 @@ _REFUSED = {
     DropReason.HIT_MISMATCH: "it has another key than its HIT says",
     DropReason.BAD_SIGNATURE: "its signature is wrong",
     DropReason.DOWNGRADE: "it has not chosen the best group that both have",
+    DropReason.POLICY: "hip.accept lets no machine in that has its HIT",
     DropReason.PUZZLE_TOO_HARD: "its puzzle is too hard",
     DropReason.BAD_VIA_RVS: "it names a rendezvous server that was not called",
 }
@@ -371,6 +372,7 @@ def _adopt_hit(core: Core, association: Association, peer_hit: IPv6Address, path
     association.peer_hit = peer_hit
     association.path = path
     core.associations[association.local_hit, peer_hit] = association
+    core.effects.append(Met(association.local_hit, peer_hit, path))
 
 
 def _try_another_identity(

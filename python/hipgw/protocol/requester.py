@@ -196,14 +196,17 @@ def _ask_for_missing(core: "Core", association: "Association", now: float) -> No
 
 
 def _wanted(core: "Core", association: "Association") -> Wanted | None:
-    """What this host wants of a peer: what somebody has said, or else what it takes by itself."""
+    """What this host wants of a peer: what somebody has said, and what it takes by itself."""
     hit = association.peer_hit
     wanted = core.wanted.get(hit)
-    if wanted is None:
-        known = hit in core.rendezvous_servers
-        if not known and len(core.rendezvous_servers) >= SERVERS_MAX:
-            return None
-        wanted = core.config.automatic(hit)
+    if hit in core.rendezvous_servers or len(core.rendezvous_servers) < SERVERS_MAX:
+        by_itself = core.config.automatic(hit)
+        if wanted is None:
+            wanted = by_itself
+        elif by_itself is not None:
+            # One registration has one lifetime: that of what somebody has said.
+            types = dict.fromkeys((*wanted.reg_types, *by_itself.reg_types))
+            wanted = replace(wanted, reg_types=tuple(types))
     if (
         wanted is not None
         and core.mobile_router is not None

@@ -38,7 +38,12 @@ _LOG = "hip.log"
 @click.option(
     "-nr", "no_retransmit", is_flag=True, help="Without effect: hip.retries is 1 at least."
 )
-@click.option("-t", "trigger", metavar="ADDRESS", help="Call the known host with this address.")
+@click.option(
+    "-t",
+    "trigger",
+    metavar="ADDRESS",
+    help="Call the known host with this address; with -o whoever has it.",
+)
 @click.option("-rvs", "rvs", is_flag=True, help="Be a rendezvous server, too.")
 @click.option("-mr", "router", is_flag=True, help="Be a mobile router, too.")
 @click.option("-mh", "multihoming", is_flag=True, help="Tell peers of all addresses.")
@@ -161,7 +166,10 @@ def translated(
 
 
 def _peer_at(config: "Config", text: str) -> str:
-    """The name of the peer with an address. Raises ConfigError if there is none."""
+    """The name of the peer with an address, or that for whoever is there.
+
+    Raises ConfigError if nobody is known there and strangers are not to be called.
+    """
     try:
         address: IPv4Address | IPv6Address = ip_address(text)
     except ValueError:
@@ -169,8 +177,10 @@ def _peer_at(config: "Config", text: str) -> str:
     for peer in config.peers:
         if address in (*peer.addresses, peer.hit, peer.lsi):
             return peer.name
+    if config.hip.opportunistic:
+        return str(address)
     raise ConfigError(
-        f"-t {address}: no known host has this address, and hipgw calls no others",
+        f"-t {address}: no known host has this address, and without -o no others are called",
         hint="add it to known_host_identities.xml",
     )
 

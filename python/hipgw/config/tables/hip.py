@@ -100,8 +100,9 @@ class HipConfig(Table):
     )
     opportunistic: Switch = Field(
         default=False,
-        description="Begin exchanges with machines whose HIT is not known beforehand "
-        "(RFC 7401 §4.1.8). Such a first contact is open to a man in the middle.",
+        description="Call machines of which the address alone is known, by `hipgw connect "
+        "ADDRESS`, and answer those that call so (RFC 7401 §4.1.8). `accept` says who is welcome "
+        "in both cases. Such a first contact is open to a man in the middle.",
     )
     accept: Accept = Field(
         default=Accept.PEERS,

@@ -15,7 +15,7 @@ from typing import TypeVar
 from hipgw.protocol.association import Association
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
-from hipgw.protocol.mobile_router import carriers, evidence, proxies
+from hipgw.protocol.mobile_router import carriers, evidence, proxies, silence
 from hipgw.protocol.mobile_router.clients import Client, ClientInfo, Hits, describe
 from hipgw.protocol.mobile_router.config import MobileRouterConfig
 from hipgw.protocol.mobile_router.evidence import ANSWERS_MAX
@@ -89,6 +89,7 @@ class MobileRouter:
             leave(self, core, packet.raw + tail(data), to, None)
             return
         flow.touched = now
+        silence.broken(flow)
         if kind is PacketType.I1 and not flow.done:
             self.at_new_place(core, flow)
         # What a router inside sends in two ways is taken by the first.
@@ -185,6 +186,8 @@ class MobileRouter:
             if self.proxies.answered(self, core, flow, packet, transit.source, now):
                 return
             evidence.learn(self, core, client, flow, packet, transit.source, now)
+            if kind is PacketType.UPDATE and holder == flow.client_hit:
+                silence.asked(core, flow, packet, transit, now)
             if kind is PacketType.CLOSE_ACK and flow.closing:
                 self._note_end(flow, now)
         if kind is PacketType.I2 and (info := packet.get(EspInfo)) is not None:
