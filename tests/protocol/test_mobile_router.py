@@ -239,8 +239,8 @@ def test_who_comes_from_outside_is_no_client() -> None:
 def test_clients_hear_that_there_is_no_network() -> None:
     network, router, client, peer = moving()
     network.join(client, peer)
-    assert peer.machine.is_behind_router(client.hit) or hip_version.get() == 1
-    assert not client.machine.is_behind_router(peer.hit)
+    assert peer.machine.may_be_cut_off(client.hit, network.now) or hip_version.get() == 1
+    assert not client.machine.may_be_cut_off(peer.hit, network.now)
     assert not client.machine.cut_off
     assert not peer.machine.cut_off
     network.move(router, [])

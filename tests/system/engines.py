@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from hipgw import _esp_core
 from hipgw.dataplane.esp_core import EspCoreDataPlane
 from hipgw.identity.esp_format import DEFAULT_ESP_FORMAT, EspFormat
-from hipgw.lab import Lab
+from hipgw.lab import Lab, wait_until
 from hipgw.lab.host import Host
 from hipgw.platform import sockets
 from hipgw.platform.tuntap import open_tap, open_tun
@@ -41,6 +41,9 @@ class Gateway:
         self.host.mtu("hip0", 1400)
         self.host.address("tap0", f"{self.lan}/24", f"fd09::{number}/64")
         self.host.address("hip0", f"{self.hit}/28", f"{self.lsi}/8")
+        # The kernel makes the route later, by a worker, and drops what comes for the HIT till then.
+        route = ["ip", "-6", "route", "show", "table", "local", f"{self.hit}/128"]
+        wait_until(lambda: self.host.run(route).stdout, what=f"the route to {self.hit}")
         self.dataplane.start()
 
     def _open(self) -> None:

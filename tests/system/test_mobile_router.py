@@ -58,6 +58,21 @@ def two_uplinks(
     wait_until(answered, PATIENCE_S, what="answers by the one before")
 
 
+def the_client_is_gone(network: MovingNetwork) -> None:
+    """Its correspondents, which are patient with it, hear from the router that it is silent."""
+    (client,), peers = network.clients, network.correspondents
+    client.daemon.kill()
+
+    def given_up() -> bool:
+        for peer in peers:
+            peer.place.host.ping(str(client.hits[peer.version]), timeout_s=0.2)
+        said = [line for line in network.closed() if "it does not answer any more" in line]
+        return all(any(line.startswith(f"{peer.name}:") for line in said) for peer in peers)
+
+    # In a tunnel it would be 180 s.
+    wait_until(given_up, 2 * PATIENCE_S, what="correspondents to give the client up")
+
+
 def test_a_router_moves(lab: Lab) -> None:
     """Its client talks HIPv1 with one, by IP protocols 139 and 50, and HIPv2 with the other."""
     network = MovingNetwork(lab, clients=1)
@@ -140,4 +155,5 @@ def test_a_router_moves(lab: Lab) -> None:
     counters = router.daemon.request("counters")["dataplane"]
     assert counters["spinat_rewritten"] > 0
     assert (status["path"], counters.get("spinat_ebpf_rewritten", 0)) == ("nfqueue", 0)
+    the_client_is_gone(network)
     assert router.daemon.stop() == 0

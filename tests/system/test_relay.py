@@ -306,6 +306,33 @@ def test_a_host_that_moves_to_ipv6(lab: Lab) -> None:
     assert path_of(network, "outbound_spi") == spi, "no new association"
 
 
+def test_a_second_interface_leads_to_a_direct_path(lab: Lab) -> None:
+    """The relay tells how it looks from outside of its NAT; the first one's NAT lets nobody in."""
+    network = build(lab, NatKind.SYMMETRIC, NatKind.PORT_RESTRICTED)
+    router, a = lab.hosts["r"], network.a.host
+    nat = lab.nat("n3")
+    lab.link(nat, "wan0", router, "c")
+    lab.link(a, "eth1", nat, "lan0")
+    nat.address("wan0", "100.64.3.2/24")
+    router.address("c", "100.64.3.1/24")
+    nat.route("default", "100.64.3.1")
+    nat.address("lan0", "10.9.9.1/24")
+    nat.hide("wan0", kind=NatKind.PORT_RESTRICTED)
+    a.address("eth1", "10.9.9.2/24")
+    a.route("default", "10.9.9.1", metric=100)
+    network.start()
+
+    def told() -> bool:
+        own = network.a.daemon.request("addresses")["own"]
+        return ["100.64.3.2:10500"] in [one["reflexive"] for one in own]
+
+    wait_until(told, PATIENCE_S, what="what the relay sees of eth1")
+    assert network.reaches()
+    assert path(network.a, network.b)["local"] == "10.9.9.2"
+    assert path(network.b, network.a)["remote"] == "100.64.3.2"
+    assert network.relayed() == 0
+
+
 def test_a_stranger_gets_nothing(lab: Lab) -> None:
     network = build(lab, NatKind.PORT_RESTRICTED, relay={"clients": ["a"]})
     network.relay.start()

@@ -3,7 +3,6 @@
 import select
 import socket
 import struct
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -14,49 +13,37 @@ from hipgw._esp_core import SpinatPath
 from hipgw.lab import Lab, wait_until
 from hipgw.lab.host import Host
 from hipgw.wire.checksum import checksum16
+from system.spinat_ends import (
+    CLIENT,
+    DONT_FRAGMENT,
+    ESP,
+    FRAGMENT,
+    HIP,
+    ICMP,
+    ICMPV6,
+    INSIDE,
+    OTHER_PEER,
+    OUTSIDE,
+    PEER,
+    PORT,
+    QUEUE,
+    UDP,
+    Tap,
+    divert,
+    esp,
+    ip_packet,
+    own_addresses,
+    packed,
+    send,
+    three_hosts,
+    udp,
+)
 
 pytestmark = pytest.mark.system
 
-QUEUE = 10500
-PORT = 10500
-ESP, HIP, UDP, ICMP, ICMPV6, FRAGMENT = 50, 139, 17, 1, 58, 44
-DONT_FRAGMENT = 0x4000
 PADDING = 33100
 SPI, PUBLIC_SPI, PEER_SPI = 0x3030, 0x1212, 0x4545
 OWN_HIT, OTHER_HIT = bytes.fromhex("200100210000000000000000000000aa"), bytes(15) + b"\7"
-CLIENT = {4: "10.0.0.10", 6: "fd00:1::10"}
-INSIDE = {4: "10.0.0.1", 6: "fd00:1::1"}
-OUTSIDE = {4: "192.0.2.1", 6: "2001:db8::1"}
-PEER = {4: "192.0.2.7", 6: "2001:db8::7"}
-OTHER_PEER = {4: "198.51.100.7", 6: "2001:db8:99::7"}
-"""What the client takes the correspondent to be, where it has only addresses of the other kind."""
-
-
-_ALL_PROTOCOLS = 3
-_IPV4, _IPV6 = 0x0800, 0x86DD
-_SO_RCVBUFFORCE = 33
-
-
-def packed(address: str) -> bytes:
-    return ip_address(address).packed
-
-
-def ip_packet(
-    source: str, destination: str, protocol: int, payload: bytes, *, ttl: int = 64, flags: int = 0
-) -> bytes:
-    ends = packed(source) + packed(destination)
-    if len(ends) == 32:
-        return struct.pack("!IHBB", 6 << 28, len(payload), protocol, ttl) + ends + payload
-    start = struct.pack("!BBHHHBB", 0x45, 0, 20 + len(payload), 7, flags, ttl, protocol)
-    return start + checksum16(start + bytes(2) + ends).to_bytes(2, "big") + ends + payload
-
-
-def udp(source: str, destination: str, payload: bytes, port: int = PORT) -> bytes:
-    """A UDP datagram, with a checksum."""
-    header = struct.pack("!HHH", port, PORT, 8 + len(payload))
-    pseudo = packed(source) + packed(destination) + struct.pack("!II", 8 + len(payload), UDP)
-    checksum = checksum16(pseudo + header + bytes(2) + payload)
-    return header + checksum.to_bytes(2, "big") + payload
 
 
 def hip(receiver: bytes = OTHER_HIT, length: int = 40) -> bytes:
@@ -84,17 +71,6 @@ class Ends:
     peer: Host
     path: SpinatPath
 
-    def send(self, host: Host, packet: bytes) -> None:
-        v6 = packet[0] >> 4 == 6
-        target = str(ip_address(packet[24:40] if v6 else packet[16:20]))
-        family = socket.AF_INET6 if v6 else socket.AF_INET
-
-        def once() -> None:
-            with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
-                sock.sendto(packet, (target, 0))
-
-        host.call(once)
-
     def way(self, frm: int, to: int, *, encapsulated: bool = False) -> tuple[int, int]:
         """The ways of a client with *frm* inside and *to* outside: inward and outward."""
         known = PEER[frm] if frm == to else OTHER_PEER[frm]
@@ -115,34 +91,6 @@ class Ends:
         return inward, outward
 
 
-class Tap:
-    """The IP packets that come in by an interface."""
-
-    def __init__(self, host: Host, interface: str) -> None:
-        self._socket = host.call(socket.socket, socket.AF_PACKET, socket.SOCK_DGRAM, 0)
-        host.call(self._socket.bind, (interface, _ALL_PROTOCOLS))
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 24)
-
-    def next(self, wanted: tuple[int, ...], timeout_s: float = 5.0) -> bytes | None:
-        """The next packet of one of the protocols *wanted*, or none."""
-        limit = time.monotonic() + timeout_s
-        while (left := limit - time.monotonic()) > 0:
-            if not select.select([self._socket], [], [], left)[0]:
-                break
-            data, (_, ethertype, kind, *_) = self._socket.recvfrom(65536)
-            if kind == socket.PACKET_OUTGOING:
-                continue
-            if ethertype == _IPV4 and data[9] in wanted:
-                return data[: int.from_bytes(data[2:4])]
-            # Neighbours asking for each other are no errors.
-            if ethertype == _IPV6 and data[6] in wanted and (data[6] != ICMPV6 or data[40] < 128):
-                return data[: 40 + int.from_bytes(data[4:6])]
-        return None
-
-    def close(self) -> None:
-        self._socket.close()
-
-
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     with Lab("spinat") as lab:
@@ -151,34 +99,16 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def ends(lab: Lab) -> Iterator[Ends]:
-    client, router, peer = lab.host("client"), lab.host("router"), lab.host("peer")
-    lab.link(client, "eth0", router, "in0")
-    lab.link(router, "out0", peer, "eth0")
-    client.address("eth0", f"{CLIENT[4]}/24", f"{CLIENT[6]}/64")
-    router.address("in0", f"{INSIDE[4]}/24", f"{INSIDE[6]}/64")
-    router.address("out0", f"{OUTSIDE[4]}/24", f"{OUTSIDE[6]}/64")
-    peer.address("eth0", f"{PEER[4]}/24", f"{PEER[6]}/64")
-    client.route("default", INSIDE[4])
-    client.route("default6", INSIDE[6])
-    for tables, icmp in (("iptables", "icmp"), ("ip6tables", "ipv6-icmp")):
-        for match in ("50", "139", "udp --dport 10500", "udp --sport 10500", icmp):
-            command = f"{tables} -w -t raw -A PREROUTING ! -i lo -p {match} -j NFQUEUE"
-            router.run([*command.split(), "--queue-num", str(QUEUE), "--queue-bypass"])
+    client, router, peer = three_hosts(lab)
+    divert(router, everything=True)
     path = router.call(lambda: SpinatPath(queue=QUEUE, capacity=1000, ebpf=False))
     try:
-        path.own(
-            [OWN_HIT],
-            [packed(one) for own in (INSIDE, OUTSIDE) for one in own.values()],
-        )
+        path.own([OWN_HIT], own_addresses())
         path.outside([router.index("out0")])
         router.call(path.start)
         yield Ends(client, router, peer, path)
     finally:
         path.stop()
-
-
-def esp(spi: int, length: int = 40) -> bytes:
-    return struct.pack("!II", spi, 1) + bytes(length)
 
 
 @pytest.mark.parametrize("inside", [4, 6])
@@ -189,7 +119,7 @@ def test_esp_goes_both_ways(ends: Ends, inside: int, outside: int, encapsulated:
     known = PEER[inside] if inside == outside else OTHER_PEER[inside]
     at_peer, at_client = Tap(ends.peer, "eth0"), Tap(ends.client, "eth0")
 
-    ends.send(ends.client, ip_packet(CLIENT[inside], known, ESP, esp(PEER_SPI)))
+    send(ends.client, ip_packet(CLIENT[inside], known, ESP, esp(PEER_SPI)))
     got = at_peer.next((ESP, UDP))
     assert got is not None
     if encapsulated:
@@ -207,7 +137,7 @@ def test_esp_goes_both_ways(ends: Ends, inside: int, outside: int, encapsulated:
     back = esp(PUBLIC_SPI)
     if encapsulated:
         back = udp(PEER[outside], OUTSIDE[outside], back)
-    ends.send(ends.peer, ip_packet(PEER[outside], OUTSIDE[outside], protocol, back))
+    send(ends.peer, ip_packet(PEER[outside], OUTSIDE[outside], protocol, back))
     got = at_client.next((ESP,))
     assert got is not None
     wanted = ip_packet(known, CLIENT[inside], ESP, esp(SPI), ttl=63)
@@ -235,18 +165,18 @@ def events(ends: Ends, timeout_s: float = 5.0) -> list[tuple[object, ...]]:
 def test_hip_for_others_goes_to_the_control_plane(ends: Ends, version: int) -> None:
     client, router, peer = CLIENT[version], OUTSIDE[version], PEER[version]
     data = plain_hip(client, peer, hip())
-    ends.send(ends.client, ip_packet(client, peer, HIP, data))
+    send(ends.client, ip_packet(client, peer, HIP, data))
     index = ends.router.index("in0")
     assert events(ends) == [("hip", data, packed(client), 0, packed(peer), 0, True, index)]
 
     datagram = udp(peer, router, bytes(4) + hip())
-    ends.send(ends.peer, ip_packet(peer, router, UDP, datagram))
+    send(ends.peer, ip_packet(peer, router, UDP, datagram))
     index = ends.router.index("out0")
     assert events(ends) == [("hip", hip(), packed(peer), PORT, packed(router), PORT, False, index)]
 
     wrong = bytearray(data)
     wrong[-1] ^= 1
-    ends.send(ends.client, ip_packet(client, peer, HIP, bytes(wrong)))
+    send(ends.client, ip_packet(client, peer, HIP, bytes(wrong)))
     wait_until(lambda: ends.path.statistics()["control_malformed"] == 1, 5, what="the count")
     assert events(ends, 0.1) == []
 
@@ -263,13 +193,13 @@ def test_what_is_for_the_router_itself_is_handed_back(ends: Ends, version: int) 
     with plain, any_udp:
         # By HIT, from inside, though to the outside address.
         data = plain_hip(client, router, hip(OWN_HIT))
-        ends.send(ends.client, ip_packet(client, router, HIP, data))
+        send(ends.client, ip_packet(client, router, HIP, data))
         assert select.select([plain], [], [], 5)[0]
         assert plain.recv(2000)[-len(data) :] == data
         # Opportunistic, in UDP; and data that only looks like a client's.
         for payload in (bytes(4) + hip(bytes(16)), esp(0x9999), b"\xff"):
             datagram = udp(peer, router, payload)
-            ends.send(ends.peer, ip_packet(peer, router, UDP, datagram))
+            send(ends.peer, ip_packet(peer, router, UDP, datagram))
             assert select.select([any_udp], [], [], 5)[0]
             assert any_udp.recv(2000) == payload
     assert ends.path.statistics()["accepted"] >= 4
@@ -287,7 +217,7 @@ def test_what_nobody_may_have(ends: Ends) -> None:
         ip_packet(CLIENT[4], PEER[4], ESP, esp(PEER_SPI), ttl=1),
         ip_packet(CLIENT[4], PEER[4], ESP, bytes(4)),
     ):
-        ends.send(ends.client, packet)
+        send(ends.client, packet)
 
     def counted() -> bool:
         found = ends.path.statistics()
@@ -358,7 +288,7 @@ def test_a_narrow_link_of_the_router(ends: Ends, inside: int, outside: int) -> N
     overheads = {4: 20, 6: 40}
     at_client, at_peer = Tap(ends.client, "eth0"), Tap(ends.peer, "eth0")
     packet = ip_packet(CLIENT[inside], known, ESP, esp(PEER_SPI, 1400), flags=DONT_FRAGMENT)
-    ends.send(ends.client, packet)
+    send(ends.client, packet)
 
     error = at_client.next((ICMP, ICMPV6))
     assert error is not None
@@ -383,7 +313,7 @@ def test_ipv4_that_may_be_cut_is_cut(ends: Ends) -> None:
     ends.router.mtu("out0", 1000)
     tap = Tap(ends.peer, "eth0")
     payload = esp(PEER_SPI, 1392)
-    ends.send(ends.client, ip_packet(CLIENT[4], PEER[4], ESP, payload))
+    send(ends.client, ip_packet(CLIENT[4], PEER[4], ESP, payload))
     whole = b""
     for _ in range(2):
         piece = tap.next((ESP,))
@@ -425,7 +355,7 @@ def test_an_error_from_outside_reaches_the_client(
     # As the client sends it inside, so is it told.
     payload = udp(CLIENT[inside], known, data, PORT + 1) if encapsulated else data
     protocol = UDP if encapsulated else ESP
-    ends.send(ends.client, ip_packet(CLIENT[inside], known, protocol, payload))
+    send(ends.client, ip_packet(CLIENT[inside], known, protocol, payload))
     seen = at_peer.next((ESP, UDP))
     assert seen is not None
     # The correspondent here has no ear for ESP, and says so by itself.
@@ -437,7 +367,7 @@ def test_an_error_from_outside_reaches_the_client(
     kind, code = (3, 4) if outside == 4 else (2, 0)
     quote = seen[: (20 if outside == 4 else 40) + (16 if encapsulated else 8)]
     error = icmp_error(PEER[outside], OUTSIDE[outside], kind, code, 1320, quote)
-    ends.send(ends.peer, error)
+    send(ends.peer, error)
     got = at_client.next((ICMP, ICMPV6))
     assert got is not None
     header, other = (20, 40) if inside == 4 else (40, 20)
@@ -455,7 +385,7 @@ def test_an_error_from_outside_reaches_the_client(
 
     # About somebody else's packet: the kernel's affair, as is everything that is no error.
     wrong = quote[:-8] + bytes([9]) * 8
-    ends.send(ends.peer, icmp_error(PEER[outside], OUTSIDE[outside], kind, code, 1320, wrong))
+    send(ends.peer, icmp_error(PEER[outside], OUTSIDE[outside], kind, code, 1320, wrong))
     assert at_client.next((ICMP, ICMPV6), 0.1) is None
     assert ends.peer.ping(OUTSIDE[outside])
     at_client.close()

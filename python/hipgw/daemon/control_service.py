@@ -11,12 +11,7 @@ from ipaddress import IPv6Address
 from pathlib import Path as FilePath
 
 from hipgw.config.names import (
-    DhGroupName,
     EspBackend,
-    EspSuiteName,
-    HipCipherName,
-    V1DhGroupName,
-    V1SuiteName,
 )
 from hipgw.config.schema import Config
 from hipgw.control.api import (
@@ -34,7 +29,6 @@ from hipgw.control.api import (
     MacAnswer,
     MobileClientAnswer,
     MobileRouterAnswer,
-    PathAnswer,
     PeerAnswer,
     PingReplyAnswer,
     RegistrationAnswer,
@@ -45,6 +39,7 @@ from hipgw.control.api import (
 )
 from hipgw.control.errors import UnknownPeerError
 from hipgw.daemon.address_answers import addresses_answer
+from hipgw.daemon.association_answers import association_answer, sa_answer
 from hipgw.daemon.driver import HipDriver
 from hipgw.daemon.endbox_answers import (
     election_answer,
@@ -65,18 +60,17 @@ from hipgw.daemon.mobile_router_answers import (
 )
 from hipgw.daemon.naming import NamingServices
 from hipgw.daemon.opportunistic import OpportunisticCalls, underlay_address
+from hipgw.daemon.peer_answers import UP_STATES, PeerAnswers
 from hipgw.daemon.registration_answers import registration_answers
-from hipgw.daemon.resolve_answers import rendezvous_text, resolve_answer
-from hipgw.dataplane.backend import DataPlane, SecurityAssociation
+from hipgw.daemon.resolve_answers import resolve_answer
+from hipgw.dataplane.backend import DataPlane
 from hipgw.errors import LocalProtocolError
-from hipgw.identity.hit import hit_version
 from hipgw.identity.host_identity import LocalIdentity
-from hipgw.naming.peers import Peer, PeerDirectory
+from hipgw.naming.peers import PeerDirectory
 from hipgw.platform.address_watch import AddressWatch
-from hipgw.protocol.association_infos import AssociationInfo
 from hipgw.protocol.compat import RFC
 from hipgw.protocol.effects import Closed, Effect, Established, Failed, PingReply, Rekeyed
-from hipgw.protocol.path import IPAddress, Path, Transport
+from hipgw.protocol.path import IPAddress
 from hipgw.protocol.states import State
 from hipgw.roles.endbox import SEGMENT
 from hipgw.roles.hello import Election
@@ -84,11 +78,6 @@ from hipgw.roles.multicast_group import MulticastGroup
 
 VERSION = version("hipgw")
 """Read here, because the files it stands in may be out of reach once privileges are dropped."""
-
-UP_STATES = frozenset({State.ESTABLISHED, State.R2_SENT})
-
-
-_Named = DhGroupName | HipCipherName | EspSuiteName | V1DhGroupName | V1SuiteName
 
 
 class ControlService:
@@ -118,15 +107,13 @@ class ControlService:
         self._naming = naming
         self._request_stop = request_stop
         self._membership = membership
+        self._peers = PeerAnswers(config, directory, membership, driver)
         self._health = Health(config, directory, endboxes=lambda: membership.endboxes)
         self._opportunistic = OpportunisticCalls(driver, config.hip.transport)
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._waiting: dict[IPv6Address, set[asyncio.Future[Effect]]] = {}
         self._pings: dict[int, asyncio.Future[PingReply]] = {}
-        self._rtts: dict[IPv6Address, float] = {}
-        self._attempts: dict[IPv6Address, int] = {}
-        self._failures: dict[IPv6Address, str] = {}
         self.election: Election | None = None
         """Set once there is one on the LAN."""
         self.multicast: MulticastGroup | None = None
@@ -135,39 +122,21 @@ class ControlService:
         """The same."""
         self.mobile_router_parts: MobileRouterParts | None = None
         """The same."""
-        directory.subscribe(self._peer_changed)
 
     # -- news --------------------------------------------------------------------------------
-
-    def _peer_changed(self, old: Peer | None, new: Peer | None) -> None:
-        """Who was taken out of the directory leaves nothing behind."""
-        if old is not None and new is None:
-            self._rtts.pop(old.hit, None)
-            self._attempts.pop(old.hit, None)
-            self._failures.pop(old.hit, None)
 
     def handle_event(self, event: Effect) -> None:
         """Take note of what happened, and wake those who wait for it."""
         self._health.handle_event(event)
         self._opportunistic.handle_event(event)
+        self._peers.handle_event(event)
         match event:
-            case PingReply(peer_hit=hit, request=request, rtt=rtt):
-                self._rtts[self._directory.primary(hit)] = rtt
+            case PingReply(request=request):
                 if waiting := self._pings.pop(request, None):
                     waiting.set_result(event)
-            case Established(peer_hit=hit):
-                self._attempts.pop(self._directory.primary(hit), None)
-                self._failures.pop(self._directory.primary(hit), None)
+            case Established(peer_hit=hit) | Rekeyed(peer_hit=hit) | Closed(peer_hit=hit):
                 self._wake(hit, event)
-            case Rekeyed(peer_hit=hit):
-                self._wake(hit, event)
-            case Closed(peer_hit=hit, reason=reason):
-                self._note_failure(hit, reason)
-                self._wake(hit, event)
-            case Failed(peer_hit=IPv6Address() as hit, reason=reason):
-                self._note_failure(hit, reason)
-                if (peer := self._directory.by_hit(hit)) is not None:
-                    self._attempts[peer.hit] = self._attempts.get(peer.hit, 0) + 1
+            case Failed(peer_hit=IPv6Address() as hit):
                 self._wake(hit, event)
             case _:
                 pass
@@ -218,45 +187,20 @@ class ControlService:
         }
 
     def peers(self) -> list[PeerAnswer]:
-        infos = {info.peer_hit: info for info in self._driver.machine.associations()}
-        strangers = [hit for hit in infos if self._directory.by_hit(hit) is None]
-        configured = [
-            self._peer(peer, infos.get(self._driver.active_hit(peer.hit)))
-            for peer in self._directory
-        ]
-        return configured + [self._stranger(infos[hit]) for hit in strangers]
+        return self._peers.answers()
 
     def associations(self) -> list[AssociationAnswer]:
         now = time.monotonic()
         return [
-            {
-                "peer": self._name(info.peer_hit),
-                "local_hit": str(info.local_hit),
-                "peer_hit": str(info.peer_hit),
-                "state": info.state.value,
-                "path": _optional_path(info.path),
-                "initiator": info.initiator,
-                "age_s": None if info.established_at is None else now - info.established_at,
-                "exchange_s": info.exchange_s,
-                "peer_identity": info.peer_identity or None,
-                "version": info.version,
-                "compat": info.compat,
-                "dh_group": _name_by_id((DhGroupName, V1DhGroupName), info.dh_group),
-                "hip_cipher": _name_by_id(
-                    (V1SuiteName,) if info.version == 1 else (HipCipherName,), info.cipher
-                ),
-                "esp_suite": _name_by_id((EspSuiteName, V1SuiteName), info.esp_suite),
-                "inbound_spi": info.inbound_spi or None,
-                "outbound_spi": info.outbound_spi or None,
-                "path_mtu": None if mtu is None else mtu.mtu,
-                "path_mtu_source": None if mtu is None else mtu.source.value,
-            }
+            association_answer(
+                info, self._name(info.peer_hit), self._driver.path_mtu(info.peer_hit), now
+            )
             for info in self._driver.machine.associations()
-            for mtu in (self._driver.path_mtu(info.peer_hit),)
         ]
 
     def security_associations(self) -> list[SaAnswer]:
-        return [self._sa(entry) for entry in self._dataplane.security_associations()]
+        entries = self._dataplane.security_associations()
+        return [sa_answer(entry, self._name(entry.peer_hit)) for entry in entries]
 
     def mac_table(self) -> list[MacAnswer]:
         return self._macs()
@@ -483,82 +427,6 @@ class ControlService:
         infos = self._driver.machine.associations(hit)
         return (infos[0].state if infos else State.UNASSOCIATED).value
 
-    def _peer(self, peer: Peer, info: AssociationInfo | None) -> PeerAnswer:
-        roles = ["host"] if self._config.host is not None else []
-        roles += ["endbox"] if self._membership.is_endbox(peer.hit) else []
-        answer = self._common(peer.hit, info)
-        answer["name"] = peer.name
-        answer["addresses"] = [str(address) for address in peer.addresses]
-        answer["relays"] = self._membership.relays(peer.name)
-        answer["rendezvous"] = [rendezvous_text(server) for server in peer.rendezvous]
-        answer["source"] = peer.source
-        answer["transport"] = "udp" if peer.udp else "raw"
-        if info is None:
-            answer["version"] = hit_version(peer.hit)
-            answer["compat"] = peer.compat(peer.hit)
-        answer["roles"] = roles
-        return answer
-
-    def _stranger(self, info: AssociationInfo) -> PeerAnswer:
-        answer = self._common(info.peer_hit, info)
-        if info.path is not None:
-            answer["transport"] = info.path.transport.value
-        return answer
-
-    def _common(self, hit: IPv6Address, info: AssociationInfo | None) -> PeerAnswer:
-        up = info is not None and info.state in UP_STATES
-        since = info.established_at if info is not None and up else None
-        return {
-            "name": None,
-            "hit": str(hit),
-            "lsi": str(self._directory.lsi_of(hit)),
-            "version": info.version if info else 2,
-            "compat": info.compat if info else "none",
-            "addresses": [],
-            "relays": [],
-            "rendezvous": [],
-            "source": None,
-            "transport": Transport.UDP.value,
-            "roles": [],
-            "state": (info.state if info else self._state_at_rest(hit)).value,
-            "path": _optional_path(info.path) if info else None,
-            "established_s": None if since is None else time.monotonic() - since,
-            "rtt_s": self._rtts.get(hit),
-            "attempts": self._attempts.get(hit, 0),
-            "next_attempt_s": self._driver.retry_in(hit),
-            "last_failure": self._failures.get(hit),
-        }
-
-    def _state_at_rest(self, hit: IPv6Address) -> State:
-        """Of somebody without an association that is looked after: it may be a silent client."""
-        return State.ESTABLISHED if self._driver.machine.is_up(hit) else State.UNASSOCIATED
-
-    def _sa(self, entry: SecurityAssociation) -> SaAnswer:
-        return {
-            "spi": entry.spi,
-            "direction": "in" if entry.direction == "in" else "out",
-            "suite": _name_by_id((EspSuiteName, V1SuiteName), entry.suite) or str(entry.suite),
-            "peer": self._name(entry.peer_hit),
-            "local_hit": str(entry.local_hit),
-            "peer_hit": str(entry.peer_hit),
-            "path": path_answer(
-                Path(
-                    entry.local,
-                    entry.remote,
-                    Transport.UDP if entry.udp else Transport.RAW,
-                    entry.local_port,
-                    entry.remote_port,
-                )
-            ),
-            "packets": entry.packets,
-            "bytes": entry.bytes,
-            "sequence": entry.sequence,
-            "replayed": entry.replayed,
-            "auth_failed": entry.auth_failed,
-            "lost": entry.lost,
-            "last_used_s": entry.last_used_s,
-        }
-
     def _macs(self) -> list[MacAnswer]:
         if self._config.endbox is None:
             return []
@@ -580,7 +448,7 @@ class ControlService:
             (self._directory.primary(one.peer_hit) for one in infos if one.state in UP_STATES),
             has_address=bool(self._watch.addresses),
             registrations=self._driver.machine.held_registrations(),
-            failures=self._failures,
+            failures=self._peers.failures,
             cut_off=self._driver.machine.cut_off,
         )
         if self.lan is not None:
@@ -599,11 +467,6 @@ class ControlService:
         counted = Counter(name for name in names if name != RFC.name)
         return dict(sorted(counted.items()))
 
-    def _note_failure(self, hit: IPv6Address, reason: str) -> None:
-        # Bounded: strangers' failures are nobody's question.
-        if (peer := self._directory.by_hit(hit)) is not None:
-            self._failures[peer.hit] = reason
-
     def _wake(self, hit: IPv6Address, event: Effect) -> None:
         for waiting in self._waiting.get(self._directory.primary(hit), ()):
             if not waiting.done():
@@ -621,11 +484,3 @@ class ControlService:
             group.discard(waiting)
             if not group:
                 self._waiting.pop(hit, None)
-
-
-def _optional_path(path: Path | None) -> PathAnswer | None:
-    return None if path is None else path_answer(path)
-
-
-def _name_by_id(kinds: "Sequence[type[_Named]]", number: int) -> str | None:
-    return next((str(name) for names in kinds for name in names if name.wire_id == number), None)

@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from functools import partial
 from ipaddress import IPv6Address
 from pathlib import Path as FilePath
 
@@ -534,7 +535,8 @@ class Service:
             if was_cut_off:
                 self._driver.retry()
             up = [entry for entry in flowing if self._driver.is_up(entry.peer_hit)]
-            found = self._dead_peers.look(up, time.monotonic(), machine.is_behind_router)
+            now = time.monotonic()
+            found = self._dead_peers.look(up, now, partial(machine.may_be_cut_off, now=now))
             for hit in found.search:
                 self._driver.path_silent(hit)
             for hit in found.ask:

@@ -122,6 +122,8 @@ class Session:
     """Whether a mobile router has been on the peer's side of the path, as it looks."""
     has_left: bool = False
     """Whether the peer has been behind a router, and told itself since that it is elsewhere."""
+    silent_at: float | None = None
+    """When the peer's router has said last that it has a network and the peer does not answer."""
     proxied: tuple[int, int] = (0, -1)
     """Greatest ticket of the peer that was used, and the greatest number of its UPDATEs."""
     salt: tuple[bytes, bytes]

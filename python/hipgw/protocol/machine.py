@@ -27,6 +27,7 @@ from hipgw.protocol.config import MachineConfig
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.effects import Effect
+from hipgw.protocol.mobile_router import correspondent
 from hipgw.protocol.mobile_router.clients import ClientInfo
 from hipgw.protocol.mobile_router.router import MobileRouter
 from hipgw.protocol.mobile_router.transit import Place, Transit
@@ -435,10 +436,13 @@ class HipMachine:
         """Whether an opportunistic attempt waits for an answer from an address."""
         return address in self._core.opportunistic
 
-    def is_behind_router(self, peer_hit: IPv6Address) -> bool:
-        """Whether a mobile router has shown itself on the way to a peer."""
+    def may_be_cut_off(self, peer_hit: IPv6Address, now: float) -> bool:
+        """Whether a silent peer may be there and just be without a network for a while.
+
+        That is one behind a mobile router, unless that one has said lately that it has a network.
+        """
         sessions = [one.session for one in self._core.with_peer(peer_hit)]
-        return any(one.behind_router or one.proxied[0] > 0 for one in sessions if one is not None)
+        return any(correspondent.may_be_cut_off(one, now) for one in sessions if one is not None)
 
     @property
     def cut_off(self) -> bool:

@@ -24,7 +24,9 @@ DEAD_S = 12.0
 """After the first unanswered question, until a peer is given up. It takes a restarted peer's
 neighbours as long to notice; a search for another path needs a few seconds of it."""
 PATIENT_DEAD_S = 180.0
-"""The same of a peer behind a mobile router, which may be in a tunnel: longer than these are."""
+"""The same of a peer behind a mobile router, which may be in a tunnel: longer than these are.
+
+If that is not so, the router says so before `DEAD_S` is over."""
 PATIENT_ASK_S, PATIENT_SEARCH_S = 5.0, 30.0
 """Between questions and between searches once others would have been given up."""
 ASKED_AT_ONCE = 200

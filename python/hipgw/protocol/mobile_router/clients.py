@@ -4,6 +4,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 
+from hipgw.protocol.association import Association
 from hipgw.protocol.mobile_router.flows import Flow
 from hipgw.protocol.mobile_router.transit import Place
 
@@ -45,3 +46,18 @@ class Client:
     """Flows of those that this client, itself a router, has as clients."""
     packets: Counter[str] = field(default_factory=Counter)
     """HIP packets passed on, "in" and "out"."""
+
+
+def describe(hit: IPv6Address, client: Client, association: Association | None) -> ClientInfo:
+    """A client as others may see it; *association*: while it is registered."""
+    path = association.path if association is not None else None
+    return ClientInfo(
+        hit=hit,
+        place=Place(path.remote, path.transport, path.remote_port) if path else None,
+        correspondents=len(client.done),
+        guests=len(client.guests),
+        tickets=sum(flow.ticket is not None for flow in client.done.values()),
+        begun=len(client.begun),
+        packets_in=client.packets["in"],
+        packets_out=client.packets["out"],
+    )

@@ -10,6 +10,7 @@ from hipgw.protocol import mobility, reachability
 from hipgw.protocol.association import Association, Session
 from hipgw.protocol.core import Core, Dropped, require
 from hipgw.protocol.drops import DropReason
+from hipgw.protocol.echoes import answers
 from hipgw.protocol.effects import MoveSA
 from hipgw.protocol.mobile_router import tickets
 from hipgw.protocol.mobile_router.labels import wire_spi
@@ -27,6 +28,10 @@ from hipgw.wire.parameters import (
     LocatorSet,
     Seq,
 )
+
+SILENT_S = 6.0
+"""How long a router may take to say so, and how long it counts: longer than the time between the
+questions to a silent peer."""
 
 
 def met(session: Session, packet: HipPacket) -> None:
@@ -76,15 +81,19 @@ def handle(
 ) -> None:
     """Take an UPDATE of a peer's router. Raises Dropped.
 
-    It may say where the peer is, which is then verified with the peer itself, and nothing else.
+    It may say where the peer is, which is then verified with the peer itself, or that the peer does
+    not answer, and nothing else.
     """
-    shown, listed = require(packet, AuthTicket), require(packet, LocatorSet)
+    shown, listed = require(packet, AuthTicket), packet.get(LocatorSet)
     key = tickets.key_of(association, session, shown, now)
     if key is None:
         raise Dropped(DropReason.BAD_TICKET)
     mac = packet.get(HipMac)
     if mac is None or not session.rhash.verify_mac(key, mac_coverage(packet.raw), mac.mac):
         raise Dropped(DropReason.BAD_MAC)
+    if listed is None:
+        _note_silence(association, session, packet, shown, now)
+        return
     if not core.locators_limit.allow(association.peer_hit, now):
         raise Dropped(DropReason.RATE_LIMIT)
     if session.has_left and (packet.version != 1 or shown.key_index <= session.proxied[0]):
@@ -116,6 +125,31 @@ def handle(
         version=association.local.version,
     )
     core.send(tickets.protect(ack, session.rhash, key), path, association.peer_hit)
+
+
+def may_be_cut_off(session: Session, now: float) -> bool:
+    """Whether a peer may be without a network, as its router may, that has not shown itself."""
+    if not (session.behind_router or session.proxied[0] > 0):
+        return False
+    return session.silent_at is None or session.silent_at + SILENT_S < now
+
+
+def _note_silence(
+    association: Association, session: Session, packet: HipPacket, shown: AuthTicket, now: float
+) -> None:
+    """A peer's router has got a question, and the peer has not answered others. Raises Dropped."""
+    number = require(packet, Seq).update_id
+    if session.compat.lends_keymat or session.has_left:
+        raise Dropped(DropReason.UNEXPECTED)
+    if (shown.key_index, number) <= session.proxied:
+        raise Dropped(DropReason.DUPLICATE)
+    asked = [(one.sent, one.nonce) for one in association.pings.values()]
+    asked += [(one.sent, one.nonce) for one in association.updates.values()]
+    lately = [nonce for sent, nonce in asked if nonce and sent + SILENT_S >= now]
+    if not any(answers(packet, nonce) for nonce in lately):
+        raise Dropped(DropReason.BAD_ECHO)
+    session.proxied = shown.key_index, number
+    session.silent_at = now
 
 
 def _take(

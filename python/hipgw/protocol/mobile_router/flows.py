@@ -71,6 +71,18 @@ class Change:
     """By which the client takes data from then on; 0 for the same as before."""
 
 
+@dataclass(slots=True)
+class Unanswered:
+    """A correspondent's questions since the client has sent anything."""
+
+    since: float
+    """When the first of them came."""
+    last: float = 0.0
+    questions: int = 0
+    told: float = 0.0
+    """When the correspondent was told last that the client is silent."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Lent:
     """An SPI of a client, and what it is outside."""
@@ -151,6 +163,7 @@ class Flow:
     """Estimate of how long the correspondent takes to answer, in seconds; None before it has."""
     reminded: float = 0.0
     """When the correspondent was told last where the client is."""
+    unanswered: Unanswered | None = None
     ticket: Ticket | None = None
     proxy: Proxy | None = None
 

@@ -18,6 +18,7 @@ from hipgw.protocol.core import Core, Dropped
 from hipgw.protocol.drops import DropReason
 from hipgw.protocol.mobile_router import carriers, guests, round_trips, tickets
 from hipgw.protocol.mobile_router.flows import Flow, Proxy, Ticket
+from hipgw.protocol.mobile_router.forwarding import place_for
 from hipgw.protocol.mobile_router.packets import send
 from hipgw.protocol.mobile_router.transit import Place
 from hipgw.protocol.path import IPAddress, Transport
@@ -88,7 +89,7 @@ class Proxies:
             raise Dropped(DropReason.BAD_TICKET) from None
         first = known is None and flow.resumed
         flow.ticket = Ticket(ticket.shown, ticket.key, function, numbered=bool(ticket.action))
-        place = router.place_for(flow)
+        place = place_for(router, flow)
         elsewhere = place is not None and place.address.version not in flow.peer
         if place is not None and (elsewhere or first or not _is_at(flow, place)):
             # As the answer shows where the correspondent is; and where the router was when there
@@ -119,7 +120,7 @@ class Proxies:
         again: list[Flow] = []
         while self._waiting and most:
             flow = self._waiting.popleft()
-            place = router.place_for(flow)
+            place = place_for(router, flow)
             if place is None or not flow.lent:
                 continue  # once there is one again, or it is forgotten
             at_home = _is_at(flow, place)
@@ -147,7 +148,7 @@ class Proxies:
 
     def tell(self, router: "MobileRouter", core: Core, flow: Flow, now: float) -> None:
         """Tell a correspondent where its client is, or have it told with the next `ask`."""
-        place = router.place_for(flow)
+        place = place_for(router, flow)
         if place is None or not flow.lent:
             return
         if flow.ticket is None:

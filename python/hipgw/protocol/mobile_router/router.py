@@ -15,23 +15,22 @@ from typing import TypeVar
 from hipgw.protocol.association import Association
 from hipgw.protocol.core import UP, Core, Dropped
 from hipgw.protocol.drops import DropReason
-from hipgw.protocol.mobile_router import carriers, evidence, proxies
-from hipgw.protocol.mobile_router.clients import Client, ClientInfo, Hits
+from hipgw.protocol.mobile_router import carriers, evidence, proxies, silence
+from hipgw.protocol.mobile_router.clients import Client, ClientInfo, Hits, describe
 from hipgw.protocol.mobile_router.config import MobileRouterConfig
 from hipgw.protocol.mobile_router.evidence import ANSWERS_MAX
 from hipgw.protocol.mobile_router.flows import Flow
+from hipgw.protocol.mobile_router.forwarding import begins_anew, enter, leave, place_for
 from hipgw.protocol.mobile_router.labels import wire_spi
 from hipgw.protocol.mobile_router.packets import (
     at_home,
-    bare,
     is_from,
     parse,
-    send,
     tail,
 )
 from hipgw.protocol.mobile_router.table import Table
 from hipgw.protocol.mobile_router.transit import Place, Transit
-from hipgw.protocol.path import HIP_UDP_PORT, IPAddress
+from hipgw.protocol.path import IPAddress
 from hipgw.protocol.rate_limit import RateLimit, source_key
 from hipgw.protocol.registration import ServiceType
 from hipgw.wire.packet import HipPacket, PacketType
@@ -87,9 +86,10 @@ class MobileRouter:
                 raise Dropped(DropReason.NO_ASSOCIATION)
             if to is None:
                 raise Dropped(DropReason.NO_ROUTE)
-            self._leave(core, packet.raw + tail(data), to, None)
+            leave(self, core, packet.raw + tail(data), to, None)
             return
         flow.touched = now
+        silence.broken(flow)
         if kind is PacketType.I1 and not flow.done:
             self.at_new_place(core, flow)
         # What a router inside sends in two ways is taken by the first.
@@ -134,8 +134,8 @@ class MobileRouter:
         if kind is PacketType.CLOSE_ACK:
             self._note_end(flow, now)
         client.packets["out"] += 1
-        anew = _begins_anew(flow, kind, transit) and self.config.outside is None
-        place = self._leave(core, raw + tail(data), to, None if anew else flow, kind)
+        anew = begins_anew(flow, kind, transit) and self.config.outside is None
+        place = leave(self, core, raw + tail(data), to, None if anew else flow, kind)
         evidence.asked(flow, packet, place, now)
 
     def coming_in(self, core: Core, data: bytes, transit: Transit, now: float) -> None:
@@ -186,6 +186,8 @@ class MobileRouter:
             if self.proxies.answered(self, core, flow, packet, transit.source, now):
                 return
             evidence.learn(self, core, client, flow, packet, transit.source, now)
+            if kind is PacketType.UPDATE and holder == flow.client_hit:
+                silence.asked(core, flow, packet, transit, now)
             if kind is PacketType.CLOSE_ACK and flow.closing:
                 self._note_end(flow, now)
         if kind is PacketType.I2 and (info := packet.get(EspInfo)) is not None:
@@ -204,7 +206,7 @@ class MobileRouter:
             if anew and transit.source.transport is not flow.transport:
                 # The answer to a client that begins anew by something else than before.
                 inside = Place(inside.address, transit.source.transport)
-        self._enter(core, raw, transit.source, association, inside, flow)
+        enter(core, raw, transit.source, association, inside, flow)
 
     # -- inputs besides packets --------------------------------------------------------------
 
@@ -317,41 +319,17 @@ class MobileRouter:
             association, client = self._registered(core, hit), known.get(hit, Client())
             if association is None and hit not in known:
                 continue
-            path = association.path if association is not None else None
-            found.append(
-                ClientInfo(
-                    hit=hit,
-                    place=Place(path.remote, path.transport, path.remote_port) if path else None,
-                    correspondents=len(client.done),
-                    guests=len(client.guests),
-                    tickets=sum(flow.ticket is not None for flow in client.done.values()),
-                    begun=len(client.begun),
-                    packets_in=client.packets["in"],
-                    packets_out=client.packets["out"],
-                )
-            )
+            found.append(describe(hit, client, association))
         return found
 
     def association_of(self, core: Core, flow: Flow) -> Association | None:
         """The association with the client of a flow, while it is registered."""
         return self._registered(core, flow.holder)
 
-    def place_for(self, flow: Flow) -> Place | None:
-        """Where a flow's packets leave from: the best place of the IP version that they have now.
-
-        What the correspondent still sends to the one before comes in there all the same.
-        """
-        mine = [one for one in self.outside if one.address.version in flow.peer]
-        mine = mine or [one for one in self.outside if one.address.version in flow.claimed]
-        version = flow.outside.address.version if flow.outside is not None else 0
-        best = next((one for one in mine if one.address.version == version), None)
-        best = best or next(iter(mine), None)
-        return Place(best.address, flow.transport, best.port) if best is not None else None
-
     def place_of(self, client_hit: IPv6Address, peer_hit: IPv6Address) -> Place | None:
         """The same by HITs; None also if there is no such flow."""
         flow = self.table.find((client_hit, peer_hit))
-        return self.place_for(flow) if flow is not None else None
+        return place_for(self, flow) if flow is not None else None
 
     def own_for(self, core: Core, association: Association) -> tuple[IPAddress, ...]:
         """Own addresses that concern a peer: inside ones a client, outside ones all others.
@@ -453,75 +431,6 @@ class MobileRouter:
 
     def _note_end(self, flow: Flow, now: float) -> None:
         flow.touched = now - self.config.unused_s + CLOSED_S
-
-    # -- sending on --------------------------------------------------------------------------
-
-    def _leave(
-        self,
-        core: Core,
-        raw: bytes,
-        to: Place | None,
-        flow: Flow | None,
-        kind: PacketType = PacketType.R1,
-    ) -> Place:
-        """Send a packet out; returns where to. Raises Dropped."""
-        source: Place | None = None
-        if flow is not None:
-            source = self.place_for(flow)
-            if source is not None and (to is None or to.address.version != source.address.version):
-                version = source.address.version
-                to = flow.peer.get(version) or flow.claimed.get(version)
-            if to is not None and to.transport is not flow.transport:
-                to = Place(to.address, flow.transport)
-            if flow.outside is None:
-                flow.outside = source
-        elif to is not None:
-            version = to.address.version
-            source = next((p for p in self.outside if p.address.version == version), None)
-        if source is None or to is None:
-            raise Dropped(DropReason.NO_ROUTE)
-        send(core, bare(raw), Place(source.address, to.transport, source.port), to)
-        if flow is not None:
-            for other in carriers.others(flow, kind, source.address, to):
-                send(core, bare(raw), Place(source.address, other.transport, source.port), other)
-        return to
-
-    def _enter(
-        self,
-        core: Core,
-        raw: bytes,
-        source: Place,
-        association: Association,
-        inside: Place,
-        flow: Flow | None,
-    ) -> None:
-        path = association.path
-        assert path is not None
-        if inside.address.version != source.address.version:
-            # To a client without such an address this host stands for the stranger.
-            own = Place(path.local, inside.transport) if path.local is not None else None
-            found = flow.shown if flow is not None else own
-            if found is None or found.address.version != inside.address.version:
-                raise Dropped(DropReason.NO_ROUTE)
-            shown = found
-        else:
-            port = source.port if source.transport is inside.transport else HIP_UDP_PORT
-            shown = Place(source.address, inside.transport, port)
-        send(core, bare(raw), shown, inside)
-
-
-def _begins_anew(flow: Flow, kind: PacketType, transit: Transit) -> bool:
-    """Whether a client calls a correspondent by something else than before, as its operator wants.
-
-    Then it goes by that outside too, and so does the flow once the correspondent has answered.
-    """
-    return (
-        flow.done
-        and flow.holder == flow.client_hit
-        and kind in {PacketType.I1, PacketType.I2}
-        and transit.destination.transport is not flow.carried
-        and transit.destination.address.version in flow.peer
-    )
 
 
 def _keep(kept: OrderedDict[Hits, _Kept], hits: Hits, what: _Kept, most: int) -> None:

@@ -5,7 +5,9 @@
 //! moves everything.
 
 use super::{
-    builder::{Alu, Helper, Is, Label, Size, FRAME, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9},
+    builder::{
+        Alu, Builder, Helper, Is, Label, Size, FRAME, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9,
+    },
     maps::{shape, Global, Value},
     program::{
         esp_at, field, fold16, Ip, Writer, CHECKSUM, ESP, PACKETS, SKB_DATA, SKB_DATA_END,
@@ -28,8 +30,12 @@ const END: i16 = BELOW_TRAINS - 40;
 /// Octets that are still to be summed up.
 const LEFT: i16 = BELOW_TRAINS - 48;
 const SUM: i16 = BELOW_TRAINS - 56;
+/// Octets of each datagram of joined ones; 0 for one alone.
+const EACH: i16 = BELOW_TRAINS - 64;
+/// Whether the kernel is still to make the UDP checksum.
+const TO_BE_MADE: i16 = BELOW_TRAINS - 72;
 /// The new headers, and the SPI.
-const HEADERS: i16 = BELOW_TRAINS - 112;
+const HEADERS: i16 = BELOW_TRAINS - 128;
 
 /// Octets that are summed up by one call: as many as kernels before 6.13 take.
 const AT_ONCE: i32 = 512;
@@ -38,6 +44,8 @@ const MOST_SUMMED: i32 = 0x7fff;
 
 const DONT_FRAGMENT: i32 = V4Header::DONT_FRAGMENT.to_be() as i32;
 const V4_CHECKSUM: i16 = 10;
+/// As the pseudo header has it.
+const UDP_NUMBER: i32 = (protocol::UDP as u16).to_be() as i32;
 
 /// Room in front of the IP header (BPF_ADJ_ROOM_MAC).
 const IN_FRONT: i32 = 1;
@@ -47,12 +55,25 @@ const KEEP_SUM: i32 = 1;
 impl Writer<'_> {
     /// Note down what is needed of a packet that gets other headers. 9 has the octets of ESP then.
     pub(super) fn note(&mut self, ip: Ip, udp: bool) {
-        let alone = self.to.label();
-        self.to.load(Size::B4, R0, R6, SKB_GSO_SIZE);
-        self.to.jump_if_number(R0, Is::Equal, 0, alone);
-        self.leave(Global::Joined);
-        self.to.place(alone);
+        let [alone, one_way, apart] = [(); 3].map(|()| self.to.label());
         let to = &mut self.to;
+        to.store_number(Size::B8, FRAME, TO_BE_MADE, 0);
+        to.store_number(Size::B8, FRAME, PACKETS, 1);
+        to.load(Size::B4, R2, R6, SKB_GSO_SIZE);
+        to.store(Size::B8, FRAME, EACH, R2);
+        to.jump_if_number(R2, Is::Equal, 0, alone);
+        if udp {
+            // A new SPI for each would have to be written before it is known that there is room.
+            self.unless_new_spi(one_way);
+        }
+        self.to.place(apart);
+        self.leave(Global::Joined);
+        if udp {
+            self.to.place(one_way);
+            self.of_one_way(ip, apart);
+        }
+        let to = &mut self.to;
+        to.place(alone);
         if ip.v6 {
             to.load(Size::B2, R0, R7, 0);
             to.network16(R0);
@@ -77,20 +98,22 @@ impl Writer<'_> {
         to.alu_number(Alu::Add, R0, self.ethernet.into());
         to.store(Size::B8, FRAME, END, R0);
         to.alu_number(Alu::Add, R9, -i32::from(esp_at(ip, udp)));
-        to.store_number(Size::B8, FRAME, PACKETS, 1);
         let reshape = self.reshape;
         if udp {
-            // One that the device is to make it would make where there is no UDP header any more.
-            let to_be_made = self.to.label();
+            let [made, to_be_made] = [(); 2].map(|()| self.to.label());
             self.to.load(Size::B8, R0, FRAME, CHECKSUM);
-            self.to.jump_if_number(R0, Is::Equal, 0, reshape);
+            self.to.jump_if_number(R0, Is::Equal, 0, made);
             self.if_to_be_made(ip, to_be_made);
-            self.to.jump(reshape);
-            self.to.place(to_be_made);
-            self.leave(Global::OtherShape);
-        } else {
-            self.to.jump(reshape);
+            let to = &mut self.to;
+            to.place(made);
+            to.load(Size::B8, R0, FRAME, EACH);
+            to.jump_if_number(R0, Is::Equal, 0, reshape);
+            // Each has a checksum of its own (fraglist GRO).
+            to.jump(apart);
+            to.place(to_be_made);
+            to.store_number(Size::B8, FRAME, TO_BE_MADE, 1);
         }
+        self.to.jump(reshape);
     }
 
     /// Give packets that have been noted down the headers of their way.
@@ -112,34 +135,17 @@ impl Writer<'_> {
     }
 
     fn becomes(&mut self, ip: Ip, udp: bool) {
-        let [too_long, fits] = [(); 2].map(|()| self.to.label());
-        self.mtu(too_long);
-        let to = &mut self.to;
-        to.set(R2, R9);
-        to.alu_number(Alu::Add, R2, esp_at(ip, udp).into());
-        to.jump_if_number(R2, Is::Greater, u16::MAX.into(), too_long);
-        to.jump_if(R2, Is::AtMost, R1, fits);
-        to.place(too_long);
-        self.leave(Global::TooLong);
-        self.to.place(fits);
-        if udp {
-            self.to.store_number(Size::B8, FRAME, CHECKSUM, 0);
-        }
-        // IPv4 needs none for ESP (RFC 3948 §2.1), IPv6 does (RFC 8200 §8.1).
-        if udp && ip.v6 {
-            self.udp_checksum();
-        }
-        self.count(0);
+        self.has_grown(ip, udp);
+        self.checksum(ip, udp);
         self.room(ip, udp);
+        self.count(0);
         self.ip_header(ip, udp);
         let to = &mut self.to;
         let at = HEADERS + ip.len;
         if udp {
             to.load(Size::B4, R0, R8, field!(ports));
             to.store(Size::B4, FRAME, at, R0);
-            to.set(R0, R9);
-            to.alu_number(Alu::Add, R0, UDP.into());
-            to.network16(R0);
+            udp_length(to);
             to.store(Size::B2, FRAME, at + 4, R0);
             to.load(Size::B8, R0, FRAME, CHECKSUM);
             to.store(Size::B2, FRAME, at + 6, R0);
@@ -155,6 +161,60 @@ impl Writer<'_> {
         to.call(Helper::SkbStoreBytes);
         self.or_drop();
         self.send();
+    }
+
+    /// Leave what would be too long with its new headers.
+    fn has_grown(&mut self, ip: Ip, udp: bool) {
+        let [alone, too_long, fits] = [(); 3].map(|()| self.to.label());
+        self.mtu(too_long);
+        let to = &mut self.to;
+        to.set(R2, R9);
+        to.alu_number(Alu::Add, R2, esp_at(ip, udp).into());
+        to.jump_if_number(R2, Is::Greater, u16::MAX.into(), too_long);
+        to.load(Size::B8, R0, FRAME, EACH);
+        to.jump_if_number(R0, Is::Equal, 0, alone);
+        to.set(R2, R0);
+        to.alu_number(Alu::Add, R2, esp_at(ip, udp).into());
+        to.place(alone);
+        to.jump_if(R2, Is::AtMost, R1, fits);
+        to.place(too_long);
+        self.leave(Global::TooLong);
+        self.to.place(fits);
+    }
+
+    /// The UDP checksum to the stack, in 16 bits, if there is to be one.
+    fn checksum(&mut self, ip: Ip, udp: bool) {
+        let [made, done] = [(); 2].map(|()| self.to.label());
+        let to = &mut self.to;
+        to.load(Size::B8, R0, FRAME, TO_BE_MADE);
+        to.jump_if_number(R0, Is::Equal, 0, made);
+        if udp {
+            // The kernel needs the sum of the pseudo header there.
+            to.load(Size::B4, R3, R8, field!(sum));
+            udp_length(to);
+            to.alu(Alu::Add, R3, R0);
+            to.alu_number(Alu::Add, R3, UDP_NUMBER);
+            fold16(to);
+            to.store(Size::B8, FRAME, CHECKSUM, R3);
+            to.jump(done);
+        } else {
+            // It would make it where there is no UDP header any more.
+            let alone = to.label();
+            to.load(Size::B8, R0, FRAME, EACH);
+            to.jump_if_number(R0, Is::Equal, 0, alone);
+            self.leave(Global::Joined);
+            self.to.place(alone);
+            self.leave(Global::OtherShape);
+        }
+        self.to.place(made);
+        if udp {
+            self.to.store_number(Size::B8, FRAME, CHECKSUM, 0);
+        }
+        // IPv4 needs none for ESP (RFC 3948 §2.1), IPv6 does (RFC 8200 §8.1).
+        if udp && ip.v6 {
+            self.udp_checksum();
+        }
+        self.to.place(done);
     }
 
     /// The checksum of UDP over IPv6 to the stack, in 16 bits.
@@ -176,14 +236,12 @@ impl Writer<'_> {
             size /= 2;
         }
         let to = &mut self.to;
-        to.set(R0, R9);
-        to.alu_number(Alu::Add, R0, UDP.into());
-        to.network16(R0);
+        udp_length(to);
         to.load(Size::B8, R3, FRAME, SUM);
         // Once in its own header, once in the pseudo header.
         to.alu(Alu::Add, R3, R0);
         to.alu(Alu::Add, R3, R0);
-        to.alu_number(Alu::Add, R3, u16::from(protocol::UDP).to_be().into());
+        to.alu_number(Alu::Add, R3, UDP_NUMBER);
         for field in [field!(spi), field!(ports), field!(sum)] {
             to.load(Size::B4, R0, R8, field);
             to.alu(Alu::Add, R3, R0);
@@ -260,7 +318,8 @@ impl Writer<'_> {
         to.set_number(R2, protocol);
         to.set_number(R3, 0);
         to.call(Helper::SkbChangeProto);
-        self.or_drop();
+        to.jump_if_number(R0, Is::Equal, 0, family);
+        self.leave(Global::OtherShape);
         let to = &mut self.to;
         to.place(family);
         to.load(Size::B8, R0, FRAME, WAS_UDP);
@@ -322,4 +381,11 @@ impl Writer<'_> {
         to.alu_number(Alu::Xor, R3, 0xffff);
         to.store(Size::B2, FRAME, HEADERS + V4_CHECKSUM, R3);
     }
+}
+
+/// The length of UDP to 0, in the order of the network.
+fn udp_length(to: &mut Builder) {
+    to.set(R0, R9);
+    to.alu_number(Alu::Add, R0, UDP.into());
+    to.network16(R0);
 }

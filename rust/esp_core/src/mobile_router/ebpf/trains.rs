@@ -27,32 +27,10 @@ impl Writer<'_> {
     /// Give all datagrams but the first the SPI that they get, if all are of one way; else nothing is
     /// changed, and they are `apart`. 2 has the octets of each.
     pub(super) fn joined(&mut self, ip: Ip, apart: Label) {
-        let [check, fits] = [(); 2].map(|()| self.to.label());
-        let to = &mut self.to;
-        to.store(Size::B8, FRAME, SEGMENT, R2);
-        to.load(Size::B4, R0, R6, SKB_GSO_SEGS);
-        let counted = to.label();
-        to.jump_if_number(R0, Is::NotEqual, 0, counted);
-        to.set_number(R0, 1);
-        to.place(counted);
-        to.store(Size::B8, FRAME, PACKETS, R0);
-        to.set(R0, R9);
-        to.alu_number(Alu::Add, R0, (self.ethernet - 4).into());
-        to.store(Size::B8, FRAME, LAST, R0);
-
-        self.unless_new_spi(check);
-        self.linear(ip, apart);
-        self.to.place(check);
-        self.each(ip, apart, |writer, next| {
-            let to = &mut writer.to;
-            to.call(Helper::SkbLoadBytes);
-            to.jump_if_number(R0, Is::NotEqual, 0, apart);
-            to.load(Size::B4, R0, FRAME, OCTETS);
-            to.load(Size::B4, R1, FRAME, KEY_SPI);
-            to.jump_if(R0, Is::Equal, R1, next);
-            to.jump(apart);
-        });
+        let fits = self.to.label();
+        self.of_one_way(ip, apart);
         self.unless_new_spi(fits);
+        self.linear(ip, apart);
         let failed = self.to.label();
         self.each(ip, failed, |writer, next| {
             let to = &mut writer.to;
@@ -70,7 +48,32 @@ impl Writer<'_> {
         self.headers(ip);
     }
 
-    fn unless_new_spi(&mut self, then: Label) {
+    /// Count the datagrams, and see whether all have the same SPI; else they are `apart`. 2 has the
+    /// octets of each.
+    pub(super) fn of_one_way(&mut self, ip: Ip, apart: Label) {
+        let to = &mut self.to;
+        to.store(Size::B8, FRAME, SEGMENT, R2);
+        to.load(Size::B4, R0, R6, SKB_GSO_SEGS);
+        let counted = to.label();
+        to.jump_if_number(R0, Is::NotEqual, 0, counted);
+        to.set_number(R0, 1);
+        to.place(counted);
+        to.store(Size::B8, FRAME, PACKETS, R0);
+        to.set(R0, R9);
+        to.alu_number(Alu::Add, R0, (self.ethernet - 4).into());
+        to.store(Size::B8, FRAME, LAST, R0);
+        self.each(ip, apart, |writer, next| {
+            let to = &mut writer.to;
+            to.call(Helper::SkbLoadBytes);
+            to.jump_if_number(R0, Is::NotEqual, 0, apart);
+            to.load(Size::B4, R0, FRAME, OCTETS);
+            to.load(Size::B4, R1, FRAME, KEY_SPI);
+            to.jump_if(R0, Is::Equal, R1, next);
+            to.jump(apart);
+        });
+    }
+
+    pub(super) fn unless_new_spi(&mut self, then: Label) {
         self.to.load(Size::B4, R0, FRAME, KEY_SPI);
         self.to.load(Size::B4, R1, R8, field!(spi));
         self.to.jump_if(R0, Is::Equal, R1, then);
