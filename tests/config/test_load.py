@@ -472,6 +472,27 @@ def test_a_fleet_in_a_file_stands_for_peers(tmp_path: Path) -> None:
     assert config.endbox_peers == ()
 
 
+def test_whom_a_machine_registers_with_may_be_in_the_fleet(tmp_path: Path) -> None:
+    key = "ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    text = """[identity]
+key_file = "host.pem"
+[host]
+[nat]
+relays = ["hub"]
+[rendezvous]
+servers = ["rvs"]
+[mobile_node]
+routers = ["bus"]
+"""
+    fleet = f'[fleet]\nfile = "fleet.toml"\noperator_keys = ["{key}"]\n'
+    config = load(write(tmp_path, text + fleet))
+    assert (config.nat.relays, config.rendezvous.servers) == (("hub",), ("rvs",))
+    with pytest.raises(ConfigError) as raised:
+        load(write(tmp_path, text))
+    for name in ("hub", "rvs", "bus"):
+        assert f"no [[peer]] is named '{name}'" in str(raised.value)
+
+
 def test_relative_file_name_gives_absolute_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,8 +85,8 @@ class _Udp(asyncio.DatagramProtocol):
 
 
 @contextlib.asynccontextmanager
-async def name_server(records: Records) -> AsyncIterator[NameServer]:
-    """Serve records by UDP and TCP."""
+async def name_server(records: Records, port: int = 0) -> AsyncIterator[NameServer]:
+    """Serve records by UDP and TCP, at any port unless one is given."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError):
@@ -97,7 +97,7 @@ async def name_server(records: Records) -> AsyncIterator[NameServer]:
         writer.close()
 
     loop = asyncio.get_running_loop()
-    server = await asyncio.start_server(serve, ADDRESS, 0)
+    server = await asyncio.start_server(serve, ADDRESS, port)
     port = server.sockets[0].getsockname()[1]
     udp, _ = await loop.create_datagram_endpoint(lambda: _Udp(records), local_addr=(ADDRESS, port))
     try:

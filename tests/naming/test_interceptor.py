@@ -12,6 +12,7 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 import pytest
+import uvloop
 
 from hipgw.errors import NamingError
 from hipgw.naming.dns import forwarder, tcp_server
@@ -190,6 +191,27 @@ async def test_the_next_server_answers_when_one_is_gone_or_mute() -> None:
             # From now on the one that answered is asked first.
             assert (await response(running, query("www.example"))).answer
             assert running.statistics.retried == 1
+
+
+def test_a_server_that_was_away_is_heard_again_at_once() -> None:
+    """On the daemon's own loop, which watches a socket no longer after an ICMP error."""
+    records = Records()
+    records.add("www.example.", 60, "A", "192.0.2.1")
+
+    async def run() -> list[str]:
+        async with name_server(records) as server:
+            pass
+        async with interceptor(server) as running:
+            # All sockets are there, and each of them has been refused.
+            for _ in range(4 * forwarder._SOCKETS):
+                told = await response(running, query("www.example"))
+                assert told.rcode() == dns.rcode.SERVFAIL
+            async with name_server(records, server.port):
+                answers = [await response(running, query("www.example")) for _ in range(12)]
+                return [dns.rcode.to_text(answer.rcode()) for answer in answers]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(run()) == ["NOERROR"] * 12
 
 
 async def test_without_any_server_the_answer_is_a_failure() -> None:

@@ -74,6 +74,15 @@ def test_changes_of_an_election_are_told_once(caplog: pytest.LogCaptureFixture) 
     assert caplog.records[-1].levelno == logging.WARNING
 
 
+def test_who_listens_first_does_not_silence_who_delivers_too_early() -> None:
+    lan, now = Lan(), [100.0]
+    election = Election(lan, 1, str, quiet_until=102.0, clock=lambda: now[0])
+    for at, hellos in ((100.3, 0), (102.3, 1), (104.3, 2)):
+        now[0] = at
+        election.tick()
+        assert lan.hellos == hellos
+
+
 def test_files_are_touched_for_who_lives(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lan = Lan()
     files = HeartbeatFiles(tmp_path / "new", PARTS)

@@ -34,6 +34,12 @@ class Notes:
     def register(self, hit: IPv6Address, reg_types: Sequence[int], lifetime_s: float) -> None:
         self.registered.append((hit, tuple(reg_types), lifetime_s))
 
+    def unregister(self, hit: IPv6Address) -> None:
+        raise NotImplementedError
+
+    def call_off(self, hit: IPv6Address) -> None:
+        raise NotImplementedError
+
     def connect_in_each_version(self, peer: Peer, hits: Sequence[IPv6Address]) -> None:
         self.each[peer.name] = tuple(hits)
 

@@ -28,9 +28,16 @@ PEER = ip_address("198.51.100.2")
 @dataclass
 class RegisteringNotes(Notes):
     registered: list[tuple[IPv6Address, tuple[int, ...], float]] = field(default_factory=list)
+    off: list[IPv6Address] = field(default_factory=list)
 
     def register(self, hit: IPv6Address, reg_types: Sequence[int], lifetime_s: float) -> None:
         self.registered.append((hit, tuple(reg_types), lifetime_s))
+
+    def unregister(self, hit: IPv6Address) -> None:
+        self.registered = [one for one in self.registered if one[0] != hit]
+
+    def call_off(self, hit: IPv6Address) -> None:
+        self.off.append(hit)
 
 
 class Calls:
@@ -56,6 +63,24 @@ def test_a_client_registers_and_calls_again_when_a_relay_is_lost() -> None:
     assert [name for _, name in notes.later] == ["p1", "p1"]
     assert set(role.kept()) == {peer(1).hit}
     assert not role.acquire(peer(1).hit)
+
+
+def test_relays_come_and_go() -> None:
+    notes = RegisteringNotes()
+    role = RelayClientRole([], notes, zeros, services=(2, 3), lifetime_s=60)
+    role.start()
+    role.change([peer(1), peer(2)])
+    assert notes.registered == [(peer(n).hit, (2, 3), 60) for n in (1, 2)]
+    assert notes.connected == ["p1", "p2"]
+    role.handle_event(Failed(OWN, peer(2).hit, "no answer to I1"))
+    assert [name for _, name in notes.later] == ["p2"]
+    role.change([peer(2)])
+    assert notes.off == [peer(1).hit]
+    assert [hit for hit, _, _ in notes.registered] == [peer(2).hit]
+    assert notes.connected == ["p1", "p2"], "who stays is not called anew"
+    role.handle_event(Closed(OWN, peer(1).hit, "it has left"))
+    assert [name for _, name in notes.later] == ["p2"]
+    assert set(role.kept()) == {peer(2).hit}
 
 
 def test_registrations_are_logged_once(caplog: Any) -> None:

@@ -19,8 +19,51 @@ from hipgw.platform import sockets
 from hipgw.platform.tuntap import open_tap, open_tun
 
 
+class End:
+    """What the engines at both ends of an association have; a subclass sets the attributes."""
+
+    number: int
+    hit: IPv6Address
+    dataplane: EspCoreDataPlane
+
+    def underlay(self, family: int) -> IPv4Address | IPv6Address:
+        return ip_address(f"192.0.2.{self.number}" if family == 4 else f"2001:db8::{self.number}")
+
+    def add_sa(
+        self,
+        direction: str,
+        peer: "End",
+        spi: int,
+        suite: int,
+        family: int,
+        udp: bool,
+        form: EspFormat = DEFAULT_ESP_FORMAT,
+    ) -> None:
+        _, encryption, authentication = _esp_core.ESP_SUITES[suite]
+        key = random.Random(spi)
+        self.dataplane.add_sa(
+            direction=direction,
+            spi=spi,
+            suite=suite,
+            encryption_key=key.randbytes(encryption),
+            authentication_key=key.randbytes(authentication),
+            local_hit=self.hit,
+            peer_hit=peer.hit,
+            local=self.underlay(family),
+            remote=peer.underlay(family),
+            udp=udp,
+            local_port=10500,
+            remote_port=10500,
+            segment=1,
+            format=form,
+        )
+
+    def counter(self, name: str) -> int:
+        return self.dataplane.statistics().counters[name]
+
+
 @dataclass
-class Gateway:
+class Gateway(End):
     """An engine with a TAP and a TUN that carry addresses of their own."""
 
     host: Host
@@ -68,41 +111,6 @@ class Gateway:
                 local_lsi=self.lsi,
                 vnet_hdr=self.vnet_hdr,
             )
-
-    def underlay(self, family: int) -> IPv4Address | IPv6Address:
-        return ip_address(f"192.0.2.{self.number}" if family == 4 else f"2001:db8::{self.number}")
-
-    def add_sa(
-        self,
-        direction: str,
-        peer: "Gateway",
-        spi: int,
-        suite: int,
-        family: int,
-        udp: bool,
-        form: EspFormat = DEFAULT_ESP_FORMAT,
-    ) -> None:
-        _, encryption, authentication = _esp_core.ESP_SUITES[suite]
-        key = random.Random(spi)
-        self.dataplane.add_sa(
-            direction=direction,
-            spi=spi,
-            suite=suite,
-            encryption_key=key.randbytes(encryption),
-            authentication_key=key.randbytes(authentication),
-            local_hit=self.hit,
-            peer_hit=peer.hit,
-            local=self.underlay(family),
-            remote=peer.underlay(family),
-            udp=udp,
-            local_port=10500,
-            remote_port=10500,
-            segment=1,
-            format=form,
-        )
-
-    def counter(self, name: str) -> int:
-        return self.dataplane.statistics().counters[name]
 
 
 @dataclass

@@ -245,3 +245,32 @@ def test_a_file_moves_a_peer_between_lans(lab: Lab) -> None:
     status = one.daemon.request("fleet")
     assert (status["lan"], status["entries"]) == ("plant", 2)
     assert status["directories"][0]["reached"]
+
+
+def test_a_relay_of_the_fleet_is_registered_with(lab: Lab) -> None:
+    """No peer is configured: who the relay is, and where, the directory says."""
+    _, hosts = underlay(lab, 2)
+    hub, one = sites = sites_of(lab, hosts, lans=False)
+    file = lab.directory / "share" / "fleet.toml"
+    file.parent.mkdir()
+    operator = Operator(hosts[0], lab.directory, str(file))
+    operator.add(one)
+    fleet = {"file": str(file), "operator_keys": [operator.public]}
+    configure(hub, fleet, relay={"ports": 4})
+    configure(one, fleet, host={}, nat={"relays": ["e1"]})
+    for site in sites:
+        site.daemon.start(wait=False)
+    for site in sites:
+        site.daemon.wait_ready()
+        logged(site, "the fleet's directory is followed")
+
+    def health() -> list[tuple[str, str]]:
+        return [(each["code"], each["hint"]) for each in one.daemon.request("status")["health"]]
+
+    assert health() == [("not_registered", "the fleet's directory has nobody of this name")]
+    operator.add(hub, *at(hub))
+    wait_until(lambda: health() == [], SEEN_S, what="a registration")
+    services = {entry["peer"] for entry in one.daemon.request("registrations")}
+    assert services == {"e1"}
+    operator.do("remove", "e1")
+    wait_until(lambda: not one.daemon.request("registrations"), SEEN_S, what="its end")

@@ -18,19 +18,19 @@ import struct
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from types import TracebackType
 from typing import Self
 
 import pytest
 
-from hipgw import _esp_core
 from hipgw.dataplane.backend import Fatal
 from hipgw.dataplane.esp_core import EspCoreDataPlane
 from hipgw.lab import Host, Lab, Switch
 from hipgw.platform import sockets
 from hipgw.platform.netlink import with_netlink
 from hipgw.platform.tuntap import TunDevice, open_tap, open_tun
+from system.engines import End
 from system.frame_making import weight
 from system.frame_numbers import LOCAL, NO_OFFLOAD, RECEIVER, SENDER, VLAN
 from system.frame_reading import Arrived, Parsed, Stream, by_flow
@@ -151,7 +151,7 @@ def pass_through(sender: PacketSocket, receiver: PacketSocket) -> list[bytes]:
 
 
 @dataclass
-class Site:
+class Site(End):
     """A LAN host, a switch, and on it an engine that is made anew for each combination."""
 
     number: int
@@ -223,34 +223,9 @@ class Site:
         for device in self.devices:
             fcntl.ioctl(device.fd, TUNSETOFFLOAD, what)
 
-    def underlay(self, family: int) -> IPv4Address | IPv6Address:
-        return ip_address(f"192.0.2.{self.number}" if family == 4 else f"2001:db8::{self.number}")
-
-    def add_sa(self, direction: str, peer: "Site", spi: int, family: int, udp: bool) -> None:
-        _, encryption, authentication = _esp_core.ESP_SUITES[SUITE]
-        key = random.Random(spi)
-        self.dataplane.add_sa(
-            direction=direction,
-            spi=spi,
-            suite=SUITE,
-            encryption_key=key.randbytes(encryption),
-            authentication_key=key.randbytes(authentication),
-            local_hit=self.hit,
-            peer_hit=peer.hit,
-            local=self.underlay(family),
-            remote=peer.underlay(family),
-            udp=udp,
-            local_port=10500,
-            remote_port=10500,
-            segment=1,
-        )
-
     def drops(self) -> dict[str, int]:
         drops = self.dataplane.statistics().drops
         return {reason: count for reason, count in drops.items() if count}
-
-    def counter(self, name: str) -> int:
-        return self.dataplane.statistics().counters[name]
 
 
 @dataclass
@@ -268,8 +243,8 @@ class Network:
         """New security associations both ways, which take over from the last ones."""
         for source, destination in ((self.one, self.two), (self.two, self.one)):
             self.spi += 1
-            destination.add_sa("in", source, self.spi, family, udp)
-            source.add_sa("out", destination, self.spi, family, udp)
+            destination.add_sa("in", source, self.spi, SUITE, family, udp)
+            source.add_sa("out", destination, self.spi, SUITE, family, udp)
             source.dataplane.set_lsi(destination.lsi, destination.hit)
 
 

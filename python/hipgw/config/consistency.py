@@ -389,7 +389,11 @@ def _host(config: "Config") -> list[Problem]:
 def _relays(config: "Config") -> list[Problem]:
     """Relays that are named have to be there, and to be reached over UDP."""
     by_name = {peer.name: peer for peer in config.peers}
-    named = [(f"nat.relays[{index}]", name) for index, name in enumerate(config.nat.relays)]
+    # The fleet may have those that this machine uses itself, and clients.
+    elsewhere = config.fleet is not None
+    own = [(f"nat.relays[{index}]", name) for index, name in enumerate(config.nat.relays)]
+    absent = [(key, name) for key, name in own if name not in by_name and elsewhere]
+    named = [one for one in own if one not in absent]
     named += [
         (f"peer[{number}].relays[{index}]", name)
         for number, peer in enumerate(config.peers)
@@ -399,8 +403,7 @@ def _relays(config: "Config") -> list[Problem]:
     named += [
         (f"relay.clients[{index}]", name)
         for index, name in enumerate(clients)
-        # The fleet may have it.
-        if name not in by_name and config.fleet is None
+        if name not in by_name and not elsewhere
     ]
     problems = [
         Problem(
@@ -409,7 +412,7 @@ def _relays(config: "Config") -> list[Problem]:
             did_you_mean(name, by_name) or "add a [[peer]] table for it",
         )
         for index, name in enumerate((config.rvs.clients if config.rvs is not None else ()) or ())
-        if name not in by_name and config.fleet is None
+        if name not in by_name and not elsewhere
     ]
     problems += [
         Problem(
@@ -425,7 +428,7 @@ def _relays(config: "Config") -> list[Problem]:
         what = "is of no use without ICE-HIP-UDP (or ICE-STUN-UDP) in nat.modes"
         problems += [
             Problem(key, what, "add it, or leave the relay out")
-            for key, _ in named
+            for key, _ in (*named, *absent)
             if not key.startswith("relay.")
         ]
     for key, name in named:
@@ -523,7 +526,8 @@ def _rendezvous(config: "Config") -> list[Problem]:
         if name != peer.name and name in by_name and not by_name[name].addresses
     ]
     for key, name in (*named, *((key, name) for key, name, _ in called)):
-        if name not in by_name:
+        fleet_may_have_it = config.fleet is not None and key.startswith("rendezvous.")
+        if name not in by_name and not fleet_may_have_it:
             hint = did_you_mean(name, by_name) or "add a [[peer]] table for it"
             problems.append(Problem(key, f"no [[peer]] is named {name!r}", hint))
     return problems

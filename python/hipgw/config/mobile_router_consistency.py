@@ -23,7 +23,8 @@ def mobile_router_problems(config: "Config") -> list[Problem]:
             did_you_mean(name, by_name) or "add a [[peer]] table for it",
         )
         for index, name in enumerate(config.mobile_node.routers)
-        if name not in by_name
+        # The fleet may have it.
+        if name not in by_name and config.fleet is None
     ]
     router = config.mobile_router
     if router is None:

@@ -80,11 +80,18 @@ class EndboxTimers:
         dataplane: LanDataPlane,
         files: HeartbeatFiles | None,
         name_of: Callable[[IPv6Address | None], str],
+        since: float,
     ) -> None:
+        """*since*: before the data plane was told of the LAN, by the monotonic clock."""
         self._loop = asyncio.get_running_loop()
         everything = config.election_extent is ElectionExtent.EVERYTHING
+        # It listens for two intervals. The first hello is left out if the second one comes in time
+        # before it bridges, by half an interval at least.
+        quiet_until = since + config.hello_s / 2 if everything else 0.0
         self.election = (
-            Election(dataplane, SEGMENT, name_of, announces=everything) if config.hello_s else None
+            Election(dataplane, SEGMENT, name_of, announces=everything, quiet_until=quiet_until)
+            if config.hello_s
+            else None
         )
         self._tasks: list[asyncio.Task[None]] = []
         if self.election is not None:

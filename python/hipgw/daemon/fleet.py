@@ -15,6 +15,7 @@ from hipgw.daemon.fleet_answers import fleet_answer
 from hipgw.daemon.fleet_directory import open_directories
 from hipgw.daemon.fleet_peers import FleetPeers, Merged
 from hipgw.daemon.naming import NamingPart, NamingServices
+from hipgw.daemon.roles import changed_registrars
 from hipgw.errors import HipgwError, LocalProtocolError, PlatformError
 from hipgw.identity.operator_key import OperatorPublicKey
 from hipgw.naming.fleet.book import Book
@@ -101,6 +102,7 @@ class FleetPart(NamingPart):
         for peer in wanted.values():
             self._take(peer)
         self._change_endboxes(driver)
+        changed_registrars(self._around.config, directory, self._around.roles)
         # All that follows may send packets; by now everybody knows who is who.
         for info in driver.machine.associations():
             if membership.is_barred(info.peer_hit):

@@ -1,11 +1,11 @@
 """What ails the daemon, for `hipgw status`."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv6Address
 
 from hipgw.config.schema import Config, PeerConfig
 from hipgw.control.api import HealthWarning
-from hipgw.naming.peers import PeerDirectory
+from hipgw.naming.peers import Peer, PeerDirectory
 from hipgw.protocol.effects import Effect, RegistrationChanged
 from hipgw.protocol.registration import RegistrationInfo, ServiceType
 
@@ -29,24 +29,19 @@ class Health:
         relayed = {name.wire_id: name.value for name in config.nat.services}
         met = {int(ServiceType.RENDEZVOUS): "rendezvous"}
         routed = {int(ServiceType.MOBILE_ROUTER): "being behind it"}
-        self._registrars = [
-            (peer, services)
-            for names, services in (
-                (config.nat.relays, relayed),
-                (config.rendezvous.servers, met),
-                (config.mobile_node.routers, routed),
-            )
-            for peer in directory
-            if peer.name in names
-        ]
-        """With the services that are wanted of each, by registration type."""
+        self._wanted: tuple[tuple[tuple[str, ...], dict[int, str]], ...] = (
+            (config.nat.relays, relayed),
+            (config.rendezvous.servers, met),
+            (config.mobile_node.routers, routed),
+        )
+        """Names of registrars, with the services that are wanted of each, by registration type."""
         self._refusals: dict[tuple[IPv6Address, int], str] = {}
 
     def handle_event(self, event: Effect) -> None:
         """Take note of what happens to registrations with the configured relays and servers."""
         match event:
             case RegistrationChanged(registrar=False, peer_hit=hit, reg_type=reg_type) if any(
-                peer.hit == hit for peer, _ in self._registrars
+                peer is not None and peer.hit == hit for _, peer, _ in self._registrars()
             ):
                 if event.lifetime_s:
                     self._refusals.pop((hit, reg_type), None)
@@ -96,7 +91,13 @@ class Health:
             if (peer := self._directory.by_hit(entry.hit)) and peer.hit not in established
         ]
         in_force = {(one.peer_hit, one.reg_type) for one in registrations if not one.registrar}
-        for peer, services in self._registrars:
+        for name, peer, services in self._registrars():
+            if peer is None:
+                what = " and ".join(services.values())
+                message = f"not registered with {name} for {what}"
+                hint = "the fleet's directory has nobody of this name"
+                found.append(_warning("not_registered", message, hint))
+                continue
             missing = [one for one in services if (peer.hit, one) not in in_force]
             if not missing:
                 continue
@@ -108,6 +109,13 @@ class Health:
                 _warning("not_registered", f"not registered with {peer.name} for {wanted}", reason)
             )
         return found
+
+    def _registrars(self) -> Iterator[tuple[str, Peer | None, dict[int, str]]]:
+        """As they are known now: those of the fleet's directory come and go."""
+        for names, services in self._wanted:
+            for name in names:
+                peer = self._directory.by_name(name)
+                yield name, None if peer is None or peer.was_found else peer, services
 
 
 def _warning(code: str, message: str, hint: str) -> HealthWarning:

@@ -24,6 +24,29 @@ from hipgw.roles.role import Role
 from hipgw.roles.rvs import RvsRole
 
 
+def registrars(directory: PeerDirectory, names: Iterable[str]) -> list[Peer]:
+    """The peers that are meant by names of this machine's own configuration.
+
+    They stand there, or in the fleet's directory; who was looked up may have any name.
+    """
+    found = (directory.by_name(name) for name in names)
+    return [peer for peer in found if peer is not None and not peer.was_found]
+
+
+def changed_registrars(config: Config, directory: PeerDirectory, roles: Iterable[Role]) -> None:
+    """The directory has changed: tell the roles that register with others whom they mean now."""
+    for role in roles:
+        match role:
+            case RelayClientRole():
+                role.change(registrars(directory, config.nat.relays))
+            case RendezvousClientRole():
+                role.change(registrars(directory, config.rendezvous.servers))
+            case MobileNodeRole():
+                role.change(registrars(directory, config.mobile_node.routers))
+            case _:
+                pass
+
+
 def make_roles(
     config: Config,
     directory: PeerDirectory,
@@ -37,8 +60,7 @@ def make_roles(
     engine = dataplane if isinstance(dataplane, EspCoreDataPlane) else None
 
     def named(names: Iterable[str]) -> list[Peer]:
-        wanted = set(names)
-        return [peer for peer in directory if peer.name in wanted]
+        return registrars(directory, names)
 
     roles: list[Role] = []
     if config.host is not None:

@@ -112,6 +112,7 @@ class Service:
         self._multicast: MulticastGroup | None = None
         self._mobile_router: MobileRouterParts | None = None
         self._lan: LanWatch | None = None
+        self._lan_since = 0.0
         self._relay_clients: RelayClients | None = None
         self._limits = Limits(config.esp.rekey_packets, config.esp.rekey_bytes)
         self._membership = Membership(config, [identity.hit for identity in identities])
@@ -169,6 +170,7 @@ class Service:
             stack.callback(device.close)
         if config.endbox is not None:
             lan = endbox.lan_settings(config, config.endbox, identity.hit)
+            self._lan_since = time.monotonic()
             device = interfaces.open_endbox(config.endbox, dataplane, journal, config.esp, lan)
             stack.callback(device.close)
             self._lan = LanWatch(interfaces.lan_links(config.endbox), journal)
@@ -264,7 +266,9 @@ class Service:
         stack.callback(looking.cancel)
 
         if config.endbox is not None and isinstance(dataplane, EspCoreDataPlane):
-            timers = endbox.EndboxTimers(config.endbox, dataplane, heartbeat, directory.name_of)
+            timers = endbox.EndboxTimers(
+                config.endbox, dataplane, heartbeat, directory.name_of, self._lan_since
+            )
             stack.callback(timers.stop)
             self._control.election = timers.election
             self._control.multicast = self._multicast

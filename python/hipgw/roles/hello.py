@@ -5,6 +5,7 @@ what has changed is told.
 """
 
 import logging
+import time
 from collections.abc import Callable
 from ipaddress import IPv6Address
 
@@ -24,8 +25,16 @@ class Election:
         name_of: Callable[[IPv6Address | None], str],
         *,
         announces: bool = True,
+        quiet_until: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """*announces*: who takes over delivers everything, and is to be found by switches."""
+        """*announces*: who takes over delivers everything, and is to be found by switches.
+
+        Before *quiet_until* no hello is said: whoever delivers stands down at a hello of the winner
+        to come, and would leave the LAN to nobody for as long as that one listens.
+        """
+        self._quiet_until = quiet_until
+        self._clock = clock
         self._dataplane = dataplane
         self._segment = segment
         self._name_of = name_of
@@ -38,10 +47,11 @@ class Election:
 
     def tick(self) -> None:
         """To be called every `hello_s`."""
-        try:
-            self._dataplane.say_hello(self._segment)
-        except DataPlaneError as error:
-            _log.warning("%s", error)
+        if self._clock() >= self._quiet_until:
+            try:
+                self._dataplane.say_hello(self._segment)
+            except DataPlaneError as error:
+                _log.warning("%s", error)
         self.look()
 
     def look(self) -> None:

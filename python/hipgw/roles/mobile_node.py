@@ -37,10 +37,13 @@ class MobileNodeRole(ServiceClientRole):
         lifetime_s: float,
     ) -> None:
         """*versions*: of HIP that this host speaks."""
-        routers = list(routers)
+        self._each_version = associations
+        self._versions = frozenset(versions)
         services = (ServiceType.MOBILE_ROUTER,)
         super().__init__(routers, associations, random, services=services, lifetime_s=lifetime_s)
-        for router in routers:
-            spoken = [hit for hit in router.hits if hit_version(hit) in versions]
-            if len(spoken) > 1:
-                associations.connect_in_each_version(router, spoken)
+
+    def _call(self, peer: Peer) -> None:
+        spoken = [hit for hit in peer.hits if hit_version(hit) in self._versions]
+        if len(spoken) > 1:
+            self._each_version.connect_in_each_version(peer, spoken)
+        super()._call(peer)

@@ -20,6 +20,12 @@ class Registering(Associations, Protocol):
     def register(self, hit: IPv6Address, reg_types: Sequence[int], lifetime_s: float) -> None:
         """Want these services of a peer from now on."""
 
+    def unregister(self, hit: IPv6Address) -> None:
+        """Want no service of a peer any more."""
+
+    def call_off(self, hit: IPv6Address) -> None:
+        """A peer is not to be called again after all, by this (preferred) HIT of it."""
+
 
 class ServiceClientRole:
     """Keeps an association with every registrar, and what it is registered for there."""
@@ -38,18 +44,44 @@ class ServiceClientRole:
         lifetime_s: float,
     ) -> None:
         self._peers = {peer.hit: peer for peer in registrars}
-        self._registrars = {hit: peer for peer in self._peers.values() for hit in peer.hits}
+        self._registrars: dict[IPv6Address, Peer] = {}
         """By each of their HITs: an association may be of another version of HIP."""
         self._associations = associations
-        self._backoff = {hit: BackOff(random) for hit in self._peers}
+        self._random = random
+        self._backoff: dict[IPv6Address, BackOff] = {}
         self._services = tuple(services)
         self._lifetime_s = lifetime_s
+        self._index()
 
     def start(self) -> None:
         for peer in self._peers.values():
-            for hit in peer.hits:
-                self._associations.register(hit, self._services, self._lifetime_s)
-            self._associations.connect(peer)
+            self._call(peer)
+
+    def change(self, registrars: Iterable[Peer]) -> None:
+        """These are the registrars from now on."""
+        before = self._peers
+        self._peers = {peer.hit: peer for peer in registrars}
+        self._index()
+        for peer in before.values():
+            for hit in set(peer.hits) - set(self._registrars):
+                self._associations.unregister(hit)
+            if peer.hit not in self._peers:
+                self._associations.call_off(peer.hit)
+        for peer in self._peers.values():
+            known = before.get(peer.hit)
+            if known is None or known.hits != peer.hits:
+                self._call(peer)
+
+    def _call(self, peer: Peer) -> None:
+        for hit in peer.hits:
+            self._associations.register(hit, self._services, self._lifetime_s)
+        self._associations.connect(peer)
+
+    def _index(self) -> None:
+        self._registrars = {hit: peer for peer in self._peers.values() for hit in peer.hits}
+        self._backoff = {
+            hit: self._backoff.get(hit) or BackOff(self._random) for hit in self._peers
+        }
 
     def handle_event(self, event: Effect) -> None:
         match event:

@@ -8,6 +8,7 @@ from hipgw.config.fields import Integer, InterfacePattern, NoRepeats, Number, Pe
 from hipgw.config.names import CarrierOutside, RouterPath
 from hipgw.config.tables.base import SECONDS, Table
 from hipgw.config.tables.registrar import RegistrarTable
+from hipgw.config.tables.registration import AskedLifetime
 
 
 class MobileRouterConfig(RegistrarTable):
@@ -74,13 +75,7 @@ class MobileNodeConfig(Table):
         description="Names of peers that are mobile routers: this machine registers with each of "
         "them, and stays so.",
     )
-    lifetime_s: Number = Field(
-        default=120.0,
-        ge=10.0,
-        le=86400.0,
-        json_schema_extra=SECONDS,
-        description="Lifetime of a registration to ask for; it is renewed in time (RFC 8003 §5).",
-    )
+    lifetime_s: AskedLifetime = 120.0
     check_s: Number = Field(
         default=5.0,
         ge=0.0,

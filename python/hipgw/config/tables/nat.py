@@ -9,6 +9,7 @@ from hipgw.config.fields import Address, Integer, NoRepeats, Number, PeerName, S
 from hipgw.config.names import NatModeName, RelayServiceName
 from hipgw.config.tables.base import SECONDS, Table
 from hipgw.config.tables.registrar import RegistrarTable
+from hipgw.config.tables.registration import AskedLifetime
 from hipgw.protocol.nat.stun_client import SERVERS_MAX
 
 
@@ -39,13 +40,7 @@ class NatConfig(Table):
         description="What to register for: `control` makes this machine reachable, `data` carries "
         "its traffic where no direct path is found.",
     )
-    lifetime_s: Number = Field(
-        default=120.0,
-        ge=10.0,
-        le=86400.0,
-        json_schema_extra=SECONDS,
-        description="Lifetime of a registration to ask for; it is renewed in time (RFC 8003 §5).",
-    )
+    lifetime_s: AskedLifetime = 120.0
     pacing_s: Number = Field(
         default=0.05,
         ge=0.005,

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hipgw.config.fields import NoRepeats, Number, PeerName, Switch
-from hipgw.config.tables.base import SECONDS, Table
+from hipgw.config.fields import NoRepeats, PeerName, Switch
+from hipgw.config.tables.base import Table
+from hipgw.config.tables.registration import AskedLifetime
 
 
 class RendezvousConfig(Table):
@@ -20,13 +21,7 @@ class RendezvousConfig(Table):
         description="Names of peers that are rendezvous servers: this machine registers with each "
         "of them, stays so, and tells them of every move.",
     )
-    lifetime_s: Number = Field(
-        default=600.0,
-        ge=10.0,
-        le=86400.0,
-        json_schema_extra=SECONDS,
-        description="Lifetime of a registration to ask for; it is renewed in time (RFC 8003 §5).",
-    )
+    lifetime_s: AskedLifetime = 600.0
     automatic: Switch = Field(
         default=True,
         description="Whether this machine also registers with every other peer that it talks to "

@@ -147,6 +147,7 @@ class UdpForwarder:
                 try:
                     port.sock.send(message)
                 except ConnectionRefusedError:
+                    self._listen(port)
                     port.sock.send(message)
             except OSError as error:
                 self._trouble(server, error)
@@ -191,8 +192,19 @@ class UdpForwarder:
             sock.close()
             raise
         port = Port(sock, server, self._loop.time() + _SOCKET_AGE_S, _QUERIES_PER_SOCKET)
-        self._loop.add_reader(sock.fileno(), self._path.receive_answers, port)
+        self._listen(port)
         return port
+
+    def _listen(self, port: Port) -> None:
+        """Hear what comes to a socket, from now on or again.
+
+        After an ICMP error libuv watches a socket no longer, whether or not anybody has seen it.
+        """
+        assert self._loop is not None
+        file = port.sock.fileno()
+        # Otherwise nothing begins anew: the loop believes that it watches.
+        self._loop.remove_reader(file)
+        self._loop.add_reader(file, self._path.receive_answers, port)
 
     # -- from servers ----------------------------------------------------------------------------
 
@@ -201,6 +213,7 @@ class UdpForwarder:
         if port is None:
             _packet_log.warning("cannot receive DNS queries: %s", os.strerror(error))
             return
+        self._listen(port)
         self._trouble(port.server, OSError(error, os.strerror(error)))
         waiting = list(port.pending.values())
         self._path.waiting -= len(waiting)
@@ -226,12 +239,16 @@ class UdpForwarder:
         now = self._loop.time()
         late: list[Pending] = []
         for port in [port for ports in self._ports for port in ports] + self._retired:
+            before = len(late)
             # They wait in the order of their coming, but for a few that were tried again.
             for number, pending in list(port.pending.items()):
                 if pending.due > now:
                     break
                 del port.pending[number]
                 late.append(pending)
+            if len(late) > before:
+                # Perhaps something else has taken the error that has ended the watch.
+                self._listen(port)
         self._path.waiting -= len(late)
         for pending in late:
             self._again(pending)

@@ -52,6 +52,8 @@ CHUNK = 32
 are not asked again before that is over."""
 BATCH, INTERVAL_S = 20, 0.01
 """So many of the others are told in each such time."""
+SOONER = 3
+"""Further repetitions to a client that the first one goes to sooner, in about the same time."""
 NONCE_OCTETS = 16
 _FOREVER = 0xFFFFFFFF
 _OPENHIP_S = 1800
@@ -164,7 +166,7 @@ class Proxies:
         for flow in flows:
             by_client.setdefault(flow.holder, []).append(flow)
         for some in by_client.values():
-            _have_told(router, core, some, now)
+            _have_told(router, core, some, now, patient=len(by_client) > CHUNK)
 
     def answered(
         self,
@@ -296,12 +298,20 @@ def _is_at(flow: Flow, place: Place) -> bool:
     return flow.outside is None or flow.outside.address == place.address
 
 
-def _have_told(router: "MobileRouter", core: Core, flows: list[Flow], now: float) -> None:
-    """Have a client tell its correspondents where it is outside."""
+def _have_told(
+    router: "MobileRouter", core: Core, flows: list[Flow], now: float, *, patient: bool
+) -> None:
+    """Have a client tell its correspondents where it is outside.
+
+    Clients are near, so one that no time is known of is asked again soon, unless *patient*.
+    """
     client = router.association_of(core, flows[0])
     session = client.session if client is not None else None
     if client is None or session is None or client.path is None:
         return
+    first_s = retries = None
+    if client.rtt is None and not patient:
+        first_s, retries = update_tasks.FASTEST_S, core.config.retries + SOONER
     by_place: dict[Place, list[IPv6Address]] = {}
     for flow in flows:
         if (place := flow.told or flow.outside) is not None:
@@ -320,4 +330,6 @@ def _have_told(router: "MobileRouter", core: Core, flows: list[Flow], now: float
                 now,
                 acknowledged=update_tasks.ignore,
                 abandoned=update_tasks.ignore,
+                first_s=first_s,
+                retries=retries,
             )
