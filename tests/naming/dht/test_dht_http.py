@@ -138,14 +138,19 @@ async def test_records_of_a_life_that_was_cut_short_are_removed(tmp_path: Path) 
                 answers = await source.by_name("n")
                 return any(one.addresses == (ip_address(address),) for one in answers)
 
+            async def alone() -> bool:
+                """A record of the name and one of the HIT, and nothing of the life before."""
+                return (
+                    await world.database.run(
+                        lambda db: db.execute("SELECT count(*) FROM records").fetchone()[0]
+                    )
+                    == 2
+                )
+
             await until(found)
-            await asyncio.sleep(0.1)
+            await until(alone)
             publisher._task.cancel()  # and its end tells nobody
         assert len(await world.get(NEW.hit)) == 1
-        count = await world.database.run(
-            lambda db: db.execute("SELECT count(*) FROM records").fetchone()[0]
-        )
-        assert count == 2
 
 
 @run
