@@ -245,6 +245,7 @@ class SmallDaemon:
             {
                 "peer": "plant-b",
                 "peer_hit": HIT_B,
+                "version": 2,
                 "role": "client",
                 "service": "RELAY_UDP_ESP",
                 "lifetime_s": 120.0,

@@ -32,10 +32,11 @@ def registrations(as_json: bool, socket_path: Path | None) -> None:
 
 def _print(answers: list[RegistrationAnswer]) -> None:
     output.print_table(
-        ("peer", "this machine is", "service", "client seen at", "relayed", "remaining"),
+        ("peer", "HIP", "this machine is", "service", "client seen at", "relayed", "remaining"),
         [
             (
                 answer["peer"] or answer["peer_hit"],
+                f"v{answer['version']}",
                 answer["role"],
                 answer["service"],
                 answer["mapped"],

@@ -317,6 +317,8 @@ class RegistrationAnswer(TypedDict):
 
     peer: str | None
     peer_hit: str
+    version: int
+    """Of HIP: a client may be registered by both."""
     role: Literal["registrar", "client"]
     """What this machine is: `registrar` has granted it, `client` has been granted it."""
     service: str

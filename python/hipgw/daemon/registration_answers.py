@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from hipgw.control.api import RegistrationAnswer
+from hipgw.identity.hit import hit_version
 from hipgw.naming.peers import PeerDirectory
 from hipgw.protocol.path import IPAddress
 from hipgw.protocol.registration import RegistrationInfo, service_name
@@ -20,6 +21,7 @@ def _answer(info: RegistrationInfo, directory: PeerDirectory, now: float) -> Reg
     return {
         "peer": peer.name if peer else None,
         "peer_hit": str(info.peer_hit),
+        "version": hit_version(info.peer_hit),
         "role": "registrar" if info.registrar else "client",
         "service": service_name(info.reg_type),
         "lifetime_s": info.lifetime_s,
