@@ -141,7 +141,14 @@ def test_endbox(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) ->
 
 def test_registrations(ask: Run, ask_json: Callable[..., Any], daemon: ServedDaemon) -> None:
     text = ask("registrations").stdout
-    for part in ("plant-b", "client", "v2", "RELAY_UDP_ESP", "198.51.100.1:4711", "192.0.2.2:30000"):
+    for part in (
+        "plant-b",
+        "client",
+        "v2",
+        "RELAY_UDP_ESP",
+        "198.51.100.1:4711",
+        "192.0.2.2:30000",
+    ):
         assert part in text
     assert ask_json("registrations")[0]["lifetime_s"] == 120.0
     daemon.api.established = False
