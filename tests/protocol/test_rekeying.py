@@ -340,3 +340,18 @@ def test_a_peer_whose_answers_were_lost_is_asked_anew_if_it_is_heard() -> None:
     network.run(70.0)
     assert not [event for event in a.events if isinstance(event, Closed)]
     assert_renewed(a, b, before)
+
+
+def test_to_have_been_heard_once_since_it_was_asked_is_enough() -> None:
+    """As after a move: the question has arrived, and every answer went to where this host was."""
+    network, a, b = joined()
+    before = all_keys(a, b)
+    heals = network.now + 30.0
+    network.filter = lambda sender, _data: [] if sender == "b" and network.now < heals else [0.01]
+    rekey(network, a, b, dh=False)
+    network.run(1.0)
+    for one, other in ((a, b), (b, a)):
+        network.perform(one, one.machine.data_flows(other.hit, network.now, one_way=False))
+    network.run(130.0)
+    assert not [event for event in a.events if isinstance(event, Closed)]
+    assert_renewed(a, b, before)

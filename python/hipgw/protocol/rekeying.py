@@ -276,13 +276,15 @@ def acknowledged(
 def abandoned(core: Core, association: Association, task: UpdateTask, now: float) -> None:
     """An UPDATE was not: if it is the own part, the peer is gone (RFC 7401 §6.11 step 4).
 
-    Unless it was heard since the last transmission: then the way back was broken meanwhile.
+    Unless it was heard since it was asked: then the way back was broken meanwhile, as after a move.
     """
     session, path = association.session, association.path
     rekey = session.rekey if session is not None else None
     if session is None or rekey is None or rekey.task is not task:
         return
-    heard = association.mobility.heard_at > now - core.config.retransmit_max_s
+    # The last answer may have been on its way for as long as the longest wait for one.
+    since = min(task.sent, now - core.config.retransmit_max_s)
+    heard = association.mobility.heard_at > since
     if heard and path is not None and rekey.restarts < RESTARTS_MAX:
         rekey.restarts += 1
         _ask(core, association, session, rekey, path, now)
