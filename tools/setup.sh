@@ -101,7 +101,7 @@ fi
 # -- hipgw itself --------------------------------------------------------------------------------
 built=$venv/.built
 if [ ! -f "$built" ] || [ -n "$(find rust cython Cargo.toml Cargo.lock pyproject.toml -newer "$built" -type f -print -quit)" ] ||
-    ! "$venv/bin/python" -c 'import hipgw._esp_core, hipgw._wire' 2>/dev/null; then
+    ! "$venv/bin/python" -c 'import hipgw._dns, hipgw._esp_core, hipgw._wire' 2>/dev/null; then
     echo "Building hipgw (the first time takes a few minutes)"
     mkdir -p build
     if ! VIRTUAL_ENV=$PWD/$venv "$venv/bin/maturin" develop --release --locked >build/setup.log 2>&1; then
