@@ -17,8 +17,10 @@ from hipgw.platform import netns
 pytestmark = pytest.mark.system
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from hipgw.lab import Lab
+# Shells have what they start in the background ignore this one, and so all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Lab("lifetime") as lab:
     a, b = lab.host("a"), lab.host("b")
     lab.link(a, "eth0", b, "eth0")
