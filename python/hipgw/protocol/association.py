@@ -232,8 +232,6 @@ class InitiatorExchange:
     i2: bytes = b""
     session: Session | None = None
     """What I2 proposes; in force once R2 is there."""
-    i2_sent: float = 0.0
-    """When the last one was made."""
     host_id_tlv: bytes = b""
     """The Responder's HOST_ID as it came in R1: HIP_MAC_2 covers it."""
     recalls: bool = False
@@ -344,7 +342,7 @@ class Association:
     updates: dict[int, UpdateTask] = field(default_factory=dict)
     """Own UPDATEs that wait for their acknowledgement, by Update ID."""
     rtt: float | None = None
-    """Estimate of the round-trip time in seconds; None before any answer."""
+    """Estimate of the round-trip time in seconds; None before the first UPDATE was answered."""
     mobility: Mobility = field(default_factory=lambda: Mobility())
     checks: Checks | None = None
     """For a path between two hosts behind NATs; None if they did not need any."""

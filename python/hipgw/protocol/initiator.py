@@ -11,7 +11,7 @@ from hipgw.errors import IdentityError, WireError
 from hipgw.identity.dh import DhKeyPair
 from hipgw.identity.host_identity import LocalIdentity
 from hipgw.identity.puzzle import puzzle_prefix
-from hipgw.protocol import requester, update_tasks
+from hipgw.protocol import requester
 from hipgw.protocol.agreement import agree
 from hipgw.protocol.association import Association, InitiatorExchange, Session
 from hipgw.protocol.core import SPI_MIN, Core, Dropped, receiver, require
@@ -256,7 +256,7 @@ def puzzle_solved(core: Core, request: int, j: bytes | None, now: float) -> None
         core.uninstall(association, exchange.session)
     exchange.session = session
     exchange.host_id_tlv = _host_id_tlv(r1)
-    exchange.i2, exchange.i2_sent = i2, now
+    exchange.i2 = i2
     exchange.retransmission = core.retransmission(now)
     core.arm(association)
     core.install_session(association, session, Direction.INBOUND, path)
@@ -298,9 +298,6 @@ def handle_r2(core: Core, packet: HipPacket, path: Path, now: float) -> None:
     client.lend_key(core, session)
     # I2 proved this path; where an R2 comes from, anybody can forge.
     proven = exchange.path or path
-    if not exchange.unanswered:
-        # Without it the first UPDATE would be repeated late, and that may be the one of a move.
-        update_tasks.measure(association, now - exchange.i2_sent)
     association.initiating = None
     core.end_checks(association)
     if exchange.offer is None:
