@@ -21,6 +21,7 @@ class Notes:
     later: list[str] = field(default_factory=list)
     registered: list[tuple[IPv6Address, tuple[int, ...], float]] = field(default_factory=list)
     each: dict[str, tuple[IPv6Address, ...]] = field(default_factory=dict)
+    ended: list[IPv6Address] = field(default_factory=list)
 
     def connect(self, peer: Peer) -> None:
         self.connected.append(peer.name)
@@ -35,10 +36,10 @@ class Notes:
         self.registered.append((hit, tuple(reg_types), lifetime_s))
 
     def unregister(self, hit: IPv6Address) -> None:
-        raise NotImplementedError
+        self.ended.append(hit)
 
     def call_off(self, hit: IPv6Address) -> None:
-        raise NotImplementedError
+        self.ended.append(hit)
 
     def connect_in_each_version(self, peer: Peer, hits: Sequence[IPv6Address]) -> None:
         self.each[peer.name] = tuple(hits)
@@ -64,6 +65,7 @@ def test_it_registers_in_each_version_that_both_speak() -> None:
     assert set(started.kept()) == {V2, V1}
     started.handle_event(Closed(OWN, V1, "it was restarted"))
     assert notes.later == ["m"]
+    assert notes.ended == []
 
 
 def test_one_version_is_enough_if_one_is_spoken() -> None:

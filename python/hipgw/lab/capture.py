@@ -1,5 +1,6 @@
 """Capturing the frames of an interface into a pcap file, and reading them back."""
 
+import errno
 import select
 import socket
 import struct
@@ -29,6 +30,9 @@ _MAGIC_NANOSECONDS = 0xA1B23C4D
 _LINKTYPE_ETHERNET = 1
 _LINKTYPE_RAW = 101
 _SNAPLEN = 262144
+_TIMESPEC = struct.Struct("=qq")
+_STAMP_TRIES = 10_000
+"""Each takes a millisecond."""
 _BUFFER = 32 << 20
 _LINGER_S = 1.0
 """How long `Capture.stop` goes on reading what has come in meanwhile."""
@@ -133,11 +137,35 @@ def packet_socket(interface: str) -> socket.socket:
         result.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
         result.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         result.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+        _wait_for_stamps()
         result.bind((interface, _ETH_P_ALL))
     except OSError as error:
         result.close()
         raise LabError(f"Cannot capture on {interface}: {error.strerror}.") from error
     return result
+
+
+def _wait_for_stamps() -> None:
+    """Wait until the kernel stamps packets when they come, and not when they are read.
+
+    It turns that on some time after the first socket has asked, and so the first frames would be
+    told to be later than those that came after them. Raises OSError if it does not, or without
+    loopback.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        probe.settimeout(1.0)
+        probe.bind(("127.0.0.1", 0))
+        probe.connect(probe.getsockname())
+        for _ in range(_STAMP_TRIES):
+            probe.send(b"")
+            time.sleep(0.001)
+            read = time.time_ns()
+            _, ((_, _, stamp),), *_ = probe.recvmsg(0, socket.CMSG_SPACE(_TIMESPEC.size))
+            seconds, nanoseconds = _TIMESPEC.unpack(stamp)
+            if seconds * 1_000_000_000 + nanoseconds < read:
+                return
+    raise OSError(errno.ETIME, "the kernel does not stamp packets")
 
 
 def read_pcap(file: Path) -> Iterator[Frame]:
